@@ -1,0 +1,1 @@
+"""The computational graph of any torch function, opened up."""
