@@ -1,0 +1,254 @@
+r"""Foot points eliminated point by point: what is left is p-by-p per fit.
+
+Linearised at a foot point, a residual moves as :math:`r + J_u\,du + J_\beta\,d\beta`. With
+:math:`S = s + J_u J_u^T = C C^T` (q by q) and :math:`h = r - J_u u`, minimising over ``du`` at fixed
+:math:`d\beta` leaves
+
+.. math::  |\tilde h + \tilde J\,d\beta|^2, \qquad \tilde h = C^{-1} h,\quad
+           \tilde J = C^{-1} J_\beta,\quad \tilde K = C^{-1} J_u ,
+
+and the foot point follows as :math:`u = -\tilde K^T (\tilde h + \tilde J\,d\beta)`. What the foot
+point itself still has to move, at fixed parameters, is *tangential*, :math:`t = u + \tilde K^T \tilde
+h`; it costs :math:`|t|^2 + s|J_u t|^2` and is damped on its own.
+
+Britt and Luecke, Technometrics 15 (1973) 233; Boggs, Byrd and Schnabel, SIAM J. Sci. Stat.
+Comput. 8 (1987) 1052.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.linearize import Curvature, Derivatives
+from gradfit._engine.loss import Loss
+from gradfit._engine.points import Grouping, Points, times_vector
+
+
+class Linear(NamedTuple):
+    """One stretch of points, linearised and whitened.
+
+    Attributes
+    ----------
+    u : Tensor (mu, N)
+        Foot points.
+    h : Tensor (q, N)
+        What the parameters can still explain.
+    J : Tensor (q, p, N)
+        ``C^-1 dr/dbeta``.
+    K : Tensor (q, mu, N)
+        ``C^-1 dr/du``.
+    r : Tensor (q, N)
+        Residual.
+    phi : Tensor (N,)
+        Squared distance ``|u|^2 + s |r|^2``.
+    """
+
+    u: Tensor
+    h: Tensor
+    J: Tensor
+    K: Tensor
+    r: Tensor
+    phi: Tensor
+
+
+class Sums(NamedTuple):
+    """What the points of a fit add up to.
+
+    Attributes
+    ----------
+    cost : Tensor (G,)
+        chi-square, or the robust loss.
+    tangent : Tensor (G,)
+        The part of it that moving the foot points alone takes away.
+    A : Tensor (G, p, p)
+        Normal matrix.
+    g : Tensor (G, p)
+        Half the gradient of the cost.
+    """
+
+    cost: Tensor
+    tangent: Tensor
+    A: Tensor
+    g: Tensor
+
+    def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
+        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def eliminate(
+    points: Points, u: Tensor, d: Derivatives, grouping: Grouping, loss: Loss | None
+) -> tuple[Linear, Sums]:
+    """Eliminate the foot points of one stretch and add up what is left."""
+    q, mu, _ = d.J_u.shape
+    h = d.r - times_vector(d.J_u, u) if mu else d.r
+    rows = torch.cat([d.J_beta, h[:, None], d.J_u], 1)
+    white = _whiten(points.slack, d.J_u, rows)
+    p = d.J_beta.shape[1]
+    phi = (d.r * d.r).sum(0) if points.slack else d.r.new_zeros(points.n)
+    if mu:
+        phi = phi + (u * u).sum(0)
+        K = white[:, p + 1 :]
+        t = u + (K * white[:, p, None]).sum(0)
+        tangent = (t * t).sum(0)
+        if points.slack:
+            s = times_vector(d.J_u, t)
+            tangent = tangent + (s * s).sum(0)
+    else:
+        K = white[:, p + 1 :]
+        tangent = torch.zeros_like(phi)
+    linear = Linear(u, white[:, p], white[:, :p], K, d.r, phi)
+    heads = white[:, : p + 1]
+    if loss is None:
+        cost = phi
+    else:
+        weight = loss.weight(phi)
+        cost, tangent, heads = loss.value(phi), weight * tangent, heads * weight.sqrt()
+    gram = grouping.gram(heads)
+    both = grouping.sum(torch.stack([cost, tangent]))
+    return linear, Sums(both[0], both[1], gram[:, :p, :p], gram[:, :p, p])
+
+
+def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
+    """Apply ``C^-1`` per point, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c, N)."""
+    q, mu, _ = J_u.shape
+    if not mu and slack:
+        return rows
+    if q == 1:
+        return rows * ((J_u[0] * J_u[0]).sum(0) + slack).rsqrt()
+    S = (J_u[:, None] * J_u[None]).sum(2)
+    out: list[Tensor] = []
+    factor: list[list[Tensor]] = []
+    for i in range(q):
+        row, entries = rows[i], []
+        for j in range(i):
+            s = S[i, j]
+            for k in range(j):
+                s = s - entries[k] * factor[j][k]
+            entries.append(s / factor[j][j])
+            row = row - entries[j] * out[j]
+        pivot = S[i, i] + slack
+        for e in entries:
+            pivot = pivot - e * e
+        entries.append(pivot.sqrt())
+        factor.append(entries)
+        out.append(row / entries[i])
+    return torch.stack(out)
+
+
+def advance(linear: Linear, db: Tensor, tau: Tensor) -> Tensor:
+    """Return the next foot points ``u``.
+
+    Parameters
+    ----------
+    linear : Linear
+        Where the points stand.
+    db : Tensor (p, N) or (p, 1)
+        The step of the parameters, given to every point.
+    tau : Tensor (N,) or (1,)
+        How much of the tangential correction to take, 0 to 1.
+    """
+    u, h, J, K = linear.u, linear.h, linear.J, linear.K
+    if not u.shape[0]:
+        return u
+    back = tau * h + (J * db).sum(1)
+    return (1 - tau) * u - (K * back[:, None]).sum(0)
+
+
+class Newton(NamedTuple):
+    """One stretch of points with the second derivatives eliminated.
+
+    The step of a point is ``du = -(X0 + X db)``; ``X0`` (mu, N), ``X`` (mu, p, N).
+    """
+
+    X0: Tensor
+    X: Tensor
+
+
+class NewtonSums(NamedTuple):
+    """The reduced Newton system of each fit: ``H db = b``, and the reduction ``c + d db``.
+
+    Shapes (G, p, p), (G, p), (G,), (G, p).
+    """
+
+    H: Tensor
+    b: Tensor
+    c: Tensor
+    d: Tensor
+
+    def __add__(self, other: "NewtonSums") -> "NewtonSums":  # type: ignore[override]
+        return NewtonSums(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def multipliers(points: Points, linear: Linear, J_u: Tensor) -> Tensor:
+    """Return the Lagrange multipliers (q, N): the residuals themselves for an explicit model."""
+    if points.slack:
+        return linear.r
+    q, _, n = J_u.shape
+    eye = torch.eye(q, dtype=J_u.dtype, device=J_u.device)[:, :, None].expand(q, q, n)
+    inverse = _whiten(0.0, J_u, eye)
+    return (inverse * linear.h[:, None]).sum(0)
+
+
+def eliminate_exactly(
+    points: Points,
+    linear: Linear,
+    d: Derivatives,
+    curvature: Curvature,
+    grouping: Grouping,
+    loss: Loss | None,
+) -> tuple[Newton, NewtonSums]:
+    r"""Eliminate the foot points from the full Newton system of one stretch.
+
+    Per point the unknowns are :math:`(du, \nu)` in
+
+    .. math::  \begin{pmatrix} 1 + H_{uu} & J_u^T \\ J_u & -s \end{pmatrix}
+               \begin{pmatrix} du \\ \nu \end{pmatrix} =
+               -\begin{pmatrix} u \\ r \end{pmatrix}
+               -\begin{pmatrix} H_{u\beta} \\ J_\beta \end{pmatrix} d\beta ,
+
+    solved with pivoting, since its upper block may be singular at a perfectly good foot point.
+    """
+    K, B = _bordered(points, linear.u, d, curvature)
+    # points first for the batched solver
+    X = torch.linalg.solve_ex(K.permute(2, 0, 1), B.permute(2, 0, 1))[0].permute(1, 2, 0)
+    mu, p = linear.u.shape[0], d.J_beta.shape[1]
+    coupling = B[:, :p]
+    weight = None if loss is None else loss.weight(linear.phi)
+    H = curvature.bb - (coupling[:, :, None] * X[:, None, :p]).sum(0)
+    b = (coupling * X[:, p:]).sum(0)
+    lean = linear.u + points.slack * (d.J_u * d.r[:, None]).sum(0)
+    c = (lean * X[:mu, p]).sum(0)
+    e = (lean[:, None] * X[:mu, :p]).sum(0) - points.slack * (d.J_beta * d.r[:, None]).sum(0)
+    if weight is not None:
+        H, b, c, e = H * weight, b * weight, c * weight, e * weight
+    sums = NewtonSums(
+        grouping.sum(H).permute(2, 0, 1), grouping.sum(b).mT, grouping.sum(c), grouping.sum(e).mT
+    )
+    return Newton(X[:mu, p], X[:mu, :p]), sums
+
+
+def _bordered(
+    points: Points, u: Tensor, d: Derivatives, curvature: Curvature
+) -> tuple[Tensor, Tensor]:
+    q, mu, n = d.J_u.shape
+    p = d.J_beta.shape[1]
+    K = u.new_zeros(mu + q, mu + q, n)
+    K[:mu, :mu] = curvature.uu
+    K[:mu, mu:] = d.J_u.transpose(0, 1)
+    K[mu:, :mu] = d.J_u
+    index = torch.arange(mu, device=u.device)
+    K[index, index] += 1.0
+    index = torch.arange(mu, mu + q, device=u.device)
+    K[index, index] -= points.slack
+    B = u.new_empty(mu + q, p + 1, n)
+    B[:mu, :p] = curvature.ub
+    B[mu:, :p] = d.J_beta
+    B[:mu, p] = u
+    B[mu:, p] = d.r
+    return K, B
+
+
+def advance_exactly(linear: Linear, newton: Newton, db: Tensor) -> Tensor:
+    """Return the next foot points after a Newton step; ``db`` as in :func:`advance`."""
+    return linear.u - newton.X0 - (newton.X * db).sum(1)

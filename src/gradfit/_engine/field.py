@@ -1,0 +1,269 @@
+"""The points of all fits in stretches that stay in cache, and what can be asked of them.
+
+A :class:`Field` evaluates and linearises stretch by stretch and adds up. While the data are small
+the linearisation of every stretch is kept from one step to the next; when they are large it is
+formed again, so that memory beyond the data and the foot points does not grow with N.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.eliminate import (
+    Linear,
+    Newton,
+    NewtonSums,
+    Sums,
+    advance,
+    advance_exactly,
+    eliminate,
+    eliminate_exactly,
+    multipliers,
+)
+from gradfit._engine.linearize import Derivatives, curve, derive
+from gradfit._engine.loss import Loss
+from gradfit._engine.points import Function, Grouping, Points, even_size, times_vector
+
+STRETCH = 1 << 16
+"""Points in a stretch: large enough for all cores, small enough for their caches."""
+KEEP = 1 << 24
+"""Numbers that may be kept between steps (128 MiB in float64)."""
+RESTORE = 12
+"""Corrections that bring a foot point back onto an implicit curve, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Some of the points, and how to add them up."""
+
+    start: int
+    stop: int
+    points: Points
+    grouping: Grouping
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """All points, their model and its robust loss.
+
+    Attributes
+    ----------
+    points : Points
+        The observations.
+    fn : callable
+        The model, ``fn(x, beta)``.
+    n_groups, p : int
+        Number of fits, number of parameters.
+    loss : Loss or None
+        Robust loss; None is least squares.
+    stretches : tuple of Stretch
+        The points, cut up.
+    keep : bool
+        Whether linearisations are kept between steps.
+    """
+
+    points: Points
+    fn: Function
+    n_groups: int
+    p: int
+    loss: Loss | None
+    stretches: tuple[Stretch, ...]
+    keep: bool
+
+    @classmethod
+    def of(
+        cls,
+        points: Points,
+        fn: Function,
+        n_groups: int,
+        p: int,
+        loss: Loss | None = None,
+    ) -> "Field":
+        """Cut the points into stretches."""
+        q = 1 if points.y is None else points.y.shape[0]
+        width = q * (p + len(points.rows) + 2)
+        length = max(1024, 8 * STRETCH // max(8, width))
+        size = even_size(points.group, n_groups)
+        if size:
+            length = max(size, length // size * size)
+        stretches = tuple(
+            Stretch(i, stop, part, Grouping(part.group, n_groups, size))
+            for i in range(0, points.n, length)
+            for stop in [min(i + length, points.n)]
+            for part in [points if stop - i == points.n else points.part(i, stop)]
+        )
+        return cls(points, fn, n_groups, p, loss, stretches, points.n * width <= KEEP)
+
+    def select(self, rows: Tensor) -> tuple["Field", Tensor]:
+        """Return the field of the fits ``rows`` (ascending) alone, and the index of its points."""
+        if self.points.group is None:
+            return self, torch.arange(self.points.n, device=self.points.x.device)
+        place = torch.full((self.n_groups,), -1, dtype=torch.int64, device=rows.device)
+        place[rows] = torch.arange(rows.shape[0], device=rows.device)
+        moved = place[self.points.group]
+        index = torch.nonzero(moved >= 0)[:, 0]
+        points = self.points.take(index)._replace(group=moved[index])
+        return Field.of(points, self.fn, rows.shape[0], self.p, self.loss), index
+
+    def columns(self, stretch: Stretch, beta: Tensor) -> Sequence[Tensor]:
+        """Return the parameters (G, p) as p tensors, one value for every point."""
+        return list(stretch.grouping.spread(beta.mT))
+
+    def linearize(self, beta: Tensor, u: Tensor) -> tuple[Tensor, list[Linear], Sums]:
+        """Linearise everywhere; implicit foot points are first brought onto the curve.
+
+        Returns the foot points, the linearisations (empty when not kept) and the sums.
+        """
+        done = [self._at(s, self.columns(s, beta), u[:, s.start : s.stop]) for s in self.stretches]
+        return self._collect(done)
+
+    def attempt(
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, tau: Tensor
+    ) -> tuple[Tensor, list[Linear], Sums]:
+        """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
+
+        def move(k: int, s: Stretch) -> Tensor:
+            linear = self._kept(k, s, kept, beta, u)
+            return advance(linear, s.grouping.spread(db.mT), s.grouping.spread(tau))
+
+        return self._attempt(beta + db, move)
+
+    def attempt_exactly(
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
+    ) -> tuple[Tensor, list[Linear], Sums]:
+        """Take a Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
+
+        def move(k: int, s: Stretch) -> Tensor:
+            linear = self._kept(k, s, kept, beta, u)
+            exact = newton[k] if newton else self._exactly(s, beta, linear)[0]
+            return advance_exactly(linear, exact, s.grouping.spread(db.mT))
+
+        return self._attempt(beta + db, move)
+
+    def exactly(
+        self, beta: Tensor, u: Tensor, kept: list[Linear]
+    ) -> tuple[list[Newton], NewtonSums]:
+        """Form the reduced Newton system with exact second derivatives."""
+        done = [
+            self._exactly(s, beta, self._kept(k, s, kept, beta, u))
+            for k, s in enumerate(self.stretches)
+        ]
+        return [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
+
+    def factor(self, beta: Tensor, u: Tensor, kept: list[Linear], row: int) -> Tensor:
+        """Return the triangular factor (p+1, p+1) of ``[J | h]`` of one fit, stretch by stretch."""
+        R = u.new_zeros(0, self.p + 1)
+        for k, s in enumerate(self.stretches):
+            linear = self._kept(k, s, kept, beta, u)
+            rows = torch.cat([linear.J, linear.h[:, None]], 1)
+            if self.loss is not None:
+                rows = rows * self.loss.weight(linear.phi).sqrt()
+            if s.points.group is not None:
+                rows = rows[..., s.points.group == row]
+            flat = rows.permute(0, 2, 1).reshape(-1, self.p + 1)
+            R = torch.linalg.qr(torch.cat([R, flat]), mode="r")[1]
+        short = self.p + 1 - R.shape[0]
+        return torch.cat([R, R.new_zeros(short, self.p + 1)]) if short > 0 else R
+
+    def noise(self, beta: Tensor, u: Tensor, kept: list[Linear]) -> Tensor:
+        """Return chi-square (G,) of the rounding errors of the data: nothing below it has meaning.
+
+        Coordinates are known to a relative rounding error each; seen through the model they
+        shift the residuals by ``eps |y| / sy`` and ``eps |dr/du| |x| / sx``.
+        """
+        eps = torch.finfo(u.dtype).eps
+        total = u.new_zeros(self.n_groups)
+        for k, s in enumerate(self.stretches):
+            linear = self._kept(k, s, kept, beta, u)
+            total += s.grouping.sum(_rounding(s.points, linear))
+        return (4 * eps) ** 2 * total
+
+    def _kept(
+        self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor
+    ) -> Linear:
+        if kept:
+            return kept[k]
+        here = u[:, s.start : s.stop]
+        d = derive(s.points, self.fn, here, self.columns(s, beta))
+        return eliminate(s.points, here, d, s.grouping, self.loss)[0]
+
+    def _attempt(
+        self, beta: Tensor, move: Callable[[int, Stretch], Tensor]
+    ) -> tuple[Tensor, list[Linear], Sums]:
+        done = [
+            self._at(s, self.columns(s, beta), move(k, s)) for k, s in enumerate(self.stretches)
+        ]
+        return self._collect(done)
+
+    def _collect(
+        self, done: list[tuple[Linear, Sums]]
+    ) -> tuple[Tensor, list[Linear], Sums]:
+        if len(done) == 1:
+            return done[0][0].u, [done[0][0]] if self.keep else [], done[0][1]
+        u = torch.cat([d[0].u for d in done], 1)
+        return u, [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
+
+    def _at(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> tuple[Linear, Sums]:
+        if not s.points.slack:
+            u = restore(s.points, self.fn, u, columns)
+        d = derive(s.points, self.fn, u, columns)
+        return eliminate(s.points, u, d, s.grouping, self.loss)
+
+    def _exactly(self, s: Stretch, beta: Tensor, linear: Linear) -> tuple[Newton, NewtonSums]:
+        columns = self.columns(s, beta)
+        d = derive(s.points, self.fn, linear.u, columns)
+        nu = multipliers(s.points, linear, d.J_u)
+        curvature = curve(s.points, self.fn, linear.u, columns, nu)
+        return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)
+
+
+def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:
+    """Bring foot points back onto an implicit curve, each along its own normal.
+
+    Newton's iteration ``u - J^T (J J^T)^-1 g``; a point that finds no curve becomes NaN, so that
+    the step which led there is refused.
+    """
+    last = torch.full_like(u[:1].sum(0), torch.inf)
+    for _ in range(RESTORE):
+        d = derive(points, fn, u, columns, beta=False)
+        du = normal_step(d)
+        size = (du * du).sum(0).sqrt()
+        open_ = (size > 1e-14 * (1 + (u * u).sum(0).sqrt())) & (size < 0.5 * last)
+        if not bool(open_.any()):
+            break
+        u = torch.where(open_ | (size.isnan()), u + du, u)
+        last = torch.where(open_, size, last)
+    lost = ~(size <= 1e-6 * (1 + (u * u).sum(0).sqrt()))
+    return torch.where(lost, torch.nan, u)
+
+
+def normal_step(d: Derivatives) -> Tensor:
+    """Return the shortest ``du`` (mu, N) that solves ``r + J_u du = 0``."""
+    J = d.J_u
+    if J.shape[0] == 1:
+        return -J[0] * (d.r / (J * J).sum(1))
+    S = (J[:, None] * J[None]).sum(2).permute(2, 0, 1)
+    nu = torch.linalg.solve_ex(S, d.r.mT[..., None])[0][..., 0].mT
+    return -(J * nu[:, None]).sum(0)
+
+
+def _rounding(points: Points, linear: Linear) -> Tensor:
+    """Squared size (N,) of the data as the whitened residual sees them."""
+    total = linear.h.new_zeros(points.n)
+    if points.rows:
+        x = points.x[list(points.rows)]
+        if points.scale_x.ndim == 2:
+            size = x / points.scale_x.clamp(min=torch.finfo(x.dtype).tiny)
+        else:
+            size = x / points.scale_x.diagonal(dim1=0, dim2=1).mT.abs().clamp(min=1e-300)
+        total = total + times_vector(linear.K, size).square().sum(0)
+    if points.y is not None and points.weight_y is not None:
+        if points.weight_y.ndim == 2:
+            total = total + (points.weight_y * points.y).square().sum(0)
+        else:
+            total = total + times_vector(points.weight_y, points.y).square().sum(0)
+    return total

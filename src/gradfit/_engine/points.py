@@ -1,0 +1,194 @@
+r"""What the engine sees: one flat list of points, whitened, and the fit each belongs to.
+
+Every observation is a point :math:`z` with joint covariance :math:`V = L L^T`. The engine
+moves in whitened coordinates :math:`u`, where one unit is one standard deviation:
+
+.. math::  \hat z = z + L u .
+
+An implicit model asks for :math:`r(u, \beta) = g(x + L_x u; \beta) = 0`. An explicit model is
+the same with a *slack* of unit variance in each equation, so that its residual
+:math:`r = W (f(x + L_x u; \beta) - y) - C u` need not vanish but is paid for:
+
+.. math::  \chi^2 = \sum_i |u_i|^2 + s\,|r_i|^2, \qquad s = 1 \text{ (explicit)},\ 0 \text{ (implicit)}.
+
+With this single letter :math:`s`, explicit, implicit, multi-response, correlated and ordinary
+least-squares problems share every line of the engine. Points are the last axis of every tensor.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""``fn(x, beta)``: x (m, N), p tensors of shape (N,) -> (q, N). Pointwise."""
+
+
+class Points(NamedTuple):
+    """The observations of all fits as tensors, nothing else.
+
+    Attributes
+    ----------
+    x : Tensor (m, N)
+        Observed x.
+    y : Tensor (q, N) or None
+        Observed y; None for an implicit model.
+    rows : tuple of int
+        The variables of x that carry errors; ``mu`` of them.
+    scale_x : Tensor (mu, N|1) or (mu, mu, N|1)
+        ``L_x``: standard deviations, or a factor of the covariance of x.
+    weight_y : Tensor (q, N|1) or (q, q, N|1) or None
+        ``W``: inverse standard deviations of y given x, or an inverse factor.
+    cross : Tensor (q, mu, N|1) or None
+        ``C = W L_yx``: what an error of x tells about the error of y.
+    group : Tensor (N,) or None
+        Row of the fit a point belongs to, ascending; None when there is one fit.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    rows: tuple[int, ...]
+    scale_x: Tensor
+    weight_y: Tensor | None
+    cross: Tensor | None
+    group: Tensor | None
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return self.x.shape[-1]
+
+    @property
+    def slack(self) -> float:
+        """1 for explicit models, 0 for implicit ones."""
+        return 0.0 if self.y is None else 1.0
+
+    def part(self, start: int, stop: int) -> "Points":
+        """Return the points from ``start`` to ``stop`` as views."""
+        return self._map(lambda t: t[..., start:stop])
+
+    def take(self, index: Tensor) -> "Points":
+        """Return the points listed in ``index``."""
+        return self._map(lambda t: t[..., index])
+
+    def _map(self, pick: Callable[[Tensor], Tensor]) -> "Points":
+        def per_point(t: Tensor | None) -> Tensor | None:
+            return t if t is None or t.shape[-1] != self.n or self.n == 1 else pick(t)
+
+        return Points(
+            pick(self.x),
+            None if self.y is None else pick(self.y),
+            self.rows,
+            self.scale_x if self.scale_x.shape[-1] == 1 else pick(self.scale_x),
+            per_point(self.weight_y),
+            per_point(self.cross),
+            None if self.group is None else pick(self.group),
+        )
+
+    def shift_x(self, u: Tensor) -> Tensor:
+        """Return ``delta = L_x u`` (mu, N), in units of x."""
+        return times(self.scale_x, u)
+
+    def x_hat(self, u: Tensor) -> Tensor:
+        """Return ``x + L_x u`` (m, N)."""
+        if not self.rows:
+            return self.x
+        if len(self.rows) == self.x.shape[0]:
+            return self.x + self.shift_x(u)
+        moved = self.x.clone()
+        moved[list(self.rows)] += self.shift_x(u)
+        return moved
+
+
+class Grouping:
+    """Sum over the points of each fit: the only reduction over points in the engine.
+
+    Parameters
+    ----------
+    group : Tensor (N,) or None
+        Row of the fit a point belongs to; None for one fit.
+    n_groups : int
+        Number of fits.
+    size : int
+        Points in each fit, when all have the same number and the stretch holds whole fits.
+    """
+
+    def __init__(self, group: Tensor | None, n_groups: int, size: int = 0) -> None:
+        self.n_groups = n_groups
+        self.group = group
+        self._size = size
+        self._first = int(group[0]) if size and group is not None else 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum ``values`` (..., N) to (..., G)."""
+        if self.group is None:
+            return values.sum(-1, keepdim=True)
+        lead = values.shape[:-1]
+        if self._size:
+            part = values.reshape(*lead, -1, self._size).sum(-1)
+            if part.shape[-1] == self.n_groups:
+                return part
+            out = values.new_zeros(*lead, self.n_groups)
+            out[..., self._first : self._first + part.shape[-1]] = part
+            return out
+        # index_add is a tight loop on one axis and slow on several, so go row by row.
+        flat = values.reshape(-1, values.shape[-1])
+        out = flat.new_zeros(flat.shape[0], self.n_groups)
+        for row, value in zip(out, flat, strict=True):
+            row.index_add_(0, self.group, value)
+        return out.reshape(*lead, self.n_groups)
+
+    def gram(self, rows: Tensor) -> Tensor:
+        """Sum the outer products of ``rows`` (q, r, N) to (G, r, r)."""
+        q, r, n = rows.shape
+        if self.group is None:
+            flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
+            return (flat @ flat.mT)[None]
+        upper = [(i, j) for i in range(r) for j in range(i, r)]
+        products = torch.stack([(rows[:, i] * rows[:, j]).sum(0) for i, j in upper])
+        sums = self.sum(products)
+        out = rows.new_empty(self.n_groups, r, r)
+        for k, (i, j) in enumerate(upper):
+            out[:, i, j] = sums[k]
+            out[:, j, i] = sums[k]
+        return out
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
+        return values if self.group is None else values[..., self.group]
+
+
+def times(factor: Tensor, v: Tensor) -> Tensor:
+    """Multiply per point: a diagonal (a, N|1) or a matrix (a, b, N|1) by ``v`` (b, N)."""
+    if factor.ndim == 2:
+        return factor * v
+    return (factor * v[None]).sum(1)
+
+
+def times_rows(factor: Tensor, rows: Tensor) -> Tensor:
+    """Multiply per point a factor (a, N|1) or (a, b, N|1) by matrices ``rows`` (b, c, N)."""
+    if factor.ndim == 2:
+        return factor[:, None] * rows
+    return (factor[:, :, None] * rows[None]).sum(1)
+
+
+def rows_times(rows: Tensor, factor: Tensor) -> Tensor:
+    """Multiply per point matrices ``rows`` (a, b, N) by a factor (b, N|1) or (b, c, N|1)."""
+    if factor.ndim == 2:
+        return rows * factor
+    return (rows[:, :, None] * factor[None]).sum(1)
+
+
+def times_vector(rows: Tensor, v: Tensor) -> Tensor:
+    """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N)."""
+    return (rows * v[None]).sum(1)
+
+
+def even_size(group: Tensor | None, n_groups: int) -> int:
+    """Return the number of points in each fit if all have the same, else 0."""
+    if group is None or not n_groups or group.shape[0] % n_groups:
+        return 0
+    size = group.shape[0] // n_groups
+    even = torch.arange(n_groups, device=group.device).repeat_interleave(size)
+    return size if torch.equal(group, even) else 0
