@@ -1,0 +1,1 @@
+"""The commands behind the command line: read, ask the library, write."""

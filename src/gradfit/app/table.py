@@ -1,0 +1,242 @@
+"""Tables of numbers: CSV, TSV and Parquet, from a file or from standard input."""
+
+import difflib
+import io
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gradfit.errors import InputError
+
+_MISSING = ["", "na", "n/a", "null", "none", "nan"]
+_SEPARATORS = ("\t", ";", ",")
+_GROUP = "group of the fit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table play which part, as typed by the user."""
+
+    x: Sequence[str]
+    y: Sequence[str] = ()
+    sx: str | None = None
+    sy: str | None = None
+    rho: str | None = None
+    group: str | None = None
+    omit: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table as read: text cells from a text file, typed cells from Parquet."""
+
+    frame: pl.DataFrame
+    source: str
+
+    def resolve(self, option: str, text: str) -> list[str]:
+        """Split ``c1,c2`` into column names, unless it is the name of one column."""
+        if text in self.frame.columns:
+            return [self._known(option, text)]
+        return [self._known(option, name.strip()) for name in text.split(",")]
+
+    def resolve_errors(self, option: str, text: str) -> list[str | float]:
+        """Split like :meth:`resolve`; what is no column may be a number."""
+        if text in self.frame.columns:
+            return [self._known(option, text)]
+        return [self._column_or_number(option, item.strip()) for item in text.split(",")]
+
+    def numbers(self, name: str, *, missing: bool) -> pl.Series:
+        """Return a column as float64, missing cells as NaN.
+
+        Raises
+        ------
+        InputError
+            A cell is no number, or is missing although ``missing`` is False; with the column, the
+            data row and the text that stands there.
+        """
+        column = self.frame[name]
+        if column.dtype == pl.String:
+            column = self._parse(column)
+        elif column.dtype.is_numeric() or column.dtype == pl.Null:
+            column = column.cast(pl.Float64)
+        else:
+            raise InputError(
+                f"column {name!r} of {self.source} holds {column.dtype}, not numbers; "
+                "convert it first"
+            )
+        column = column.fill_null(float("nan"))
+        if not missing and (first := _first(~column.is_finite())) is not None:
+            what = "missing" if math.isnan(column[first]) else "infinite"
+            raise InputError(
+                f"{self._place(name, first)}: the value is {what}; correct it, or leave such rows "
+                "out with --nan omit"
+            )
+        return column
+
+    def labels(self, name: str) -> pl.Series:
+        """Return a column of group labels: whole numbers where all cells are, else text."""
+        column = self.frame[name]
+        if (first := _first(column.is_null())) is not None:
+            raise InputError(f"{self._place(name, first)}: the name of the group is missing")
+        if column.dtype != pl.String:
+            return column
+        whole = column.cast(pl.Int64, strict=False)
+        # "007" is a name, not the number 7.
+        same = whole.cast(pl.String) == column
+        return whole if not whole.has_nulls() and same.all() else column
+
+    def _parse(self, column: pl.Series) -> pl.Series:
+        column = column.set(column.str.to_lowercase().is_in(_MISSING), None)
+        values = column.cast(pl.Float64, strict=False)
+        first = _first(values.is_null() & column.is_not_null())
+        if first is None:
+            return values
+        cell = column[first]
+        hint = "; write decimal points" if _is_number(cell.replace(",", ".")) else ""
+        raise InputError(f"{self._place(column.name, first)}: {cell!r} is not a number{hint}")
+
+    def _place(self, name: str, row: int) -> str:
+        return f"column {name!r} of {self.source}, data row {row + 1}"
+
+    def _column_or_number(self, option: str, text: str) -> str | float:
+        if text not in self.frame.columns and _is_number(text):
+            return float(text)
+        return self._known(option, text)
+
+    def _known(self, option: str, name: str) -> str:
+        columns = self.frame.columns
+        if name not in columns:
+            raise InputError(
+                f"{option}: {self.source} has no column {name!r}; {_nearest(name, columns)}"
+                f"its columns are {_listing(columns)}{_header_hint(columns)}"
+            )
+        if f"{name}_duplicated_0" in columns:
+            raise InputError(f"{option}: {self.source} has more than one column {name!r}")
+        return name
+
+
+def read(source: str) -> Table:
+    """Read a table from a file, or from standard input for ``-``.
+
+    Parquet is told by its first bytes. Everything else is text: the first line names the columns,
+    which are separated by tabs, semicolons or commas; lines that start with ``#`` are comments.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or holds no table; one line that says why.
+    """
+    name = "standard input" if source == "-" else Path(source).name
+    content = _content(source)
+    try:
+        if content[:4] == b"PAR1":
+            return Table(pl.read_parquet(io.BytesIO(content)), name)
+        return _read_text(content, name)
+    except pl.exceptions.NoDataError:
+        raise InputError(f"{name} is empty; a line of column names and rows are needed") from None
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().splitlines()[0]
+        if "more fields" in reason:
+            reason = "a row has more cells than the first line has names"
+        raise InputError(f"cannot read {name} as a table: {reason}") from None
+
+
+def select(table: Table, columns: Columns) -> dict[str, Any]:
+    """Return the arguments of a fit: ``data`` as a frame of numbers, and the names in it."""
+    x = [name for text in columns.x for name in table.resolve("--x", text)]
+    y = [name for text in columns.y for name in table.resolve("--y", text)]
+    asked: dict[str, list[str] | list[str | float]] = {"x": list(x), "y": list(y)}
+    for key, text, count in (
+        ("sx", columns.sx, len(x)),
+        ("sy", columns.sy, len(y)),
+        ("rho", columns.rho, 1),
+    ):
+        if text is not None:
+            items = table.resolve_errors(f"--{key}", text)
+            if len(items) not in (1, count):
+                raise InputError(f"--{key}: expected 1 or {count} entries, got {len(items)}")
+            asked[key] = items
+    names = dict.fromkeys(
+        item for items in asked.values() for item in items if isinstance(item, str)
+    )
+    # A missing value spoils one group only, and the status of that group says so.
+    missing = columns.omit or columns.group is not None
+    frame = pl.DataFrame([table.numbers(name, missing=missing) for name in names])
+    out: dict[str, Any] = {
+        key: items[0] if len(items) == 1 else items for key, items in asked.items() if items
+    }
+    if columns.group is not None:
+        (group,) = table.resolve("--group", columns.group)
+        frame = frame.with_columns(table.labels(group).alias(_GROUP))
+        out["groups"] = _GROUP
+    out["data"] = frame
+    out["nan_policy"] = "omit" if columns.omit else "raise"
+    return out
+
+
+def _content(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"there is no file {source}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}") from None
+
+
+def _read_text(content: bytes, name: str) -> Table:
+    if b"\0" in content[:1000]:
+        raise InputError(f"{name} is neither text in UTF-8 nor Parquet; save it as CSV in UTF-8")
+    frame = pl.read_csv(
+        io.BytesIO(content),
+        separator=_separator(content),
+        infer_schema=False,
+        comment_prefix="#",
+    )
+    frame = frame.rename({column: column.strip() for column in frame.columns})
+    frame = frame.with_columns(pl.all().str.strip_chars())
+    used = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    filled = used.arg_true()
+    # Empty lines at the end are no data; one in the middle is a row whose values are missing.
+    return Table(frame.head(filled[-1] + 1 if len(filled) else 0), name)
+
+
+def _separator(content: bytes) -> str:
+    lines = (line for line in content[:65536].splitlines() if line.strip() and line[:1] != b"#")
+    header = next(lines, b"").decode(errors="replace")
+    return max(_SEPARATORS, key=header.count)
+
+
+def _first(mask: pl.Series) -> int | None:
+    index = mask.arg_true()
+    return int(index[0]) if len(index) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(name: str, columns: Sequence[str]) -> str:
+    by_case = {column.casefold(): column for column in columns}
+    close = difflib.get_close_matches(name.casefold(), by_case, n=1)
+    return f"did you mean {by_case[close[0]]!r}? " if close else ""
+
+
+def _listing(columns: Sequence[str]) -> str:
+    shown = ", ".join(columns[:20])
+    return shown if len(columns) <= 20 else f"{shown} and {len(columns) - 20} more"
+
+
+def _header_hint(columns: Sequence[str]) -> str:
+    numeric = sum(_is_number(column) for column in columns)
+    return " (the first line must name the columns)" if numeric == len(columns) else ""
