@@ -42,6 +42,8 @@ class Linear(NamedTuple):
         Residual.
     phi : Tensor (N,)
         Squared distance ``|u|^2 + s |r|^2``.
+    tangent : Tensor (N,)
+        The part of it that moving the foot point alone takes away.
     """
 
     u: Tensor
@@ -50,6 +52,7 @@ class Linear(NamedTuple):
     K: Tensor
     r: Tensor
     phi: Tensor
+    tangent: Tensor
 
 
 class Sums(NamedTuple):
@@ -76,37 +79,34 @@ class Sums(NamedTuple):
         return Sums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def eliminate(
-    points: Points, u: Tensor, d: Derivatives, grouping: Grouping, loss: Loss | None
-) -> tuple[Linear, Sums]:
-    """Eliminate the foot points of one stretch and add up what is left."""
-    q, mu, _ = d.J_u.shape
+def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
+    """Eliminate the foot points of one stretch."""
+    mu = d.J_u.shape[1]
     h = d.r - times_vector(d.J_u, u) if mu else d.r
-    rows = torch.cat([d.J_beta, h[:, None], d.J_u], 1)
-    white = _whiten(points.slack, d.J_u, rows)
+    white = _whiten(points.slack, d.J_u, torch.cat([d.J_beta, h[:, None], d.J_u], 1))
     p = d.J_beta.shape[1]
+    K = white[:, p + 1 :]
     phi = (d.r * d.r).sum(0) if points.slack else d.r.new_zeros(points.n)
-    if mu:
-        phi = phi + (u * u).sum(0)
-        K = white[:, p + 1 :]
-        t = u + (K * white[:, p, None]).sum(0)
-        tangent = (t * t).sum(0)
-        if points.slack:
-            s = times_vector(d.J_u, t)
-            tangent = tangent + (s * s).sum(0)
-    else:
-        K = white[:, p + 1 :]
-        tangent = torch.zeros_like(phi)
-    linear = Linear(u, white[:, p], white[:, :p], K, d.r, phi)
-    heads = white[:, : p + 1]
-    if loss is None:
-        cost = phi
-    else:
-        weight = loss.weight(phi)
-        cost, tangent, heads = loss.value(phi), weight * tangent, heads * weight.sqrt()
-    gram = grouping.gram(heads)
+    if not mu:
+        return Linear(u, white[:, p], white[:, :p], K, d.r, phi, torch.zeros_like(phi))
+    t = u + (K * white[:, p, None]).sum(0)
+    tangent = (t * t).sum(0)
+    if points.slack:
+        tangent = tangent + times_vector(d.J_u, t).square().sum(0)
+    return Linear(u, white[:, p], white[:, :p], K, d.r, phi + (u * u).sum(0), tangent)
+
+
+def add_up(linear: Linear, grouping: Grouping, loss: Loss | None) -> Sums:
+    """Sum one stretch over the points of each fit."""
+    p = linear.J.shape[1]
+    rows = torch.cat([linear.J, linear.h[:, None]], 1)
+    cost, tangent = linear.phi, linear.tangent
+    if loss is not None:
+        weight = loss.weight(linear.phi)
+        cost, tangent, rows = loss.value(linear.phi), weight * tangent, rows * weight.sqrt()
+    gram = grouping.gram(rows)
     both = grouping.sum(torch.stack([cost, tangent]))
-    return linear, Sums(both[0], both[1], gram[:, :p, :p], gram[:, :p, p])
+    return Sums(both[0], both[1], gram[:, :p, :p], gram[:, :p, p])
 
 
 def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def advance(linear: Linear, db: Tensor, tau: Tensor) -> Tensor:
+def advance(linear: Linear, db: Tensor, tau: Tensor | float) -> Tensor:
     """Return the next foot points ``u``.
 
     Parameters
@@ -145,7 +145,7 @@ def advance(linear: Linear, db: Tensor, tau: Tensor) -> Tensor:
         Where the points stand.
     db : Tensor (p, N) or (p, 1)
         The step of the parameters, given to every point.
-    tau : Tensor (N,) or (1,)
+    tau : float or Tensor (N,) or (1,)
         How much of the tangential correction to take, 0 to 1.
     """
     u, h, J, K = linear.u, linear.h, linear.J, linear.K
@@ -217,9 +217,10 @@ def eliminate_exactly(
     weight = None if loss is None else loss.weight(linear.phi)
     H = curvature.bb - (coupling[:, :, None] * X[:, None, :p]).sum(0)
     b = (coupling * X[:, p:]).sum(0)
-    lean = linear.u + points.slack * (d.J_u * d.r[:, None]).sum(0)
-    c = (lean * X[:mu, p]).sum(0)
-    e = (lean[:, None] * X[:mu, :p]).sum(0) - points.slack * (d.J_beta * d.r[:, None]).sum(0)
+    # The reduction of the Lagrangian, in which leaving the curve a little counts for nothing.
+    r, sign = d.r, 1 - 2 * points.slack
+    c = (linear.u * X[:mu, p]).sum(0) - sign * (r * X[mu:, p]).sum(0) + points.slack * (r * r).sum(0)
+    e = (linear.u[:, None] * X[:mu, :p]).sum(0) - sign * (r[:, None] * X[mu:, :p]).sum(0)
     if weight is not None:
         H, b, c, e = H * weight, b * weight, c * weight, e * weight
     sums = NewtonSums(

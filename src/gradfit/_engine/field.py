@@ -18,6 +18,7 @@ from gradfit._engine.eliminate import (
     Newton,
     NewtonSums,
     Sums,
+    add_up,
     advance,
     advance_exactly,
     eliminate,
@@ -32,7 +33,7 @@ STRETCH = 1 << 16
 """Points in a stretch: large enough for all cores, small enough for their caches."""
 KEEP = 1 << 24
 """Numbers that may be kept between steps (128 MiB in float64)."""
-RESTORE = 12
+RESTORE = 40
 """Corrections that bring a foot point back onto an implicit curve, at most."""
 
 
@@ -132,6 +133,23 @@ class Field:
 
         return self._attempt(beta + db, move)
 
+    def relax(
+        self, beta: Tensor, u: Tensor, kept: list[Linear]
+    ) -> tuple[Tensor, list[Linear], Sums]:
+        """Move the foot points alone, each as far as its own distance shrinks."""
+        done: list[tuple[Linear, Sums]] = []
+        for k, s in enumerate(self.stretches):
+            best = self._kept(k, s, kept, beta, u)
+            columns, start = self.columns(s, beta), best
+            for share in (1.0, 0.25, 0.0625):
+                trial = self._linear(s, columns, advance(start, beta.new_zeros(1, 1), share))
+                better = trial.phi < best.phi
+                best = Linear(*(torch.where(better, a, b) for a, b in zip(trial, best, strict=True)))
+                if bool((best.phi < start.phi).all()):
+                    break
+            done.append((best, add_up(best, s.grouping, self.loss)))
+        return self._collect(done)
+
     def attempt_exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
     ) -> tuple[Tensor, list[Linear], Sums]:
@@ -172,14 +190,16 @@ class Field:
     def noise(self, beta: Tensor, u: Tensor, kept: list[Linear]) -> Tensor:
         """Return chi-square (G,) of the rounding errors of the data: nothing below it has meaning.
 
-        Coordinates are known to a relative rounding error each; seen through the model they
-        shift the residuals by ``eps |y| / sy`` and ``eps |dr/du| |x| / sx``.
+        Coordinates and parameters are known to a relative rounding error each; seen through the
+        model they shift the residuals by ``eps |y| / sy``, ``eps |dr/du| |x| / sx`` and
+        ``eps |dr/dbeta| |beta|``.
         """
         eps = torch.finfo(u.dtype).eps
         total = u.new_zeros(self.n_groups)
         for k, s in enumerate(self.stretches):
             linear = self._kept(k, s, kept, beta, u)
-            total += s.grouping.sum(_rounding(s.points, linear))
+            columns = torch.stack([c.expand(s.points.n) for c in self.columns(s, beta)])
+            total += s.grouping.sum(_rounding(s.points, linear, columns))
         return (4 * eps) ** 2 * total
 
     def _kept(
@@ -189,7 +209,7 @@ class Field:
             return kept[k]
         here = u[:, s.start : s.stop]
         d = derive(s.points, self.fn, here, self.columns(s, beta))
-        return eliminate(s.points, here, d, s.grouping, self.loss)[0]
+        return eliminate(s.points, here, d)
 
     def _attempt(
         self, beta: Tensor, move: Callable[[int, Stretch], Tensor]
@@ -208,10 +228,13 @@ class Field:
         return u, [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
 
     def _at(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> tuple[Linear, Sums]:
+        linear = self._linear(s, columns, u)
+        return linear, add_up(linear, s.grouping, self.loss)
+
+    def _linear(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> Linear:
         if not s.points.slack:
             u = restore(s.points, self.fn, u, columns)
-        d = derive(s.points, self.fn, u, columns)
-        return eliminate(s.points, u, d, s.grouping, self.loss)
+        return eliminate(s.points, u, derive(s.points, self.fn, u, columns))
 
     def _exactly(self, s: Stretch, beta: Tensor, linear: Linear) -> tuple[Newton, NewtonSums]:
         columns = self.columns(s, beta)
@@ -232,7 +255,7 @@ def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) 
         d = derive(points, fn, u, columns, beta=False)
         du = normal_step(d)
         size = (du * du).sum(0).sqrt()
-        open_ = (size > 1e-14 * (1 + (u * u).sum(0).sqrt())) & (size < 0.5 * last)
+        open_ = (size > 1e-14 * (1 + (u * u).sum(0).sqrt())) & (size < 0.9 * last)
         if not bool(open_.any()):
             break
         u = torch.where(open_ | (size.isnan()), u + du, u)
@@ -251,15 +274,14 @@ def normal_step(d: Derivatives) -> Tensor:
     return -(J * nu[:, None]).sum(0)
 
 
-def _rounding(points: Points, linear: Linear) -> Tensor:
-    """Squared size (N,) of the data as the whitened residual sees them."""
-    total = linear.h.new_zeros(points.n)
+def _rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
+    """Squared size (N,) of the data and the parameters as the whitened residual sees them."""
+    total = (linear.J * columns).square().sum((0, 1))
     if points.rows:
         x = points.x[list(points.rows)]
-        if points.scale_x.ndim == 2:
-            size = x / points.scale_x.clamp(min=torch.finfo(x.dtype).tiny)
-        else:
-            size = x / points.scale_x.diagonal(dim1=0, dim2=1).mT.abs().clamp(min=1e-300)
+        scale = points.scale_x
+        scale = scale if scale.ndim == 2 else scale.diagonal(dim1=0, dim2=1).mT.abs()
+        size = torch.where(scale > 0, x / scale, 0.0)
         total = total + times_vector(linear.K, size).square().sum(0)
     if points.y is not None and points.weight_y is not None:
         if points.weight_y.ndim == 2:

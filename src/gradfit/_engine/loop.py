@@ -1,9 +1,9 @@
 r"""The loop: init, step, terminate, run. One row per fit, and no row knows of another.
 
-A step is Gauss-Newton with the damping of Levenberg and Marquardt, every parameter measured by
-the largest norm its Jacobian column has had (More 1978), foot points damped along. Where steps
-shrink slowly, because residuals are large and the model is curved, the row changes to full Newton
-steps with exact second derivatives, which end in a few.
+A step is Gauss-Newton within a trust region, every parameter measured by the largest norm that its
+Jacobian column has had (More 1978); what the foot points move along the curve has a share of its
+own. Where steps shrink slowly, because residuals are large and the model is curved, the row
+changes to full Newton steps with exact second derivatives, which end in a few.
 
 Convergence is asked in the only unit that matters: the step still to come, compared with the
 size of the residuals (the relative offset of Bates and Watts 1981),
@@ -23,14 +23,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._engine.eliminate import Linear, Newton, NewtonSums, Sums
+from gradfit._engine.eliminate import Linear, Newton, Sums
 from gradfit._engine.field import Field
-from gradfit._engine.solve import masked, solve, solve_factor
+from gradfit._engine.solve import (
+    Basis,
+    basis_of_factor,
+    basis_of_normal,
+    masked,
+    restricted,
+    solve,
+)
 from gradfit._types import Status
 from gradfit.errors import StopFit
 
-LAM_FIRST = 1e-3
-LAM_LAST = 1e16
+REFUSALS = 50
+"""Steps refused in a row after which a fit has stalled; each at most halves the last."""
 CRAWL = 0.1
 """Gauss-Newton steps that shrink by less than this factor change to Newton's."""
 NEAR = 0.5
@@ -75,8 +82,10 @@ class State(NamedTuple):
         At ``beta``.
     D2 : Tensor (G, p)
         Largest squared column norm so far.
-    lam : Tensor (G,)
-        Damping.
+    radius : Tensor (G,)
+        Radius of the trust region, in scaled parameters; inf at first.
+    tau : Tensor (G,)
+        Share of the tangential correction of the foot points to take, 0 to 1.
     eta : Tensor (G,)
         Relative offset of the last undamped accepted step; inf before.
     flat : Tensor (G,)
@@ -93,7 +102,8 @@ class State(NamedTuple):
     beta: Tensor
     sums: Sums
     D2: Tensor
-    lam: Tensor
+    radius: Tensor
+    tau: Tensor
     eta: Tensor
     flat: Tensor
     noise: Tensor
@@ -143,7 +153,8 @@ def init(field: Field, beta0: Tensor, u0: Tensor | None = None) -> Work:
         beta=beta0,
         sums=sums,
         D2=sums.A.diagonal(dim1=-2, dim2=-1),
-        lam=zero,
+        radius=zero + torch.inf,
+        tau=zero + 1,
         eta=zero + torch.inf,
         flat=zero + torch.inf,
         noise=zero + torch.nan,
@@ -168,6 +179,10 @@ class Proposal(NamedTuple):
     db : Tensor (G, p)
     tau : Tensor (G,)
         Share of the tangential correction that is taken.
+    norm : Tensor (G,)
+        Length of the step in scaled parameters.
+    bare : Tensor (G,) bool
+        Whether nothing holds the step back.
     promise : Tensor (G,)
         Reduction of the cost by the quadratic model.
     exact : list of Newton or None
@@ -176,49 +191,54 @@ class Proposal(NamedTuple):
 
     db: Tensor
     tau: Tensor
+    norm: Tensor
+    bare: Tensor
     promise: Tensor
     exact: list[Newton] | None
 
 
-def propose_gauss(w: Work, lam: Tensor, bounds: Bounds | None) -> Proposal:
-    """Solve the damped Gauss-Newton system of every row."""
+def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
+    """Minimise the Gauss-Newton model of every row within its trust region."""
     s = w.state
-    db = _solve_rows(w, lam, bounds)
-    Adb = (s.sums.A @ db[..., None])[..., 0]
-    tau = 1 / (1 + lam)
-    promise = -(db * (2 * s.sums.g + Adb)).sum(-1) + s.sums.tangent * (1 - (1 - tau) ** 2)
-    return Proposal(db, tau, promise, None)
-
-
-def _solve_rows(w: Work, lam: Tensor, bounds: Bounds | None) -> Tensor:
-    s = w.state
-    damping = lam[:, None] * s.D2
     free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
     A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
-    step = solve(A, g, damping)
-    db = step.db
-    if not bool(step.safe.all()):
-        db = _solve_hard(w, lam, free, db, step.safe)
-    return db if bounds is None else _project(A, g, damping, db, (s.beta, bounds))
+    D = s.D2.sqrt()
+    db, safe = solve(A, g)
+    norm = (D * db).square().sum(-1).sqrt()
+    held = ~(safe & (norm <= 1.1 * s.radius)) & (s.status == 0)
+    lam = torch.zeros_like(norm)
+    if bool(held.any()):
+        rows = torch.nonzero(held)[:, 0]
+        part, damping = restricted(_basis(w, rows, (A, g), safe, free), s.radius[rows])
+        db, lam = db.index_copy(0, rows, part), lam.index_copy(0, rows, damping)
+    if bounds is not None:
+        db = project(A, g, lam[:, None] * s.D2, db, (s.beta, bounds))
+    norm = (D * db).square().sum(-1).sqrt()
+    Adb = (s.sums.A @ db[..., None])[..., 0]
+    promise = -(db * (2 * s.sums.g + Adb)).sum(-1) + s.sums.tangent * (1 - (1 - s.tau) ** 2)
+    return Proposal(db, s.tau, norm, (lam == 0) & (s.tau == 1), promise, None)
 
 
-def _solve_hard(
-    w: Work, lam: Tensor, free: Tensor | None, db: Tensor, safe: Tensor
-) -> Tensor:
-    """Solve again, from the Jacobian itself, the rows whose normal matrix is too ill-conditioned."""
-    s = w.state
-    rows = torch.nonzero(~safe & (s.status == 0) & _finite(s.sums))[:, 0]
-    if not len(rows):
-        return db
+def _basis(
+    w: Work, rows: Tensor, system: tuple[Tensor, Tensor], safe: Tensor, free: Tensor | None
+) -> Basis:
+    """Diagonalise the systems of ``rows``; ill-conditioned ones from the Jacobian itself."""
+    A, g = system
+    D = w.state.D2.sqrt()
+    basis = basis_of_normal(A[rows], g[rows], D[rows])
+    hard = torch.nonzero(~safe[rows])[:, 0]
+    if not len(hard):
+        return basis
+    which = rows[hard]
     factors = torch.stack(
-        [w.field.factor(s.beta, w.u, w.kept, int(row)) for row in rows.tolist()]
+        [w.field.factor(w.state.beta, w.u, w.kept, int(row)) for row in which.tolist()]
     )
-    p = db.shape[1]
+    p = g.shape[1]
     R, c = factors[:, :p, :p], factors[:, :p, p]
     if free is not None:
-        R = R * free[rows][:, None, :]
-    n = db.new_full((len(rows),), float(w.field.points.n))
-    return db.index_copy(0, rows, solve_factor(R, c, s.D2[rows].sqrt(), lam[rows], n))
+        R = R * free[which][:, None, :]
+    exact = basis_of_factor(R, c, D[which], w.field.points.n)
+    return Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True)))
 
 
 def inside(beta: Tensor, g: Tensor, bounds: Bounds) -> Tensor:
@@ -227,7 +247,7 @@ def inside(beta: Tensor, g: Tensor, bounds: Bounds) -> Tensor:
     return ~held
 
 
-def _project(
+def project(
     A: Tensor, g: Tensor, damping: Tensor, db: Tensor, where: tuple[Tensor, Bounds]
 ) -> Tensor:
     """Shorten a step to the bounds: what would pass a bound stops there, the rest is solved again."""
@@ -251,21 +271,18 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Tensor]:
     """Solve the exact Newton system; also tell the rows (G,) where it has a minimum."""
     exact, sums = w.field.exactly(w.state.beta, w.u, w.kept)
     s = w.state
-    zero = torch.zeros_like(s.lam)
+    zero = torch.zeros_like(s.tau)
     if bounds is None:
         step = solve(sums.H, -sums.b)
         db = step.db
     else:
         H, g = masked(sums.H, -sums.b, inside(s.beta, s.sums.g, bounds))
         step = solve(H, g)
-        db = _project(H, g, torch.zeros_like(g), step.db, (s.beta, bounds))
+        db = project(H, g, torch.zeros_like(g), step.db, (s.beta, bounds))
     promise = sums.c + (sums.d * db).sum(-1)
-    good = step.safe & torch.isfinite(promise) & (promise >= 0) & _positive(sums)
-    return Proposal(db, zero + 1, promise, exact), good
-
-
-def _positive(sums: NewtonSums) -> Tensor:
-    return torch.isfinite(sums.H.sum((-1, -2)) + sums.b.sum(-1))
+    norm = (s.D2.sqrt() * db).square().sum(-1).sqrt()
+    good = step.safe & torch.isfinite(promise) & (promise >= 0)
+    return Proposal(db, zero + 1, norm, good, promise, exact), good
 
 
 def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work:
@@ -273,17 +290,16 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
     s = w.state
     if newton:
         proposal, good = propose_newton(w, bounds)
-        s = s._replace(newton=s.newton & good, n_eval=s.n_eval + (s.status == 0))
-        bare = good
+        s = s._replace(
+            newton=s.newton & good,
+            eta=torch.where(good, s.eta, torch.inf),
+            n_eval=s.n_eval + (s.status == 0),
+        )
     else:
-        lam = s.lam
-        proposal = propose_gauss(w, lam, bounds)
-        # Close to the end damping only delays, so it is dropped, unless a step was just refused.
-        close = (lam > 0) & (s.refused == 0) & (proposal.promise <= 1e-8 * s.sums.cost)
-        if bool(close.any()):
-            lam = torch.where(close, torch.zeros_like(lam), lam)
-            proposal = propose_gauss(w, lam, bounds)
-        bare = lam == 0
+        w = _relax(w)
+        s = w.state
+        proposal = propose_gauss(w, bounds)
+    bare = proposal.bare
     w = w._replace(state=_with_noise(w._replace(state=s), proposal))
     s = w.state
     eta = (proposal.promise / s.sums.cost).clamp(min=0).sqrt()
@@ -297,6 +313,22 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
     else:
         trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
     return _decide(w._replace(state=s), proposal, (eta, bare, running), trial, options)
+
+
+def _relax(w: Work) -> Work:
+    """After a first refusal put the foot points right, where they may be what spoiled the step."""
+    s = w.state
+    spoiled = (s.status == 0) & (s.refused == 1) & (s.sums.tangent > 0.1 * s.sums.cost)
+    if not bool(spoiled.any()):
+        return w
+    u, kept, sums = w.field.relax(s.beta, w.u, w.kept)
+    good = spoiled & _finite(sums) & (sums.cost < s.sums.cost)
+    u, kept = _merge_points(w, good, u, kept)
+    tau = torch.where(good, torch.ones_like(s.tau), s.tau)
+    state = s._replace(
+        sums=_merge_sums(good, sums, s.sums), tau=tau, n_eval=s.n_eval + spoiled
+    )
+    return Work(w.field, state, u, kept)
 
 
 def _with_noise(w: Work, proposal: Proposal) -> State:
@@ -345,17 +377,26 @@ def _decide(
     actual = s.sums.cost - sums.cost
     gain = actual / proposal.promise
     unclear = proposal.promise <= cost_noise(s)
-    accepted = finite & ((gain > 1e-4) | (unclear & (-actual <= cost_noise(s)))) & running
+    # Below rounding error the cost cannot judge a step; so small a step is judged by whether the
+    # next one is smaller still.
+    blind = unclear & (-actual <= 1e-11 * s.sums.cost + 10 * cost_noise(s))
+    accepted = finite & ((gain > 1e-4) | blind) & running
     refused = running & ~accepted
 
-    lam = torch.where(accepted & ((gain > 0.75) | unclear), s.lam * 0.1, s.lam)
-    lam = torch.where(accepted & (gain > 0.95) & (s.lam < 0.1), lam * 0.1, lam)
-    lam = torch.where(lam < 1e-7, torch.zeros_like(lam), lam)
-    lam = torch.where(accepted & (gain < 0.25) & ~unclear, (4 * s.lam).clamp(min=LAM_FIRST), lam)
-    lam = torch.where(refused, (10 * s.lam).clamp(min=LAM_FIRST), lam)
-    crawls = accepted & bare & (eta > CRAWL * s.eta) & (eta < NEAR) & (gain > 0.25)
+    # Where the quadratic through the old cost, its slope and the new cost has its minimum.
+    slope = 2 * proposal.promise
+    cut = (slope / (2 * (slope - actual))).nan_to_num(0.1, 0.1, 0.1).clamp(0.1, 0.5)
+    cut = torch.where(finite, cut, 0.1)
+    poor = (refused | (accepted & (gain < 0.25))) & ~unclear
+    rich = accepted & ((gain > 0.75) | proposal.bare) & ~poor
+    radius = torch.where(poor, cut * proposal.norm, s.radius)
+    radius = torch.where(rich, torch.maximum(s.radius.nan_to_num(0, 0, 0), 2 * proposal.norm), radius)
+    tau = torch.where(poor, s.tau * cut, torch.where(rich, (4 * s.tau).clamp(max=1), s.tau))
+    crawls = accepted & (eta < NEAR) & ((eta > CRAWL * s.eta) | (gain < 0.5)) & (s.eta < torch.inf)
     status = torch.where(
-        refused & (lam > LAM_LAST), torch.where(finite, Status.STALLED, Status.NONFINITE), s.status
+        refused & (s.refused >= REFUSALS),
+        torch.where(finite, int(Status.STALLED), int(Status.NONFINITE)),
+        s.status,
     )
     if options.ftol:
         little = (actual <= options.ftol * s.sums.cost) & (proposal.promise <= options.ftol * s.sums.cost)
@@ -368,8 +409,9 @@ def _decide(
             torch.maximum(s.D2, sums.A.diagonal(dim1=-2, dim2=-1)),
             s.D2,
         ),
-        lam=lam,
-        eta=torch.where(accepted & bare, eta, torch.where(running, torch.inf, s.eta)),
+        radius=radius,
+        tau=tau,
+        eta=torch.where(accepted, eta, torch.where(running, torch.inf, s.eta)),
         flat=torch.where(running & unclear & bare, torch.where(accepted, eta, 0.0), s.flat),
         noise=s.noise,
         newton=torch.where(running, (s.newton & accepted) | crawls, s.newton),

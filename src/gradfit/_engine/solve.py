@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SECULAR = 12
+"""Iterations on the secular equation, at most."""
 HARD = 1e-10
 """A pivot that falls below this fraction of its diagonal marks a fit as ill-conditioned."""
 
@@ -41,27 +43,73 @@ def solve(A: Tensor, g: Tensor, damping: Tensor | None = None) -> Step:
     return Step(db, safe)
 
 
-def solve_factor(R: Tensor, c: Tensor, D: Tensor, lam: Tensor, n_points: Tensor) -> Tensor:
-    r"""Solve :math:`\min |c + R\,d|^2 + \lambda |D d|^2` by singular values.
+class Basis(NamedTuple):
+    """The system of each fit in the directions in which it is diagonal.
 
-    Parameters
+    Attributes
     ----------
-    R, c : Tensor (G, p, p), (G, p)
-        Triangular factor of the whitened Jacobian, and the residual in its basis.
-    D : Tensor (G, p)
-        Scale of each parameter: the norm of its column.
-    lam : Tensor (G,)
-        Damping, dimensionless.
-    n_points : Tensor (G,)
-        Number of points, for the size of rounding error.
+    e : Tensor (G, p)
+        Eigenvalues of the scaled normal matrix; 0 where the data say nothing.
+    c : Tensor (G, p)
+        Half gradient along them.
+    V : Tensor (G, p, p)
+        Directions, as columns, of the scaled parameters.
+    scale : Tensor (G, p)
+        Norm of each Jacobian column.
+    """
+
+    e: Tensor
+    c: Tensor
+    V: Tensor
+    scale: Tensor
+
+
+def basis_of_normal(A: Tensor, g: Tensor, D: Tensor) -> Basis:
+    """Diagonalise scaled normal matrices (G, p, p)."""
+    scale = torch.where(D > 0, D, torch.ones_like(D))
+    e, V = torch.linalg.eigh(A / (scale[:, :, None] * scale[:, None, :]))
+    floor = e[:, -1:] * torch.finfo(A.dtype).eps * A.shape[-1]
+    return Basis(torch.where(e > floor, e, 0.0), _along(V, g / scale), V, scale)
+
+
+def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, n_points: int) -> Basis:
+    """Diagonalise by the singular values of a triangular factor, without squaring it.
+
+    ``R`` (G, p, p) is the factor of the whitened Jacobian, ``c`` (G, p) the residual in its basis.
     """
     scale = torch.where(D > 0, D, torch.ones_like(D))
     U, s, Vt = torch.linalg.svd(R / scale[:, None, :])
-    eps = torch.finfo(R.dtype).eps
-    floor = s[:, :1] * eps * n_points[:, None].clamp(min=10)
-    gain = torch.where(s > floor, s / (s * s + lam[:, None]), torch.zeros_like(s))
-    inner = gain * (U.mT @ c[..., None])[..., 0]
-    return -(Vt.mT @ inner[..., None])[..., 0] / scale
+    floor = s[:, :1] * torch.finfo(R.dtype).eps * max(n_points, 10)
+    s = torch.where(s > floor, s, 0.0)
+    return Basis(s * s, s * _along(U, c), Vt.mT, scale)
+
+
+def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Minimise the quadratic model over :math:`|D\,d\beta| \le \Delta`.
+
+    Returns the step (G, p) and the damping ``lam`` (G,) that holds it at the radius: 0 inside. The
+    secular equation is solved by Newton's iteration on the reciprocal of the norm, which rises
+    monotonically to the root (More 1978).
+    """
+    e, c = basis.e, basis.c
+    known = e > 0
+    lam = torch.zeros_like(radius)
+    # Where the matrix is singular any radius is honoured by leaving the blind directions out.
+    for _ in range(SECULAR):
+        d = torch.where(known, c / (e + lam[:, None]), 0.0)
+        norm = d.square().sum(-1).sqrt()
+        far = norm > 1.1 * radius
+        if not bool(far.any()):
+            break
+        slope = torch.where(known, d * d / (e + lam[:, None]), 0.0).sum(-1)
+        rise = norm * norm / slope * (norm - radius) / radius
+        lam = torch.where(far, lam + rise, lam)
+    d = torch.where(known, c / (e + lam[:, None]), 0.0)
+    return -(basis.V @ d[..., None])[..., 0] / basis.scale, lam
+
+
+def _along(V: Tensor, v: Tensor) -> Tensor:
+    return (V.mT @ v[..., None])[..., 0]
 
 
 def masked(A: Tensor, g: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
