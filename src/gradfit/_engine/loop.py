@@ -392,7 +392,8 @@ def _decide(
     radius = torch.where(poor, cut * proposal.norm, s.radius)
     radius = torch.where(rich, torch.maximum(s.radius.nan_to_num(0, 0, 0), 2 * proposal.norm), radius)
     tau = torch.where(poor, s.tau * cut, torch.where(rich, (4 * s.tau).clamp(max=1), s.tau))
-    crawls = accepted & (eta < NEAR) & ((eta > CRAWL * s.eta) | (gain < 0.5)) & (s.eta < torch.inf)
+    slow = (eta > CRAWL * s.eta) | ((gain < 0.5) & ~unclear)
+    crawls = accepted & (eta < NEAR) & slow & (s.eta < torch.inf) & ~s.newton
     status = torch.where(
         refused & (s.refused >= REFUSALS),
         torch.where(finite, int(Status.STALLED), int(Status.NONFINITE)),
@@ -412,7 +413,11 @@ def _decide(
         radius=radius,
         tau=tau,
         eta=torch.where(accepted, eta, torch.where(running, torch.inf, s.eta)),
-        flat=torch.where(running & unclear & bare, torch.where(accepted, eta, 0.0), s.flat),
+        flat=torch.where(
+            crawls,
+            torch.inf,
+            torch.where(running & unclear & bare, torch.where(accepted, eta, 0.0), s.flat),
+        ),
         noise=s.noise,
         newton=torch.where(running, (s.newton & accepted) | crawls, s.newton),
         refused=torch.where(accepted, 0, s.refused + refused),
