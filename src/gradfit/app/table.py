@@ -1,5 +1,6 @@
 """Tables of numbers: CSV, TSV and Parquet, from a file or from standard input."""
 
+import codecs
 import difflib
 import io
 import math
@@ -146,6 +147,13 @@ def read(source: str) -> Table:
         raise InputError(f"cannot read {name} as a table: {reason}") from None
 
 
+def omits(option: str, text: str) -> bool:
+    """Read ``raise`` or ``omit``."""
+    if text not in ("raise", "omit"):
+        raise InputError(f"{option}: expected raise or omit, got {text!r}")
+    return text == "omit"
+
+
 def select(table: Table, columns: Columns) -> dict[str, Any]:
     """Return the arguments of a fit: ``data`` as a frame of numbers, and the names in it."""
     x = [name for text in columns.x for name in table.resolve("--x", text)]
@@ -159,7 +167,8 @@ def select(table: Table, columns: Columns) -> dict[str, Any]:
         if text is not None:
             items = table.resolve_errors(f"--{key}", text)
             if len(items) not in (1, count):
-                raise InputError(f"--{key}: expected 1 or {count} entries, got {len(items)}")
+                allowed = "1 entry" if count == 1 else f"1 or {count} entries"
+                raise InputError(f"--{key}: expected {allowed}, got {len(items)}")
             asked[key] = items
     names = dict.fromkeys(
         item for items in asked.values() for item in items if isinstance(item, str)
@@ -191,6 +200,7 @@ def _content(source: str) -> bytes:
 
 
 def _read_text(content: bytes, name: str) -> Table:
+    content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content[:1000]:
         raise InputError(f"{name} is neither text in UTF-8 nor Parquet; save it as CSV in UTF-8")
     frame = pl.read_csv(
