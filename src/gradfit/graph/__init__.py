@@ -1,1 +1,24 @@
-"""The computational graph of any torch function, opened up."""
+"""The computational graph of any torch function, opened up.
+
+:func:`trace` runs a function once and returns a :class:`Graph`: each operation as it was written,
+with its value, its gradient, why it requires grad, and the line it came from.
+"""
+
+from gradfit.graph.graph import Backward, Film, Graph
+from gradfit.graph.record import Call, Custom, Edge, Node, Ref, Snapshot, Source, Stats
+from gradfit.graph.trace import trace
+
+__all__ = [
+    "Backward",
+    "Call",
+    "Custom",
+    "Edge",
+    "Film",
+    "Graph",
+    "Node",
+    "Ref",
+    "Snapshot",
+    "Source",
+    "Stats",
+    "trace",
+]
