@@ -32,27 +32,36 @@ class Linear(NamedTuple):
     ----------
     u : Tensor (mu, N)
         Foot points.
-    h : Tensor (q, N)
-        What the parameters can still explain.
-    J : Tensor (q, p, N)
-        ``C^-1 dr/dbeta``.
+    heads : Tensor (q, p + 1, N)
+        ``J = C^-1 dr/dbeta`` and, last, ``h``: what the parameters can still explain.
     K : Tensor (q, mu, N)
         ``C^-1 dr/du``.
     r : Tensor (q, N)
         Residual.
-    phi : Tensor (N,)
-        Squared distance ``|u|^2 + s |r|^2``.
     tangent : Tensor (N,)
-        The part of it that moving the foot point alone takes away.
+        The part of the squared distance that moving the foot point alone takes away.
     """
 
     u: Tensor
-    h: Tensor
-    J: Tensor
+    heads: Tensor
     K: Tensor
     r: Tensor
-    phi: Tensor
     tangent: Tensor
+
+    @property
+    def J(self) -> Tensor:
+        """``C^-1 dr/dbeta`` (q, p, N)."""
+        return self.heads[:, :-1]
+
+    @property
+    def h(self) -> Tensor:
+        """``C^-1 (r - J_u u)`` (q, N)."""
+        return self.heads[:, -1]
+
+    @property
+    def phi(self) -> Tensor:
+        """Squared distance ``|u|^2 + s |r|^2`` (N,), as its two perpendicular parts."""
+        return self.h.square().sum(0) + self.tangent
 
 
 class Sums(NamedTuple):
@@ -81,41 +90,41 @@ class Sums(NamedTuple):
 
 def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     """Eliminate the foot points of one stretch."""
-    mu = d.J_u.shape[1]
+    q, mu, _ = d.J_u.shape
     h = d.r - times_vector(d.J_u, u) if mu else d.r
-    white = _whiten(points.slack, d.J_u, torch.cat([d.J_beta, h[:, None], d.J_u], 1))
-    p = d.J_beta.shape[1]
-    K = white[:, p + 1 :]
-    phi = (d.r * d.r).sum(0) if points.slack else d.r.new_zeros(points.n)
-    if not mu:
-        return Linear(u, white[:, p], white[:, :p], K, d.r, phi, torch.zeros_like(phi))
-    t = u + (K * white[:, p, None]).sum(0)
+    heads = torch.cat([d.J_beta, h[:, None]], 1)
+    if not mu and points.slack:
+        return Linear(u, heads, d.J_u, d.r, torch.zeros_like(d.r[0]))
+    if q == 1:
+        weight = ((d.J_u * d.J_u).sum(1) + points.slack).rsqrt()
+        heads, K = heads * weight, d.J_u * weight
+    else:
+        white = _whiten(points.slack, d.J_u, torch.cat([heads, d.J_u], 1))
+        heads, K = white[:, : heads.shape[1]], white[:, heads.shape[1] :]
+    t = torch.addcmul(u, K[0], heads[0, -1:]) if q == 1 else u + (K * heads[:, -1:]).sum(0)
     tangent = (t * t).sum(0)
     if points.slack:
         tangent = tangent + times_vector(d.J_u, t).square().sum(0)
-    return Linear(u, white[:, p], white[:, :p], K, d.r, phi + (u * u).sum(0), tangent)
+    return Linear(u, heads, K, d.r, tangent)
 
 
 def add_up(linear: Linear, grouping: Grouping, loss: Loss | None) -> Sums:
     """Sum one stretch over the points of each fit."""
-    p = linear.J.shape[1]
-    rows = torch.cat([linear.J, linear.h[:, None]], 1)
-    cost, tangent = linear.phi, linear.tangent
-    if loss is not None:
-        weight = loss.weight(linear.phi)
-        cost, tangent, rows = loss.value(linear.phi), weight * tangent, rows * weight.sqrt()
-    gram = grouping.gram(rows)
-    both = grouping.sum(torch.stack([cost, tangent]))
-    return Sums(both[0], both[1], gram[:, :p, :p], gram[:, :p, p])
+    if loss is None:
+        gram = grouping.gram(linear.heads)
+        tangent = grouping.sum(linear.tangent)
+        cost = gram[:, -1, -1] + tangent
+    else:
+        phi = linear.phi
+        weight = loss.weight(phi)
+        gram = grouping.gram(linear.heads * weight.sqrt())
+        cost, tangent = grouping.sum(torch.stack([loss.value(phi), weight * linear.tangent]))
+    return Sums(cost, tangent, gram[:, :-1, :-1], gram[:, :-1, -1])
 
 
 def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
     """Apply ``C^-1`` per point, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c, N)."""
-    q, mu, _ = J_u.shape
-    if not mu and slack:
-        return rows
-    if q == 1:
-        return rows * ((J_u[0] * J_u[0]).sum(0) + slack).rsqrt()
+    q = J_u.shape[0]
     S = (J_u[:, None] * J_u[None]).sum(2)
     out: list[Tensor] = []
     factor: list[list[Tensor]] = []
@@ -148,10 +157,13 @@ def advance(linear: Linear, db: Tensor, tau: Tensor | float) -> Tensor:
     tau : float or Tensor (N,) or (1,)
         How much of the tangential correction to take, 0 to 1.
     """
-    u, h, J, K = linear.u, linear.h, linear.J, linear.K
+    u, heads, K = linear.u, linear.heads, linear.K
     if not u.shape[0]:
         return u
-    back = tau * h + (J * db).sum(1)
+    back = (heads[:, :-1] * db).sum(1)
+    if isinstance(tau, float) and tau == 1.0:
+        return -(K * (back + heads[:, -1])[:, None]).sum(0)
+    back = back + tau * heads[:, -1]
     return (1 - tau) * u - (K * back[:, None]).sum(0)
 
 
@@ -168,13 +180,23 @@ class Newton(NamedTuple):
 class NewtonSums(NamedTuple):
     """The reduced Newton system of each fit: ``H db = b``, and the reduction ``c + d db``.
 
-    Shapes (G, p, p), (G, p), (G,), (G, p).
+    Attributes
+    ----------
+    H : Tensor (G, p, p)
+        Half the exact second derivatives of chi-square, the observed information.
+    b : Tensor (G, p)
+    c : Tensor (G,)
+    d : Tensor (G, p)
+    M : Tensor (G, p, p)
+        How errors of unit variance in every coordinate shake the gradient: ``H^-1 M H^-1`` is the
+        covariance of the data carried through the estimator.
     """
 
     H: Tensor
     b: Tensor
     c: Tensor
     d: Tensor
+    M: Tensor
 
     def __add__(self, other: "NewtonSums") -> "NewtonSums":  # type: ignore[override]
         return NewtonSums(*(a + b for a, b in zip(self, other, strict=True)))
@@ -221,10 +243,16 @@ def eliminate_exactly(
     r, sign = d.r, 1 - 2 * points.slack
     c = (linear.u * X[:mu, p]).sum(0) - sign * (r * X[mu:, p]).sum(0) + points.slack * (r * r).sum(0)
     e = (linear.u[:, None] * X[:mu, :p]).sum(0) - sign * (r[:, None] * X[mu:, :p]).sum(0)
+    noisy = X[: mu + d.r.shape[0] if points.slack else mu, :p]
+    M = (noisy[:, :, None] * noisy[:, None]).sum(0)
     if weight is not None:
-        H, b, c, e = H * weight, b * weight, c * weight, e * weight
+        H, b, c, e, M = H * weight, b * weight, c * weight, e * weight, M * weight * weight
     sums = NewtonSums(
-        grouping.sum(H).permute(2, 0, 1), grouping.sum(b).mT, grouping.sum(c), grouping.sum(e).mT
+        grouping.sum(H).permute(2, 0, 1),
+        grouping.sum(b).mT,
+        grouping.sum(c),
+        grouping.sum(e).mT,
+        grouping.sum(M).permute(2, 0, 1),
     )
     return Newton(X[:mu, p], X[:mu, :p]), sums
 
@@ -238,10 +266,8 @@ def _bordered(
     K[:mu, :mu] = curvature.uu
     K[:mu, mu:] = d.J_u.transpose(0, 1)
     K[mu:, :mu] = d.J_u
-    index = torch.arange(mu, device=u.device)
-    K[index, index] += 1.0
-    index = torch.arange(mu, mu + q, device=u.device)
-    K[index, index] -= points.slack
+    K[:mu, :mu].diagonal().add_(1.0)
+    K[mu:, mu:].diagonal().sub_(points.slack)
     B = u.new_empty(mu + q, p + 1, n)
     B[:mu, :p] = curvature.ub
     B[mu:, :p] = d.J_beta

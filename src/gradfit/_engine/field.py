@@ -5,7 +5,7 @@ the linearisation of every stretch is kept from one step to the next; when they 
 formed again, so that memory beyond the data and the foot points does not grow with N.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -75,6 +75,11 @@ class Field:
     stretches: tuple[Stretch, ...]
     keep: bool
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is one fit only."""
+        return self.points.group is None
+
     @classmethod
     def of(
         cls,
@@ -110,7 +115,7 @@ class Field:
         points = self.points.take(index)._replace(group=moved[index])
         return Field.of(points, self.fn, rows.shape[0], self.p, self.loss), index
 
-    def columns(self, stretch: Stretch, beta: Tensor) -> Sequence[Tensor]:
+    def columns(self, stretch: Stretch, beta: Tensor) -> list[Tensor]:
         """Return the parameters (G, p) as p tensors, one value for every point."""
         return list(stretch.grouping.spread(beta.mT))
 
@@ -123,13 +128,14 @@ class Field:
         return self._collect(done)
 
     def attempt(
-        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, tau: Tensor
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, tau: Tensor | float
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
 
         def move(k: int, s: Stretch) -> Tensor:
             linear = self._kept(k, s, kept, beta, u)
-            return advance(linear, s.grouping.spread(db.mT), s.grouping.spread(tau))
+            share = s.grouping.spread(tau) if isinstance(tau, Tensor) else tau
+            return advance(linear, s.grouping.spread(db.mT), share)
 
         return self._attempt(beta + db, move)
 
@@ -172,12 +178,18 @@ class Field:
         ]
         return [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
 
+    def linears(
+        self, beta: Tensor, u: Tensor, kept: list[Linear]
+    ) -> Iterator[tuple[Stretch, Linear]]:
+        """Walk through the stretches with their linearisations."""
+        for k, s in enumerate(self.stretches):
+            yield s, self._kept(k, s, kept, beta, u)
+
     def factor(self, beta: Tensor, u: Tensor, kept: list[Linear], row: int) -> Tensor:
         """Return the triangular factor (p+1, p+1) of ``[J | h]`` of one fit, stretch by stretch."""
         R = u.new_zeros(0, self.p + 1)
-        for k, s in enumerate(self.stretches):
-            linear = self._kept(k, s, kept, beta, u)
-            rows = torch.cat([linear.J, linear.h[:, None]], 1)
+        for s, linear in self.linears(beta, u, kept):
+            rows = linear.heads
             if self.loss is not None:
                 rows = rows * self.loss.weight(linear.phi).sqrt()
             if s.points.group is not None:
@@ -196,8 +208,7 @@ class Field:
         """
         eps = torch.finfo(u.dtype).eps
         total = u.new_zeros(self.n_groups)
-        for k, s in enumerate(self.stretches):
-            linear = self._kept(k, s, kept, beta, u)
+        for s, linear in self.linears(beta, u, kept):
             columns = torch.stack([c.expand(s.points.n) for c in self.columns(s, beta)])
             total += s.grouping.sum(_rounding(s.points, linear, columns))
         return (4 * eps) ** 2 * total

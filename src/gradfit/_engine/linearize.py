@@ -4,6 +4,8 @@ Every point gets its own copy of the parameters, so one forward and, for each re
 backward pass yield :math:`\partial f/\partial x` and :math:`\partial f/\partial\beta` at every
 point of every fit. A second round through the gradient's own graph yields the second derivatives
 of :math:`\sum_j \nu_j f_j`, which is all that a Newton step needs.
+
+Everything here expects gradients to be enabled; whoever runs the engine sees to it once.
 """
 
 from collections.abc import Sequence
@@ -51,7 +53,7 @@ class Leaves(NamedTuple):
 def leaves_of(points: Points, u: Tensor, columns: Sequence[Tensor], beta: bool = True) -> Leaves:
     """Make leaves of the graph: the x that carry errors, and one parameter each if ``beta``."""
     n = points.n
-    params = [c.expand(n).detach().requires_grad_(beta) for c in columns]
+    params = [c.expand(n).requires_grad_(beta) for c in columns]
     if not points.rows:
         return Leaves(points.x, [], params)
     if len(points.rows) == points.x.shape[0]:
@@ -59,8 +61,7 @@ def leaves_of(points: Points, u: Tensor, columns: Sequence[Tensor], beta: bool =
         return Leaves(x, [x], params)
     rows = list(points.rows)
     moving = (points.x[rows] + points.shift_x(u)).requires_grad_()
-    with torch.enable_grad():
-        x = points.x.index_copy(0, torch.tensor(rows, device=points.x.device), moving)
+    x = points.x.index_copy(0, torch.tensor(rows, device=points.x.device), moving)
     return Leaves(x, [moving], params)
 
 
@@ -75,8 +76,7 @@ def residual(points: Points, value: Tensor, u: Tensor) -> Tensor:
 def evaluate(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:
     """Return the residual (q, N) alone, without a graph."""
     with torch.no_grad():
-        value = fn(points.x_hat(u), [c.expand(points.n) for c in columns])
-        return residual(points, value, u)
+        return residual(points, fn(points.x_hat(u), [c.expand(points.n) for c in columns]), u)
 
 
 def derive(
@@ -99,8 +99,7 @@ def derive(
     """
     leaves = leaves_of(points, u, columns, beta)
     wanted = [*leaves.moving, *(leaves.params if beta else [])]
-    with torch.enable_grad():
-        value = fn(leaves.x, leaves.params)
+    value = fn(leaves.x, leaves.params)
     grads = [
         gradients(value[j], wanted, keep=j < value.shape[0] - 1) for j in range(value.shape[0])
     ]
@@ -116,9 +115,7 @@ def gradients(value: Tensor, wanted: Sequence[Tensor], keep: bool = False) -> li
         return []
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in wanted]
-    found = torch.autograd.grad(
-        value, wanted, torch.ones_like(value), retain_graph=keep, allow_unused=True
-    )
+    found = torch.autograd.grad(value.sum(), wanted, retain_graph=keep, allow_unused=True)
     return [torch.zeros_like(w) if t is None else t for t, w in zip(found, wanted, strict=True)]
 
 
@@ -171,13 +168,12 @@ def curve(
     mu, p, n = len(points.rows), len(columns), points.n
     if points.weight_y is not None:
         nu = _transposed_times(points.weight_y, nu)
-    with torch.enable_grad():
-        field = (fn(leaves.x, leaves.params) * nu).sum(0)
-        first = (
-            torch.autograd.grad(field.sum(), wanted, create_graph=True, materialize_grads=True)
-            if field.requires_grad
-            else [torch.zeros_like(t) for t in wanted]
-        )
+    field = (fn(leaves.x, leaves.params) * nu).sum()
+    first = (
+        torch.autograd.grad(field, wanted, create_graph=True, materialize_grads=True)
+        if field.requires_grad
+        else [torch.zeros_like(t) for t in wanted]
+    )
     rows = [*(first[0] if leaves.moving else []), *first[len(leaves.moving) :]]
     H = torch.stack([_flat(gradients(row, wanted, keep=True), n) for row in rows])
     H_uu = H[:mu, :mu]

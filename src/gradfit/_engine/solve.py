@@ -39,7 +39,9 @@ def solve(A: Tensor, g: Tensor, damping: Tensor | None = None) -> Step:
     L, info = torch.linalg.cholesky_ex(M)
     db = -torch.cholesky_solve(g[..., None], L)[..., 0]
     pivots = L.diagonal(dim1=-2, dim2=-1)
-    safe = (pivots * pivots > HARD * M.diagonal(dim1=-2, dim2=-1)).all(-1) & (info == 0)
+    safe = (pivots * pivots > HARD * M.diagonal(dim1=-2, dim2=-1)).all(-1)
+    if M.shape[0] > 1 or not bool(safe):
+        safe = safe & (info == 0)
     return Step(db, safe)
 
 

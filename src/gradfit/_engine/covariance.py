@@ -1,0 +1,136 @@
+r"""Covariance, rank and condition of the parameters at a solution.
+
+``expected``
+    :math:`A^{-1}`, the Gauss-Newton information: what ISO/TS 28037, York and ODRPACK print.
+``observed``
+    :math:`H^{-1}`, with the exact second derivatives of the reduced chi-square.
+``propagated``
+    :math:`H^{-1} M H^{-1}`: the errors of all data carried through the estimator to first order,
+    by implicit differentiation of its stationarity conditions.
+``sandwich``
+    :math:`H^{-1} \left(\sum_i g_i g_i^T\right) H^{-1}`: what the residuals themselves say, whatever
+    their distribution (Huber 1967; White, Econometrica 50 (1982) 1).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.propose import inside
+from gradfit._engine.solve import Basis, basis_of_factor, basis_of_normal, solve
+from gradfit._engine.state import Bounds, Work
+
+BLIND = 1e-6
+"""Share of a parameter in an undetermined direction from which its error is called infinite."""
+
+
+class Spread(NamedTuple):
+    """What the data say about the parameters of each fit.
+
+    Attributes
+    ----------
+    cov : Tensor (G, p, p)
+        Covariance for sigmas as given; inf on the diagonal where nothing is known.
+    rank : Tensor (G,) int64
+        Parameters, or combinations, that the data determine.
+    condition : Tensor (G,)
+        Ratio of the largest to the smallest singular value of the column-scaled Jacobian.
+    weakest : Tensor (G, p)
+        Unit combination of scaled parameters that is determined least.
+    free : Tensor (G, p) bool
+        Parameters that are not held at a bound.
+    """
+
+    cov: Tensor
+    rank: Tensor
+    condition: Tensor
+    weakest: Tensor
+    free: Tensor
+
+
+def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spread:
+    """Return covariance, rank and condition of every fit, given the parameters held at bounds."""
+    s = w.state
+    free = torch.ones_like(s.beta, dtype=torch.bool)
+    if bounds is not None:
+        free = inside(s.beta, s.sums.g, bounds)
+    A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
+    basis = _basis(w, A, free)
+    top = basis.e.amax(-1)
+    known = basis.e > 0
+    lowest = torch.where(known, basis.e, torch.inf).amin(-1)
+    rank = known.sum(-1)
+    least = basis.e.masked_fill(~_relevant(basis, free), torch.inf).argmin(-1)
+    weakest = basis.V.gather(2, least[:, None, None].expand(-1, basis.V.shape[1], 1))[..., 0]
+    condition = torch.where(rank == free.sum(-1), (top / lowest).sqrt(), torch.inf)
+    cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free)
+    return Spread(cov, rank, condition, weakest, free)
+
+
+def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:
+    s = w.state
+    D = A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    basis = basis_of_normal(A.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(s.sums.g), D)
+    eye = torch.diag_embed((~free | (D == 0)).to(A.dtype))
+    safe = solve(A + eye, s.sums.g).safe
+    hard = torch.nonzero(~safe & torch.isfinite(A).all(-1).all(-1))[:, 0]
+    if not len(hard):
+        return basis
+    p = s.beta.shape[1]
+    R = torch.stack([w.field.factor(s.beta, w.u, w.kept, int(i))[:p, :p] for i in hard.tolist()])
+    R = R * free[hard][:, None, :]
+    exact = basis_of_factor(R, torch.zeros_like(R[:, 0]), D[hard], w.field.points.n)
+    return Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True)))
+
+
+def _relevant(basis: Basis, free: Tensor) -> Tensor:
+    """Directions (G, p) that are not merely a parameter held at its bound."""
+    return (basis.V.square() * free[:, :, None]).sum(1) > 0.5
+
+
+def _expected(basis: Basis, free: Tensor) -> Tensor:
+    known = basis.e > 0
+    inverse = torch.where(known, 1 / basis.e, 0.0)
+    cov = (basis.V * inverse[:, None, :]) @ basis.V.mT
+    cov = cov / (basis.scale[:, :, None] * basis.scale[:, None, :])
+    blind = ~known & _relevant(basis, free)
+    lost = ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2) & free
+    return _clear(cov, free, lost)
+
+
+def _clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
+    """Write 0 where a parameter is held and, on the diagonal, inf where nothing is known."""
+    cov = torch.where(free[:, :, None] & free[:, None, :], cov, 0.0)
+    cov = torch.where(lost[:, :, None] | lost[:, None, :], torch.nan, cov)
+    diagonal = torch.where(lost, torch.inf, cov.diagonal(dim1=-2, dim2=-1))
+    return torch.diagonal_scatter(cov, diagonal, dim1=-2, dim2=-1)
+
+
+def _exact(w: Work, kind: str, free: Tensor) -> Tensor:
+    s = w.state
+    sums = w.field.exactly(s.beta, w.u, w.kept)[1]
+    eye = torch.diag_embed((~free).to(s.beta.dtype))
+    both = free[:, :, None] & free[:, None, :]
+    H = torch.where(both, sums.H, eye)
+    scale = H.diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    outer = scale[:, :, None] * scale[:, None, :]
+    inverse = torch.linalg.inv_ex(H / outer)[0] / outer
+    if kind == "propagated":
+        inverse = inverse @ torch.where(both, sums.M, 0.0) @ inverse
+    elif kind == "sandwich":
+        inverse = inverse @ torch.where(both, scores(w), 0.0) @ inverse
+    inverse = (inverse + inverse.mT) / 2
+    lost = ~(torch.isfinite(inverse).all(-1) & (inverse.diagonal(dim1=-2, dim2=-1) > 0))
+    return _clear(inverse, free, lost & free)
+
+
+def scores(w: Work) -> Tensor:
+    """Sum the outer products (G, p, p) of the gradient of every point."""
+    total = torch.zeros_like(w.state.sums.A)
+    for s, linear in w.field.linears(w.state.beta, w.u, w.kept):
+        g = (linear.J * linear.h[:, None]).sum(0)
+        if w.field.loss is not None:
+            g = g * w.field.loss.weight(linear.phi)
+        total += s.grouping.gram(g[None])
+    return total

@@ -1,0 +1,124 @@
+r"""Nearer foot points: a search at the end, since descent finds only the nearest valley.
+
+On a strongly curved or periodic model a point may have several feet. Any foot nearer than the one
+found, at distance :math:`d`, lies within :math:`|u| \le d`, so trial points are laid over that
+ball, the best of each is followed down at fixed parameters, and kept if it is nearer. Nothing is
+tried where the residual turns out to be linear across the ball, as for straight lines and planes.
+"""
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.eliminate import Linear, advance, eliminate
+from gradfit._engine.field import Stretch, restore
+from gradfit._engine.linearize import derive, evaluate
+from gradfit._engine.points import Function, Points, times_vector
+from gradfit._engine.state import Work
+
+FARTHEST = 1 << 16
+"""Points that are searched, the farthest ones, when there are more."""
+TRIALS = 32
+DESCENTS = 30
+
+
+def search(w: Work) -> tuple[Tensor, Tensor]:
+    """Look for nearer feet of all points.
+
+    Returns
+    -------
+    u : Tensor (mu, N)
+        Foot points, some of them moved.
+    moved : Tensor (N,) bool
+        Points that found a nearer foot.
+    """
+    u = w.u.clone()
+    moved = torch.zeros(w.field.points.n, dtype=torch.bool, device=u.device)
+    if not w.field.points.rows:
+        return u, moved
+    ended = w.state.status
+    for s, linear in w.field.linears(w.state.beta, w.u, w.kept):
+        columns = w.field.columns(s, w.state.beta)
+        index = _candidates(s, linear, columns, w)
+        fine = s.grouping.spread((ended < 10) & (ended > 0)).expand(s.points.n)
+        index = index[fine[index]]
+        if not len(index):
+            continue
+        here, better = _nearer(s, linear, columns, index, w)
+        u[:, s.start + index] = here
+        moved[s.start + index] = better
+    return u, moved
+
+
+def _candidates(s: Stretch, linear: Linear, columns: list[Tensor], w: Work) -> Tensor:
+    """Return the index of points whose residual bends across the ball, the farthest first."""
+    d = linear.phi.sqrt()
+    n = s.points.n
+    bent = torch.zeros(n, dtype=torch.bool, device=d.device)
+    r0 = linear.r
+    J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
+    for axis in range(linear.u.shape[0]):
+        for sign in (-1.0, 1.0):
+            step = torch.zeros_like(linear.u)
+            step[axis] = sign * d
+            r = evaluate(s.points, w.field.fn, linear.u + step, columns)
+            gap = (r - r0 - times_vector(J_u, step)).abs()
+            size = r.abs() + r0.abs() + times_vector(J_u.abs(), step.abs())
+            bent |= ~(gap <= 1e-9 * size).all(0)
+    index = torch.nonzero(bent & (d > 0))[:, 0]
+    limit = max(1, FARTHEST // len(w.field.stretches))
+    if len(index) > limit:
+        index = index[torch.topk(d[index], limit).indices].sort().values
+    return index
+
+
+def _offsets(mu: int, like: Tensor) -> Tensor:
+    """Return trial points (T, mu) in the unit ball: a grid on a line, else a fixed quasi-random set."""
+    if mu == 1:
+        return torch.linspace(-1, 1, TRIALS + 1, dtype=like.dtype, device=like.device)[:, None]
+    draws = torch.quasirandom.SobolEngine(mu + 1).draw(4 * TRIALS).to(like)
+    direction = torch.erfinv((2 * draws[:, :mu] - 1).clamp(-0.999999, 0.999999))
+    direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return direction * draws[:, mu:] ** (1 / mu)
+
+
+def _nearer(
+    s: Stretch, linear: Linear, columns: list[Tensor], index: Tensor, w: Work
+) -> tuple[Tensor, Tensor]:
+    fn = w.field.fn
+    points = s.points.take(index)._replace(group=None)
+    columns = [c.expand(s.points.n)[index] for c in columns]
+    u0, phi0 = linear.u[:, index], linear.phi[index]
+    best_u, best = u0, phi0
+    for offset in _offsets(u0.shape[0], u0):
+        u = offset[:, None] * phi0.sqrt()
+        if not points.slack:
+            u = restore(points, fn, u, columns)
+            phi = (u * u).sum(0)
+        else:
+            r = evaluate(points, fn, u, columns)
+            phi = (u * u).sum(0) + (r * r).sum(0)
+        near = phi < best
+        best_u, best = torch.where(near, u, best_u), torch.where(near, phi, best)
+    u, phi = _descend(points, fn, best_u, columns)
+    better = phi < phi0 * (1 - 1e-9)
+    return torch.where(better, u, u0), better
+
+
+def _descend(
+    points: Points, fn: Function, u: Tensor, columns: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Follow feet down at fixed parameters, each point with a step length of its own."""
+    linear = eliminate(points, u, derive(points, fn, u, columns))
+    share = torch.ones_like(linear.phi)
+    none = u.new_zeros(1, 1)
+    for _ in range(DESCENTS):
+        trial_u = advance(linear, none, share)
+        if not points.slack:
+            trial_u = restore(points, fn, trial_u, columns)
+        trial = eliminate(points, trial_u, derive(points, fn, trial_u, columns))
+        good = trial.phi < linear.phi
+        if not bool((good & (trial.phi < linear.phi * (1 - 1e-12))).any()) and bool((share < 1e-3).all()):
+            break
+        linear = Linear(*(torch.where(good, a, b) for a, b in zip(trial, linear, strict=True)))
+        share = torch.where(good, (2 * share).clamp(max=1), share / 4)
+    return linear.u, linear.phi

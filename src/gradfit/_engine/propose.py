@@ -1,0 +1,145 @@
+"""Steps and what they promise: Gauss-Newton within a trust region, and Newton's own."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.eliminate import Newton
+from gradfit._engine.solve import (
+    Basis,
+    basis_of_factor,
+    basis_of_normal,
+    masked,
+    restricted,
+    solve,
+)
+from gradfit._engine.state import Bounds, Work, rows_of
+
+
+class Proposal(NamedTuple):
+    """A step and what it promises; numbers for one fit, tensors (G,) for many.
+
+    Attributes
+    ----------
+    db : Tensor (G, p)
+    tau : float
+        Share of the tangential correction that is taken.
+    norm : float
+        Length of the step in scaled parameters.
+    bare : bool
+        Whether nothing holds the step back.
+    promise : float
+        Reduction of the cost by the quadratic model.
+    exact : list of Newton or None
+        Foot points of a Newton step.
+    """
+
+    db: Tensor
+    tau: Any
+    norm: Any
+    bare: Any
+    promise: Any
+    exact: list[Newton] | None
+
+
+def plain(w: Work, value: Tensor) -> Any:
+    """Return a row tensor as it is, or as a number where the fit is alone."""
+    return value.item() if w.field.alone else value
+
+
+def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
+    """Minimise the Gauss-Newton model of every row within its trust region."""
+    s, c = w.state, w.state.control
+    free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
+    A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
+    db, safe = solve(A, g)
+    norm = (s.D * db).norm(dim=-1)
+    bare = safe & (norm <= 1.1 * c.radius)
+    lam = None
+    if not bool(bare.all()):
+        held = ~bare if w.field.alone else ~bare & (c.status == 0)
+        rows = torch.nonzero(held)[:, 0]
+        radius = rows_of(c.radius, db)[rows]
+        part, damping = restricted(_basis(w, rows, (A, g), safe, free), radius)
+        db = db.index_copy(0, rows, part)
+        lam = torch.zeros_like(norm).index_copy(0, rows, damping)
+        bare = lam == 0
+    if bounds is not None:
+        damping = None if lam is None else lam[:, None] * s.D * s.D
+        db = project(A, g, damping, db, (s.beta, bounds))
+    if lam is not None or bounds is not None:
+        norm = (s.D * db).norm(dim=-1)
+    Adb = (s.sums.A @ db[..., None])[..., 0]
+    promise = -(db * (2 * s.sums.g + Adb)).sum(-1)
+    away = 1 - c.tau
+    promise = plain(w, promise) + plain(w, s.sums.tangent) * (1 - away * away)
+    return Proposal(db, c.tau, plain(w, norm), plain(w, bare) & (c.tau == 1), promise, None)
+
+
+def _basis(
+    w: Work, rows: Tensor, system: tuple[Tensor, Tensor], safe: Tensor, free: Tensor | None
+) -> Basis:
+    """Diagonalise the systems of ``rows``; ill-conditioned ones from the Jacobian itself."""
+    A, g = system
+    D = w.state.D
+    basis = basis_of_normal(A[rows], g[rows], D[rows])
+    hard = torch.nonzero(~safe[rows])[:, 0]
+    if not len(hard):
+        return basis
+    which = rows[hard]
+    factors = torch.stack(
+        [w.field.factor(w.state.beta, w.u, w.kept, int(row)) for row in which.tolist()]
+    )
+    p = g.shape[1]
+    R, c = factors[:, :p, :p], factors[:, :p, p]
+    if free is not None:
+        R = R * free[which][:, None, :]
+    exact = basis_of_factor(R, c, D[which], w.field.points.n)
+    return Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True)))
+
+
+def inside(beta: Tensor, g: Tensor, bounds: Bounds) -> Tensor:
+    """Return which parameters (G, p) may move: not at a bound with the cost falling beyond it."""
+    held = ((beta <= bounds.lower) & (g > 0)) | ((beta >= bounds.upper) & (g < 0))
+    return ~held
+
+
+def project(
+    A: Tensor,
+    g: Tensor,
+    damping: Tensor | None,
+    db: Tensor,
+    where: tuple[Tensor, Bounds],
+) -> Tensor:
+    """Shorten a step to the bounds: what would pass one stops there, the rest is solved again."""
+    beta, bounds = where
+    M = A if damping is None else A + torch.diag_embed(damping)
+    stuck = torch.zeros_like(db, dtype=torch.bool)
+    for _ in range(db.shape[1]):
+        target = torch.minimum(torch.maximum(beta + db, bounds.lower), bounds.upper) - beta
+        new = (target != db) & ~stuck
+        if not bool(new.any()):
+            break
+        stuck = stuck | new
+        known = torch.where(stuck, target, 0.0)
+        rest = g + (M @ known[..., None])[..., 0]
+        db = torch.where(stuck, known, solve(*masked(A, rest, ~stuck), damping).db)
+    return torch.minimum(torch.maximum(beta + db, bounds.lower), bounds.upper) - beta
+
+
+def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
+    """Solve the exact Newton system; also tell the rows (G,) where it has a minimum."""
+    exact, sums = w.field.exactly(w.state.beta, w.u, w.kept)
+    s = w.state
+    H, g = sums.H, -sums.b
+    if bounds is not None:
+        H, g = masked(H, g, inside(s.beta, s.sums.g, bounds))
+    db, safe = solve(H, g)
+    if bounds is not None:
+        db = project(H, g, None, db, (s.beta, bounds))
+    promise = sums.c + (sums.d * db).sum(-1)
+    good = plain(w, safe & torch.isfinite(promise) & (promise >= 0))
+    norm = plain(w, (s.D * db).norm(dim=-1))
+    one = 1.0 if w.field.alone else torch.ones_like(promise)
+    return Proposal(db, one, norm, good, plain(w, promise), exact), good

@@ -1,0 +1,413 @@
+"""A problem: data, a model and what is asked of it, put in the engine's terms.
+
+The engine fits the *free* parameters of a function of tensors. Here fixed parameters are written in,
+the model's shapes are checked, and its promise to be pointwise and differentiable is tested once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from gradfit._data import Data
+from gradfit._engine.loop import Bounds
+from gradfit._engine.points import Function, Points
+from gradfit._model import Model
+from gradfit._whitening import whiten
+from gradfit.errors import InputError, ModelError
+
+_CHECKED: "WeakSet[Any]" = WeakSet()
+"""Model functions that kept their promise once; testing them again would teach nothing."""
+SAMPLE = 8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Problem:
+    """Everything a fit is made of, except how to run it.
+
+    Attributes
+    ----------
+    data : Data
+        What the user measured.
+    model : Model
+        What the user believes.
+    points : Points
+        The data as the engine sees them.
+    joined : bool
+        Whether y became a variable of an implicit model, because some y are exact.
+    free : tuple of str
+        Parameters that are fitted, in the order of the model.
+    fixed : mapping of str to float
+        Parameters that are not.
+    bounds : Bounds or None
+        Limits of the free parameters.
+    absolute : bool
+        Whether sigmas are taken as they are (True) or scaled by the residuals.
+    """
+
+    data: Data
+    model: Model
+    points: Points
+    joined: bool
+    free: tuple[str, ...]
+    fixed: Mapping[str, float]
+    bounds: Bounds | None
+    absolute: bool
+
+    @property
+    def n_groups(self) -> int:
+        """Number of fits."""
+        return max(1, len(self.data.keys))
+
+    @property
+    def n_equations(self) -> int:
+        """Number of equations per point, ``q``."""
+        return 1 if self.data.y is None else self.data.y.shape[0]
+
+    def function(self) -> Function:
+        """Return the model as the engine calls it: ``fn(x (m, N), free parameters) -> (q, N)``."""
+        inner = self._inner()
+        if not self.joined or self.data.y is None:
+            return inner
+        m = self.data.x.shape[0]
+
+        def implicit(z: Tensor, beta: Sequence[Tensor]) -> Tensor:
+            return inner(z[:m], beta) - z[m:]
+
+        return implicit
+
+    def _inner(self) -> Function:
+        model, vector = self.model, self.data.vector_x
+        slots = [(self.free.index(n), None) if n in self.free else (-1, self.fixed[n])
+                 for n in model.names]
+        plain = not self.fixed
+
+        def call(x: Tensor, beta: Sequence[Tensor]) -> Tensor:
+            given = beta if plain else [
+                beta[i] if v is None else x.new_full((1,), v).expand(x.shape[-1]) for i, v in slots
+            ]
+            value = model.fn(x[0] if vector else x, *given)
+            if value.ndim == 1:
+                value = value[None]
+            return value if value.shape[-1] == x.shape[-1] else value.expand(-1, x.shape[-1])
+
+        return call
+
+
+def state_problem(
+    data: Data,
+    model: Model,
+    *,
+    fixed: Mapping[str, float] | None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None,
+    fix_x: Any,
+    absolute_sigma: bool | None,
+) -> Problem:
+    """Put data and model together; check names and shapes, not yet the model itself."""
+    fixed = dict(fixed or {})
+    for name in fixed:
+        _known(name, model, "fixed")
+    free = tuple(n for n in model.names if n not in fixed)
+    if not free:
+        raise InputError("`fixed` names every parameter: nothing is left to fit.")
+    white = whiten(data, _exact_x(fix_x, data))
+    given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
+    return Problem(
+        data=data,
+        model=model,
+        points=white.points,
+        joined=white.joined,
+        free=free,
+        fixed=fixed,
+        bounds=_limits(bounds, model, free, data),
+        absolute=given if absolute_sigma is None else absolute_sigma,
+    )
+
+
+def _known(name: str, model: Model, argument: str) -> None:
+    if name not in model.names:
+        raise InputError(
+            f"`{argument}` names {name!r}, which is no parameter of {model.label!r}. "
+            f"Its parameters are {', '.join(model.names)}."
+        )
+
+
+def _exact_x(fix_x: Any, data: Data) -> Tensor | None:
+    if fix_x is None:
+        return None
+    fixed = torch.as_tensor(fix_x, device=data.x.device)
+    if fixed.dtype != torch.bool:
+        raise InputError(f"`fix_x` must hold True or False, got {fixed.dtype}.")
+    m, n = data.x.shape
+    if fixed.ndim == 1 and fixed.shape[0] == data.n_rows and (m == 1 or fixed.shape[0] != m):
+        fixed = fixed[None, data.index]
+    elif fixed.ndim == 1 and fixed.shape[0] == m:
+        fixed = fixed[:, None]
+    elif fixed.ndim == 2 and fixed.shape == (m, data.n_rows):
+        fixed = fixed[:, data.index]
+    elif fixed.ndim == 0:
+        fixed = fixed.expand(m, 1)
+    else:
+        raise InputError(
+            f"`fix_x` must have shape ({n},), ({m},) or ({m}, {n}), got {tuple(fixed.shape)}."
+        )
+    return fixed.expand(m, -1)
+
+
+def _limits(
+    bounds: Mapping[str, tuple[float | None, float | None]] | None,
+    model: Model,
+    free: tuple[str, ...],
+    data: Data,
+) -> Bounds | None:
+    if not bounds:
+        return None
+    lower = data.x.new_full((1, len(free)), -torch.inf)
+    upper = data.x.new_full((1, len(free)), torch.inf)
+    for name, limits in bounds.items():
+        _known(name, model, "bounds")
+        try:
+            low, high = limits
+        except (TypeError, ValueError):
+            raise InputError(
+                f"`bounds` of {name!r} must be a pair (lower, upper), None for no limit; "
+                f"got {limits!r}."
+            ) from None
+        low = -torch.inf if low is None else float(low)
+        high = torch.inf if high is None else float(high)
+        if not low < high:
+            raise InputError(f"`bounds` of {name!r} must rise; got ({low:g}, {high:g}).")
+        if name in free:
+            lower[0, free.index(name)] = low
+            upper[0, free.index(name)] = high
+    return Bounds(lower, upper)
+
+
+def start_of(problem: Problem, start: Any) -> Tensor | None:
+    """Return the start (G, p) that the user gave, or None; every free parameter must be there."""
+    names = problem.model.names
+    if start is None:
+        return None
+    if not isinstance(start, Mapping):
+        values = list(start)
+        if len(values) != len(names):
+            raise InputError(
+                f"`start` has {len(values)} values, but {problem.model.label!r} has "
+                f"{len(names)} parameters: {', '.join(names)}."
+            )
+        start = dict(zip(names, values, strict=True))
+    for name in start:
+        _known(name, problem.model, "start")
+    missing = [n for n in problem.free if n not in start]
+    if missing:
+        raise InputError(
+            f"`start` gives no value for {', '.join(missing)}. "
+            "Give all of them, or leave `start` out to have them searched."
+        )
+    return torch.stack([_column(problem, n, start[n]) for n in problem.free], 1)
+
+
+def _column(problem: Problem, name: str, value: Any) -> Tensor:
+    x = problem.data.x
+    try:
+        column = torch.as_tensor(value, dtype=x.dtype, device=x.device).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"`start` of {name!r} must be a number, got {value!r}.") from None
+    if column.shape[0] not in (1, problem.n_groups):
+        raise InputError(
+            f"`start` of {name!r} must be one number or one per group ({problem.n_groups}), "
+            f"got {column.shape[0]}."
+        )
+    if not bool(torch.isfinite(column).all()):
+        raise InputError(f"`start` of {name!r} must be finite, got {value!r}.")
+    if problem.bounds is not None:
+        j = problem.free.index(name)
+        low, high = problem.bounds.lower[0, j], problem.bounds.upper[0, j]
+        if bool(((column < low) | (column > high)).any()):
+            raise InputError(
+                f"`start` of {name!r} is {value!r}, outside its bounds "
+                f"({float(low):g}, {float(high):g})."
+            )
+    return column.detach().expand(problem.n_groups)
+
+
+def check_model(problem: Problem, beta0: Tensor) -> Problem:
+    """Test once that the model returns the right shape, is pointwise, and keeps its graph."""
+    fn = problem.model.fn
+    if _remembered(fn):
+        return problem
+    take = torch.arange(min(SAMPLE, problem.data.x.shape[1]), device=beta0.device)
+    x = problem.data.x[:, take]
+    group = problem.data.group
+    beta = [c[group[take]] if group is not None else c.expand(len(take)) for c in beta0.mT]
+    _check_shape(problem, x, beta)
+    _check_pointwise(problem, x, beta)
+    _check_graph(problem, x, beta)
+    try:
+        _CHECKED.add(fn)
+    except TypeError:
+        return problem
+    return problem
+
+
+def _remembered(fn: Any) -> bool:
+    try:
+        return fn in _CHECKED
+    except TypeError:
+        return False
+
+
+def _call(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Tensor:
+    """Call the user's model; whatever goes wrong in it is told in one line."""
+    model = problem.model
+    given = dict(zip(problem.free, beta, strict=True))
+    params = [given[n] if n in given else x.new_full(x.shape[-1:], problem.fixed[n])
+              for n in model.names]
+    try:
+        value = model.fn(x[0] if problem.data.vector_x else x, *params)
+    except (InputError, ModelError):
+        raise
+    except Exception as e:  # noqa: BLE001 - a user's model may raise anything
+        hint = ""
+        if "numpy" in str(e).lower() or "__array__" in str(e):
+            hint = " Use torch functions in the model: NumPy cannot follow its graph."
+        raise ModelError(
+            f"the model {model.label!r} failed with {type(e).__name__}: {_first_line(e)}.{hint}"
+        ) from e
+    if not isinstance(value, Tensor):
+        raise ModelError(
+            f"the model {model.label!r} must return a tensor, got {type(value).__name__}. "
+            "Write it in torch operations."
+        )
+    return value
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e).strip().splitlines() or ["no message"])[0].rstrip(".")
+
+
+def _check_shape(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
+    value = _call(problem, x, [b.detach().requires_grad_() for b in beta])
+    n, q = x.shape[1], problem.n_equations
+    implicit = problem.data.y is None
+    fine = value.shape in ((n,), ()) if q == 1 and not implicit else value.shape == (q, n)
+    if q == 1:
+        fine = fine or value.shape in ((1, n), (n,))
+    if implicit:
+        fine = value.ndim == 1 and value.shape == (n,) or value.ndim == 2 and value.shape[1] == n
+    if not fine:
+        wanted = "(N,)" if q == 1 else f"({q}, N)"
+        raise ModelError(
+            f"the model {problem.model.label!r} must return shape {wanted}, one value per point; "
+            f"for {n} points it returned {tuple(value.shape)}."
+        )
+
+
+def _check_pointwise(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
+    n = x.shape[1]
+    if n < 2:
+        return
+    half = n // 2
+    with torch.no_grad():
+        whole = _call(problem, x, beta)
+        try:
+            part = _call(problem, x[:, half:], [b[half:] for b in beta])
+            same = torch.allclose(
+                whole[..., half:], part.expand(whole[..., half:].shape), 1e-7, 1e-300, True
+            )
+        except (ModelError, RuntimeError):
+            same = False
+    if not same:
+        raise ModelError(
+            f"the model {problem.model.label!r} mixes points: its value at one point changes when "
+            "others are left out. Each value may depend on its own x and the parameters alone."
+        )
+
+
+def _check_graph(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
+    """Hold every derivative of the graph against a difference; tell which argument is cut off."""
+    leaves = [x.detach().clone().requires_grad_(), *(b.detach().clone().requires_grad_() for b in beta)]
+    with torch.enable_grad():
+        value = _call(problem, leaves[0], leaves[1:]).sum()
+    if value.requires_grad:
+        grads = torch.autograd.grad(value, leaves, allow_unused=True)
+    else:
+        grads = [None] * len(leaves)
+    for k, name in enumerate(("x", *problem.free)):
+        found = grads[k]
+        graph = torch.zeros_like(leaves[k]) if found is None else found
+        verdict = _disagrees(problem, leaves, k, graph)
+        if verdict == "agrees" and found is None and k and verdict_of_use(problem, leaves, k):
+            raise ModelError(
+                f"the model {problem.model.label!r} does not use its parameter {name!r}. "
+                "Remove it, or fix it with `fixed`."
+            )
+        if verdict == "cut":
+            raise ModelError(
+                f"the model {problem.model.label!r} breaks its graph: its value depends on {name!r}, "
+                "but no gradient arrives there. Look for .detach(), .item(), .data, torch.no_grad() "
+                "or NumPy in it."
+            )
+        if verdict == "wrong":
+            raise ModelError(
+                f"the model {problem.model.label!r} gives a derivative with respect to {name!r} that "
+                "differences contradict at every point. Look for .detach() or a custom backward."
+            )
+
+
+def verdict_of_use(problem: Problem, leaves: list[Tensor], k: int) -> bool:
+    """Return whether the value stays the same when argument ``k`` changes a lot."""
+    with torch.no_grad():
+        moved = [t.detach() for t in leaves]
+        before = _call(problem, moved[0], moved[1:])
+        moved[k] = moved[k] * 1.37 + 0.73
+        after = _call(problem, moved[0], moved[1:])
+    return torch.equal(before.nan_to_num(), after.nan_to_num())
+
+
+def _disagrees(problem: Problem, leaves: list[Tensor], k: int, graph: Tensor) -> str:
+    """Return "agrees", "cut" (no gradient although the value moves) or "wrong"."""
+    plain = [t.detach() for t in leaves]
+    if k == 0 and problem.data.x.shape[0] > 1:
+        directions = [torch.zeros_like(plain[0]) for _ in range(plain[0].shape[0])]
+        for row, d in enumerate(directions):
+            d[row] = 1.0
+    else:
+        directions = [torch.ones_like(plain[k])]
+    worst = "agrees"
+    for direction in directions:
+        analytic = (graph * direction).sum(0) if graph.ndim == 2 else graph * direction
+        bad = torch.ones_like(analytic, dtype=torch.bool)
+        for h in (1e-4, 1e-5):
+            numeric, noise = _difference(problem, plain, k, direction * h)
+            gap = (numeric - analytic).abs()
+            bad &= gap > 1e-2 * torch.maximum(numeric.abs(), analytic.abs()) + noise
+        if bool(bad.all()):
+            worst = "cut" if not bool(analytic.any()) else "wrong"
+            if worst == "cut":
+                return worst
+    return worst
+
+
+def _difference(
+    problem: Problem, plain: list[Tensor], k: int, relative: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the central difference along ``relative`` and the size of its rounding error."""
+    size = plain[k].abs()
+    step = relative * torch.where(size > 0, size, torch.ones_like(size))
+    with torch.no_grad():
+        sums: list[Tensor] = []
+        for sign in (1, -1):
+            moved = list(plain)
+            moved[k] = plain[k] + sign * step
+            value = _call(problem, moved[0], moved[1:])
+            sums.append(value if value.ndim == 1 else value.sum(0))
+    width = 2 * (step.sum(0) if step.ndim == 2 else step)
+    eps = torch.finfo(width.dtype).eps
+    noise = 1e3 * eps * (sums[0].abs() + sums[1].abs()) / width
+    return (sums[0] - sums[1]) / width, noise
+
+

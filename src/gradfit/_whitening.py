@@ -1,0 +1,154 @@
+r"""From sigmas and covariances to the whitened points of the engine.
+
+Each point's joint covariance :math:`V` is factored as :math:`L L^T`, x first. An explicit model
+keeps the factor of x and, for y *given* x, an inverse factor,
+
+.. math::  L_x L_x^T = V_{xx}, \qquad W^T W = (V_{yy} - V_{yx} V_{xx}^{+} V_{xy})^{-1}, \qquad
+           C = W V_{yx} L_x^{-T} .
+
+Where y given x is exact at some point that inverse does not exist. Then x and y are moved together,
+as the variables of the implicit model :math:`f(x) - y = 0`, for which no inverse is needed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradfit._data import Data
+from gradfit._engine.points import Points
+from gradfit.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened:
+    """Points for the engine, and whether y became a variable of an implicit model."""
+
+    points: Points
+    joined: bool
+
+
+def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
+    """Build the engine's points from the data; ``fix_x`` (m, N|1) marks exact coordinates."""
+    if data.cov is not None:
+        return _from_covariance(data, data.cov, fix_x)
+    sx, sy = _sigmas(data)
+    if fix_x is not None:
+        sx = torch.where(fix_x, 0.0, sx)
+    if data.y is None:
+        return Whitened(_points(data.x, None, sx, None, None, data.group), False)
+    if not _all_positive(sy, data.rho):
+        return _join_diagonal(data, data.y, sx, sy)
+    cross = None
+    if data.rho is not None and bool((sx > 0).any()):
+        rest = (1 - data.rho * data.rho).sqrt()
+        cross = torch.where(sx > 0, data.rho / rest, 0.0)[None]
+        sy = torch.where(sx > 0, sy * rest, sy)
+    return Whitened(_points(data.x, data.y, sx, 1 / sy, cross, data.group), False)
+
+
+def _sigmas(data: Data) -> tuple[Tensor, Tensor]:
+    """Return sigmas of x (m, N|1) and y (q, N|1): all ones if none is given, else 0 for missing."""
+    q = 0 if data.y is None else data.y.shape[0]
+    none = data.sx is None and data.sy is None and data.rho is None
+    other = 1.0 if none else 0.0
+    sx = data.x.new_full((data.x.shape[0], 1), other) if data.sx is None else data.sx
+    sy = data.x.new_full((q, 1), other) if data.sy is None else data.sy
+    return sx, sy
+
+
+def _all_positive(sy: Tensor, rho: Tensor | None) -> bool:
+    fine = bool((sy > 0).all())
+    return fine and (rho is None or bool((rho.abs() < 1).all()))
+
+
+def _points(
+    x: Tensor,
+    y: Tensor | None,
+    sx: Tensor,
+    weight_y: Tensor | None,
+    cross: Tensor | None,
+    group: Tensor | None,
+) -> Points:
+    rows = tuple(i for i in range(x.shape[0]) if bool((sx[i] > 0).any()))
+    if len(rows) < x.shape[0]:
+        sx = sx[list(rows)]
+        cross = None if cross is None else cross[:, list(rows)]
+    return Points(x, y, rows, sx, weight_y, cross, group)
+
+
+def _join_diagonal(data: Data, y: Tensor, sx: Tensor, sy: Tensor) -> Whitened:
+    both = (sx.sum(0) == 0) & (sy == 0).any(0)
+    if bool(both.any()):
+        at = int(torch.nonzero(both)[0])
+        raise InputError(
+            f"`sx` and `sy` are both 0 at point {at}: a point without any error cannot be fitted. "
+            "Give one of them a standard deviation."
+        )
+    n = data.x.shape[1]
+    wide = n if max(sx.shape[1], sy.shape[1]) > 1 or data.rho is not None else 1
+    sigma = torch.cat([sx.expand(-1, wide), sy.expand(-1, wide)])
+    z = torch.cat([data.x, y])
+    if data.rho is None:
+        return Whitened(_points(z, None, sigma, None, None, data.group), True)
+    rho = data.rho.expand(wide)
+    factor = torch.zeros(2, 2, wide, dtype=z.dtype, device=z.device)
+    factor[0, 0], factor[1, 0] = sigma[0], rho * sigma[1]
+    factor[1, 1] = sigma[1] * (1 - rho * rho).clamp(min=0).sqrt()
+    return Whitened(Points(z, None, (0, 1), factor, None, None, data.group), True)
+
+
+def _from_covariance(data: Data, cov: Tensor, fix_x: Tensor | None) -> Whitened:
+    m = data.x.shape[0]
+    if fix_x is not None:
+        fixed = torch.zeros(cov.shape[0], fix_x.shape[1], dtype=torch.bool, device=cov.device)
+        fixed[:m] = fix_x
+        cov = torch.where(fixed[None] | fixed[:, None], 0.0, cov)
+    rows = [i for i in range(m) if bool((cov[i, i] > 0).any())]
+    V = cov.permute(2, 0, 1)
+    if data.y is None:
+        scale = factor(V[:, rows][:, :, rows])
+        return Whitened(_full_points(data.x, None, rows, scale, None, None, data.group), False)
+    V_xx, V_yx = V[:, rows][:, :, rows], V[:, m:][:, :, rows]
+    L = factor(V_xx)
+    L_yx = V_yx @ torch.linalg.pinv(L).mT
+    given = V[:, m:, m:] - L_yx @ L_yx.mT
+    lower, info = torch.linalg.cholesky_ex(given)
+    size = V[:, m:, m:].diagonal(dim1=1, dim2=2)
+    pivots = lower.diagonal(dim1=1, dim2=2).square()
+    if bool((info != 0).any()) or bool((pivots <= 1e-14 * size).any()):
+        z = torch.cat([data.x, data.y])
+        moving = [i for i in range(z.shape[0]) if bool((cov[i, i] > 0).any())]
+        scale = factor(V[:, moving][:, :, moving])
+        return Whitened(_full_points(z, None, moving, scale, None, None, data.group), True)
+    W = torch.linalg.inv(lower)
+    cross = (W @ L_yx) if rows else None
+    return Whitened(_full_points(data.x, data.y, rows, L, W, cross, data.group), False)
+
+
+def _full_points(
+    x: Tensor,
+    y: Tensor | None,
+    rows: list[int],
+    scale: Tensor,
+    weight_y: Tensor | None,
+    cross: Tensor | None,
+    group: Tensor | None,
+) -> Points:
+    def last(t: Tensor | None) -> Tensor | None:
+        return None if t is None else t.permute(1, 2, 0).contiguous()
+
+    return Points(
+        x, y, tuple(rows), scale.permute(1, 2, 0).contiguous(), last(weight_y), last(cross), group
+    )
+
+
+def factor(V: Tensor) -> Tensor:
+    """Return L (N, k, k) with ``L L^T = V`` for covariances that may be singular."""
+    lower, info = torch.linalg.cholesky_ex(V)
+    singular = info != 0
+    if bool(singular.any()):
+        e, Q = torch.linalg.eigh(V[singular])
+        lower = lower.clone()
+        lower[singular] = Q * e.clamp(min=0).sqrt()[:, None, :]
+    return lower
