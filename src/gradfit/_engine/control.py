@@ -17,6 +17,8 @@ MAX_STEPS, STALLED, NONFINITE = 10, 11, 12
 EPS = 2.0**-52
 REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""
+RESCUE = 4.0
+"""Up to this many times the present cost a trial's foot points may be to blame, not its parameters."""
 CRAWL = 0.1
 """Gauss-Newton steps that shrink by less than this factor change to Newton's."""
 NEAR = 0.5
@@ -35,11 +37,11 @@ class Ops(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What becomes of a trial step."""
+    """What becomes of a trial step; ``rescue`` marks those whose foot points may be to blame."""
 
     accepted: Any
+    rescue: Any
     radius: Any
-    tau: Any
     eta: Any
     flat: Any
     newton: Any
@@ -98,7 +100,6 @@ def rules(ops: Ops) -> Rules:
         norm: Any,
         bare: Any,
         radius: Any,
-        tau: Any,
         eta: Any,
         last_eta: Any,
         flat: Any,
@@ -124,7 +125,6 @@ def rules(ops: Ops) -> Rules:
         rich = accepted & ((gain > 0.75) | bare) & negate(poor)
         wider = where(radius < math.inf, maximum(radius, 2 * norm), 2 * norm)
         new_radius = where(poor, cut * norm, where(rich, wider, radius))
-        new_tau = where(poor, tau * cut, where(rich, minimum(4 * tau, 1.0), tau))
         slow = (eta > CRAWL * last_eta) | ((gain < 0.5) & negate(unclear))
         crawls = accepted & (eta < NEAR) & slow & (last_eta < math.inf) & negate(newton)
         new_eta = where(accepted, eta, where(running, math.inf, last_eta))
@@ -135,10 +135,19 @@ def rules(ops: Ops) -> Rules:
         )
         little = accepted & (actual <= ftol * cost) & (promise <= ftol * cost) & (ftol > 0)
         new_status = where(little & (new_status == 0), COST, new_status)
-        new_newton = where(running, (newton & accepted) | crawls, newton)
+        # A Newton step that gains far more than promised crawls too, along a degenerate valley.
+        stays = newton & accepted & ((gain < 1.5) | unclear)
+        new_newton = where(running, stays | crawls, newton)
         new_refused = where(accepted, 0, where(rejected, refused + 1, refused))
         return Verdict(
-            accepted, new_radius, new_tau, new_eta, new_flat, new_newton, new_refused, new_status
+            accepted,
+            rejected & negate(unclear) & ((trial <= RESCUE * cost) | (refused >= 2)),
+            new_radius,
+            new_eta,
+            new_flat,
+            new_newton,
+            new_refused,
+            new_status,
         )
 
     return Rules(offset, ended, decide)

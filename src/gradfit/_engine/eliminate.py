@@ -9,7 +9,7 @@ Linearised at a foot point, a residual moves as :math:`r + J_u\,du + J_\beta\,d\
 
 and the foot point follows as :math:`u = -\tilde K^T (\tilde h + \tilde J\,d\beta)`. What the foot
 point itself still has to move, at fixed parameters, is *tangential*, :math:`t = u + \tilde K^T \tilde
-h`; it costs :math:`|t|^2 + s|J_u t|^2` and is damped on its own.
+h`; it costs :math:`|t|^2 + s|J_u t|^2`.
 
 Britt and Luecke, Technometrics 15 (1973) 233; Boggs, Byrd and Schnabel, SIAM J. Sci. Stat.
 Comput. 8 (1987) 1052.
@@ -145,26 +145,18 @@ def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def advance(linear: Linear, db: Tensor, tau: Tensor | float) -> Tensor:
-    """Return the next foot points ``u``.
+def advance(linear: Linear, db: Tensor) -> Tensor:
+    """Return the next foot points ``u`` after a step ``db`` (p, N) or (p, 1) of the parameters."""
+    if not linear.u.shape[0]:
+        return linear.u
+    heads = linear.heads
+    back = (heads[:, :-1] * db).sum(1) + heads[:, -1]
+    return -(linear.K * back[:, None]).sum(0)
 
-    Parameters
-    ----------
-    linear : Linear
-        Where the points stand.
-    db : Tensor (p, N) or (p, 1)
-        The step of the parameters, given to every point.
-    tau : float or Tensor (N,) or (1,)
-        How much of the tangential correction to take, 0 to 1.
-    """
-    u, heads, K = linear.u, linear.heads, linear.K
-    if not u.shape[0]:
-        return u
-    back = (heads[:, :-1] * db).sum(1)
-    if isinstance(tau, float) and tau == 1.0:
-        return -(K * (back + heads[:, -1])[:, None]).sum(0)
-    back = back + tau * heads[:, -1]
-    return (1 - tau) * u - (K * back[:, None]).sum(0)
+
+def advance_alone(linear: Linear, share: Tensor) -> Tensor:
+    """Return foot points moved by a share (N,) of their own correction, parameters standing."""
+    return (1 - share) * linear.u - share * (linear.K * linear.heads[:, -1:]).sum(0)
 
 
 class Newton(NamedTuple):

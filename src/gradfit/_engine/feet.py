@@ -9,10 +9,10 @@ tried where the residual turns out to be linear across the ball, as for straight
 import torch
 from torch import Tensor
 
-from gradfit._engine.eliminate import Linear, advance, eliminate
-from gradfit._engine.field import Stretch, restore
+from gradfit._engine.eliminate import Linear
+from gradfit._engine.field import Stretch, descend, linearize, restore
 from gradfit._engine.linearize import derive, evaluate
-from gradfit._engine.points import Function, Points, times_vector
+from gradfit._engine.points import times_vector
 from gradfit._engine.state import Work
 
 FARTHEST = 1 << 16
@@ -99,26 +99,6 @@ def _nearer(
             phi = (u * u).sum(0) + (r * r).sum(0)
         near = phi < best
         best_u, best = torch.where(near, u, best_u), torch.where(near, phi, best)
-    u, phi = _descend(points, fn, best_u, columns)
-    better = phi < phi0 * (1 - 1e-9)
-    return torch.where(better, u, u0), better
-
-
-def _descend(
-    points: Points, fn: Function, u: Tensor, columns: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Follow feet down at fixed parameters, each point with a step length of its own."""
-    linear = eliminate(points, u, derive(points, fn, u, columns))
-    share = torch.ones_like(linear.phi)
-    none = u.new_zeros(1, 1)
-    for _ in range(DESCENTS):
-        trial_u = advance(linear, none, share)
-        if not points.slack:
-            trial_u = restore(points, fn, trial_u, columns)
-        trial = eliminate(points, trial_u, derive(points, fn, trial_u, columns))
-        good = trial.phi < linear.phi
-        if not bool((good & (trial.phi < linear.phi * (1 - 1e-12))).any()) and bool((share < 1e-3).all()):
-            break
-        linear = Linear(*(torch.where(good, a, b) for a, b in zip(trial, linear, strict=True)))
-        share = torch.where(good, (2 * share).clamp(max=1), share / 4)
-    return linear.u, linear.phi
+    found = descend(points, fn, linearize(points, fn, best_u, columns), columns, DESCENTS)
+    better = found.phi < phi0 * (1 - 1e-9)
+    return torch.where(better, found.u, u0), better

@@ -20,6 +20,7 @@ from gradfit._engine.eliminate import (
     Sums,
     add_up,
     advance,
+    advance_alone,
     advance_exactly,
     eliminate,
     eliminate_exactly,
@@ -33,6 +34,8 @@ STRETCH = 1 << 16
 """Points in a stretch: large enough for all cores, small enough for their caches."""
 KEEP = 1 << 24
 """Numbers that may be kept between steps (128 MiB in float64)."""
+SETTLE = 5
+"""Steps of foot points alone before a trial is judged again."""
 RESTORE = 40
 """Corrections that bring a foot point back onto an implicit curve, at most."""
 
@@ -128,31 +131,31 @@ class Field:
         return self._collect(done)
 
     def attempt(
-        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, tau: Tensor | float
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
 
         def move(k: int, s: Stretch) -> Tensor:
             linear = self._kept(k, s, kept, beta, u)
-            share = s.grouping.spread(tau) if isinstance(tau, Tensor) else tau
-            return advance(linear, s.grouping.spread(db.mT), share)
+            return advance(linear, s.grouping.spread(db.mT))
 
         return self._attempt(beta + db, move)
 
-    def relax(
-        self, beta: Tensor, u: Tensor, kept: list[Linear]
-    ) -> tuple[Tensor, list[Linear], Sums]:
-        """Move the foot points alone, each as far as its own distance shrinks."""
+    def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> tuple[Tensor, list[Linear], Sums]:
+        """Put the foot points right at ``beta`` (G, p): of each point the better of two, then down.
+
+        A step follows the curve to first order only. Where it is refused its foot points may be to
+        blame, so each takes the nearer of where the step put it and where it was ``before``, and
+        moves on alone as far as its own distance shrinks.
+        """
         done: list[tuple[Linear, Sums]] = []
-        for k, s in enumerate(self.stretches):
-            best = self._kept(k, s, kept, beta, u)
-            columns, start = self.columns(s, beta), best
-            for share in (1.0, 0.25, 0.0625):
-                trial = self._linear(s, columns, advance(start, beta.new_zeros(1, 1), share))
-                better = trial.phi < best.phi
-                best = Linear(*(torch.where(better, a, b) for a, b in zip(trial, best, strict=True)))
-                if bool((best.phi < start.phi).all()):
-                    break
+        for s in self.stretches:
+            columns = self.columns(s, beta)
+            best = _nearer(
+                self._linear(s, columns, u[:, s.start : s.stop]),
+                self._linear(s, columns, before[:, s.start : s.stop]),
+            )
+            best = descend(s.points, self.fn, best, columns, SETTLE)
             done.append((best, add_up(best, s.grouping, self.loss)))
         return self._collect(done)
 
@@ -243,9 +246,7 @@ class Field:
         return linear, add_up(linear, s.grouping, self.loss)
 
     def _linear(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> Linear:
-        if not s.points.slack:
-            u = restore(s.points, self.fn, u, columns)
-        return eliminate(s.points, u, derive(s.points, self.fn, u, columns))
+        return linearize(s.points, self.fn, u, columns)
 
     def _exactly(self, s: Stretch, beta: Tensor, linear: Linear) -> tuple[Newton, NewtonSums]:
         columns = self.columns(s, beta)
@@ -253,6 +254,35 @@ class Field:
         nu = multipliers(s.points, linear, d.J_u)
         curvature = curve(s.points, self.fn, linear.u, columns, nu)
         return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)
+
+
+def linearize(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Linear:
+    """Linearise at ``u``, brought onto the curve first if the model is implicit."""
+    if not points.slack:
+        u = restore(points, fn, u, columns)
+    return eliminate(points, u, derive(points, fn, u, columns))
+
+
+def descend(
+    points: Points, fn: Function, linear: Linear, columns: Sequence[Tensor], rounds: int
+) -> Linear:
+    """Follow foot points down at fixed parameters, each with a step length of its own."""
+    share = torch.ones_like(linear.tangent)
+    for _ in range(rounds):
+        trial = linearize(points, fn, advance_alone(linear, share), columns)
+        good = trial.phi < linear.phi
+        settled = linear.tangent <= 1e-6 * linear.phi
+        linear = _nearer(trial, linear)
+        if bool((settled | (share < 1e-3)).all()):
+            break
+        share = torch.where(good, (2 * share).clamp(max=1), share / 4)
+    return linear
+
+
+def _nearer(a: Linear, b: Linear) -> Linear:
+    """Take of every point the linearisation with the shorter distance; NaN is never shorter."""
+    mask = ~(a.phi >= b.phi) & ~a.phi.isnan()
+    return Linear(*(torch.where(mask, x, y) for x, y in zip(a, b, strict=True)))
 
 
 def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:

@@ -1,9 +1,10 @@
 r"""The loop: init, step, run. One row per fit, and no row knows of another.
 
 A step is Gauss-Newton within a trust region, every parameter measured by the largest norm that its
-Jacobian column has had (More 1978); what the foot points move along the curve has a share of its
-own. Where steps shrink slowly, because residuals are large and the model is curved, the row
-changes to full Newton steps with exact second derivatives, which end in a few.
+Jacobian column has had (More 1978). A step follows the curve to first order only, so before it is
+refused its foot points are put right (a second-order correction). Where steps shrink slowly, because
+residuals are large and the model is curved, the row changes to full Newton steps with exact
+second derivatives, which end in a few.
 
 Convergence is asked in the only unit that matters: the step still to come, compared with the
 size of the residuals (the relative offset of Bates and Watts 1981),
@@ -72,7 +73,6 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         proposal, good = propose_newton(w, bounds)
         w = _leave_newton(w, good)
     else:
-        w = _relax(w)
         proposal = propose_gauss(w, bounds)
     cost = plain(w, w.state.sums.cost)
     w = _measure_noise(w, proposal, cost)
@@ -100,7 +100,7 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
     if not w.field.alone:
         db = torch.where(running[:, None], db, 0.0)
     if proposal.exact is None:
-        trial = w.field.attempt(s.beta, w.u, w.kept, db, proposal.tau)
+        trial = w.field.attempt(s.beta, w.u, w.kept, db)
     else:
         trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
     return _judge(w, proposal, (cost, eta, running), trial, options)
@@ -128,27 +128,6 @@ def _leave_newton(w: Work, good: Any) -> Work:
     return w._replace(state=w.state._replace(control=c))
 
 
-def _relax(w: Work) -> Work:
-    """After a first refusal put the foot points right, where they may be what spoiled the step."""
-    s, c = w.state, w.state.control
-    spoiled = c.refused == 1
-    if not _any(spoiled):
-        return w
-    spoiled = spoiled & (c.status == 0) & plain(w, s.sums.tangent > 0.1 * s.sums.cost)
-    if not _any(spoiled):
-        return w
-    u, kept, sums = w.field.relax(s.beta, w.u, w.kept)
-    good = spoiled & _finite(w.field.alone, sums) & plain(w, sums.cost < s.sums.cost)
-    if w.field.alone:
-        if not good:
-            return w._replace(state=s._replace(control=c._replace(n_eval=c.n_eval + 1)))
-        c = c._replace(tau=1.0, n_eval=c.n_eval + 1)
-        return Work(w.field, s._replace(sums=sums, control=c), u, kept)
-    c = c._replace(tau=torch.where(good, 1.0, c.tau), n_eval=c.n_eval + spoiled)
-    u, kept = _merge_points(w, good, u, kept)
-    return Work(w.field, s._replace(sums=_merge_sums(good, sums, s.sums), control=c), u, kept)
-
-
 def _measure_noise(w: Work, proposal: Proposal, cost: Any) -> Work:
     """Measure rounding error once per row, when the end is near."""
     c = w.state.control
@@ -165,28 +144,13 @@ def _judge(
 ) -> Work:
     """Accept or refuse the trial row by row, and set the trust region of the next step."""
     s, c = w.state, w.state.control
-    cost, eta, running = asked
+    running = asked[2]
+    verdict = _verdict(w, proposal, asked, trial[2], options)
+    if _any(verdict.rescue):
+        trial = _second_chance(w, proposal.db, verdict.rescue, trial)
+        c = c._replace(n_eval=c.n_eval + 5 * verdict.rescue)
+        verdict = _verdict(w, _without_feet(w, proposal, verdict.rescue), asked, trial[2], options)
     u, kept, sums = trial
-    rules = NUMBERS if w.field.alone else ROWS
-    verdict = rules.decide(
-        running,
-        c.status,
-        cost,
-        plain(w, sums.cost),
-        _finite(w.field.alone, sums),
-        proposal.promise,
-        proposal.norm,
-        proposal.bare,
-        c.radius,
-        c.tau,
-        eta,
-        c.eta,
-        c.flat,
-        c.noise,
-        c.newton,
-        c.refused,
-        options.ftol,
-    )
     control = _next_control(c, verdict, running)
     accepted = verdict.accepted
     if w.field.alone and not accepted:
@@ -206,10 +170,60 @@ def _judge(
     return Work(w.field, state, u, kept)
 
 
+def _verdict(
+    w: Work, proposal: Proposal, asked: tuple[Any, Any, Any], sums: Sums, options: Options
+) -> Verdict:
+    c = w.state.control
+    cost, eta, running = asked
+    rules = NUMBERS if w.field.alone else ROWS
+    return rules.decide(
+        running,
+        c.status,
+        cost,
+        plain(w, sums.cost),
+        _finite(w.field.alone, sums),
+        proposal.promise,
+        proposal.norm,
+        proposal.bare,
+        c.radius,
+        eta,
+        c.eta,
+        c.flat,
+        c.noise,
+        c.newton,
+        c.refused,
+        options.ftol,
+    )
+
+
+def _without_feet(w: Work, proposal: Proposal, rejected: Any) -> Proposal:
+    """Promise what the parameters alone gain, once foot points have taken what they can."""
+    tangent = plain(w, w.state.sums.tangent)
+    if w.field.alone:
+        return proposal._replace(promise=proposal.promise - tangent)
+    promise = torch.where(rejected, proposal.promise - tangent, proposal.promise)
+    return proposal._replace(promise=promise)
+
+
+def _second_chance(w: Work, db: Tensor, rejected: Any, trial: Trial) -> Trial:
+    """Put the foot points of refused trials right before they are judged again."""
+    if not w.field.points.rows:
+        return trial
+    beta = w.state.beta + db
+    if w.field.alone or bool(rejected.all()):
+        return w.field.settle(beta, trial[0], w.u)
+    rows = torch.nonzero(rejected)[:, 0]
+    field, index = w.field.select(rows)
+    u, kept, sums = field.settle(beta[rows], trial[0][:, index], w.u[:, index])
+    old = Work(w.field, w.state._replace(sums=trial[2]), trial[0], trial[1])
+    part = Work(field, w.state.select(rows)._replace(sums=sums), u, kept)
+    new = _paste(old, part, rows, index)
+    return new.u, new.kept, new.state.sums
+
+
 def _next_control(c: Control, v: Verdict, running: Any) -> Control:
     return Control(
         v.radius,
-        v.tau,
         v.eta,
         v.flat,
         c.noise,

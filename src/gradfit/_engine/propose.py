@@ -23,8 +23,6 @@ class Proposal(NamedTuple):
     Attributes
     ----------
     db : Tensor (G, p)
-    tau : float
-        Share of the tangential correction that is taken.
     norm : float
         Length of the step in scaled parameters.
     bare : bool
@@ -36,7 +34,6 @@ class Proposal(NamedTuple):
     """
 
     db: Tensor
-    tau: Any
     norm: Any
     bare: Any
     promise: Any
@@ -72,9 +69,8 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
         norm = (s.D * db).norm(dim=-1)
     Adb = (s.sums.A @ db[..., None])[..., 0]
     promise = -(db * (2 * s.sums.g + Adb)).sum(-1)
-    away = 1 - c.tau
-    promise = plain(w, promise) + plain(w, s.sums.tangent) * (1 - away * away)
-    return Proposal(db, c.tau, plain(w, norm), plain(w, bare) & (c.tau == 1), promise, None)
+    promise = plain(w, promise + s.sums.tangent)
+    return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
 
 
 def _basis(
@@ -141,5 +137,4 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     promise = sums.c + (sums.d * db).sum(-1)
     good = plain(w, safe & torch.isfinite(promise) & (promise >= 0))
     norm = plain(w, (s.D * db).norm(dim=-1))
-    one = 1.0 if w.field.alone else torch.ones_like(promise)
-    return Proposal(db, one, norm, good, plain(w, promise), exact), good
+    return Proposal(db, norm, good, plain(w, promise), exact), good

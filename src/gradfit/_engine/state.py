@@ -48,8 +48,6 @@ class Control(NamedTuple):
     ----------
     radius : float
         Radius of the trust region, in scaled parameters; inf at first.
-    tau : float
-        Share of the tangential correction of the foot points to take, 0 to 1.
     eta : float
         Relative offset of the last accepted step; inf before.
     flat : float
@@ -64,7 +62,6 @@ class Control(NamedTuple):
     """
 
     radius: Any
-    tau: Any
     eta: Any
     flat: Any
     noise: Any
@@ -152,13 +149,12 @@ def first_control(alone: bool, finite: Any, like: Tensor, bad_start: int) -> Con
     if alone:
         status = 0 if finite else bad_start
         return Control(
-            torch.inf, 1.0, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1
+            torch.inf, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1
         )
     zero = like.new_zeros(like.shape[0])
     count = torch.zeros(like.shape[0], dtype=torch.int64, device=like.device)
     return Control(
         zero + torch.inf,
-        zero + 1,
         zero + torch.inf,
         zero + torch.inf,
         zero + torch.nan,
