@@ -1,0 +1,16 @@
+"""``gradfit line``: a straight line with errors in x and y."""
+
+from gradfit.app import output, table
+from gradfit.errors import InputError
+from gradfit.lines import line
+
+
+def run(source: str, columns: table.Columns, delivery: output.Delivery) -> int:
+    """Fit, deliver, and return the exit code."""
+    output.check_directory(delivery.out)
+    with output.remarks(delivery.quiet), output.progress("fitting", delivery.quiet):
+        chosen = table.select(table.read(source), columns)
+        if not isinstance(chosen["x"], str):
+            raise InputError('--x: a line has one x; for several use gradfit fit --model "..."')
+        result = line(**chosen)
+    return output.deliver(result, delivery)
