@@ -1,0 +1,121 @@
+"""Anything that holds numbers, as a float64 tensor."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._types import FloatArray
+from gradfit.errors import InputError
+
+
+def to_tensor(title: str, value: Any, device: torch.device | None) -> Tensor:
+    """Return ``value`` as a float64 tensor, a view where possible.
+
+    Raises
+    ------
+    InputError
+        Text, dates, complex numbers, ragged lists; the message begins with ``title``.
+    """
+    if isinstance(value, Tensor):
+        if value.dtype == torch.bool or value.dtype.is_complex:
+            raise InputError(f"{title} must hold real numbers, got {value.dtype}.")
+        return value.detach().to(device=device, dtype=torch.float64)
+    tensor = torch.from_numpy(_writable(to_array(title, value)))
+    return tensor if device is None else tensor.to(device)
+
+
+def to_array(title: str, value: Any) -> FloatArray:
+    """Return ``value`` as a float64 array, itself where possible."""
+    if not isinstance(value, np.ndarray):
+        value = _from_object(title, value)
+    array = cast(np.ndarray[Any, Any], value)
+    if isinstance(array, np.ma.MaskedArray):
+        array = cast(Any, array).astype(np.float64).filled(np.nan)
+    if array.dtype == np.float64 and array.dtype.isnative:
+        return array
+    if array.dtype.kind in "iuf":
+        return array.astype(np.float64)
+    if array.dtype.kind == "O":
+        return _from_mixed(title, array)
+    _refuse_kind(title, array)
+
+
+def _from_object(title: str, value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, int | float):
+        return np.asarray(value) if not isinstance(value, bool) else np.asarray([value])
+    if not isinstance(value, list | tuple):
+        import narwhals as nw
+
+        series = nw.from_native(value, series_only=True, pass_through=True)
+        if isinstance(series, nw.Series):
+            return series_to_array(title, series)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        lengths = sorted({len(v) if isinstance(v, Sequence) else 1 for v in value})
+        raise InputError(f"{title} is ragged: its rows have {lengths} values.") from None
+
+
+def series_to_array(title: str, series: Any) -> np.ndarray[Any, Any]:
+    """Return a Narwhals series as an array; missing values become NaN."""
+    import narwhals as nw
+
+    dtype = series.dtype
+    if dtype.is_numeric():
+        numbers = series.cast(nw.Float64)
+        if numbers.null_count():
+            numbers = numbers.fill_null(float("nan"))
+        return numbers.to_numpy()
+    if dtype == nw.Object:
+        return np.asarray(series.to_numpy(), dtype=object)
+    first = next((v for v in series.head(100).to_list() if v is not None), None)
+    hint = _hint(dtype.is_temporal())
+    raise InputError(f"{title} must hold numbers, got {dtype} (first value {first!r}).{hint}")
+
+
+def _from_mixed(title: str, array: np.ndarray[Any, Any]) -> FloatArray:
+    flat = array.reshape(-1)
+    out = np.empty(flat.shape)
+    for i, item in enumerate(flat):
+        # Text that looks like a number is still a column read wrongly.
+        if isinstance(item, str | bytes | bool):
+            raise InputError(f"{title} must hold numbers, got {item!r} at index {i}.")
+        try:
+            out[i] = np.nan if item is None or str(item) in ("<NA>", "NaT") else float(item)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{title} must hold numbers, got {type(item).__name__} at index {i}."
+            ) from None
+    return out.reshape(array.shape)
+
+
+def _refuse_kind(title: str, array: np.ndarray[Any, Any]) -> NoReturn:
+    kind = array.dtype.kind
+    what = {"U": "text", "S": "text", "b": "True and False", "c": "complex numbers"}
+    first = f" (first value {array.reshape(-1)[0].item()!r})" if array.size else ""
+    raise InputError(
+        f"{title} must hold numbers, got {what.get(kind, array.dtype)}{first}.{_hint(kind in 'mM')}"
+    )
+
+
+def _hint(temporal: bool) -> str:
+    return " Convert times to numbers first, for example seconds since a start." if temporal else ""
+
+
+class _Borrowed:
+    """Memory of a read-only array, handed to NumPy as writable."""
+
+    def __init__(self, array: FloatArray) -> None:
+        self.owner = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def _writable(array: FloatArray) -> FloatArray:
+    """Return a view that torch takes without a warning; nothing behind the gate ever writes."""
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        return np.ascontiguousarray(array).reshape(array.shape)
+    return array if array.flags.writeable else np.asarray(_Borrowed(array))

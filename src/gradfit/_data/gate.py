@@ -1,0 +1,402 @@
+"""Shapes, signs and finite numbers: what every fit may rely on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from gradfit._data.arrays import to_tensor
+from gradfit._data.frames import take_columns
+from gradfit._data.groups import number_groups, sort_order
+from gradfit.errors import InputError
+
+POLICIES = ("raise", "omit")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Data:
+    """Points that passed the gate: float64, points last.
+
+    Attributes
+    ----------
+    x : Tensor (m, N)
+        Observed x.
+    y : Tensor (q, N) or None
+        Observed y; None for an implicit model.
+    sx, sy : Tensor (m, N|1), (q, N|1) or None
+        Standard deviations; None where not given.
+    rho : Tensor (N|1,) or None
+        Correlation of the errors of x and y.
+    cov : Tensor (m+q, m+q, N|1) or None
+        Joint covariance of (x, y).
+    group : Tensor (N,) or None
+        Number of each point's group, ascending from 0.
+    keys : tuple
+        Label of each group in order of first appearance; empty without groups.
+    index : Tensor (N,)
+        Row of the user's data that each point came from.
+    n_rows : int
+        Rows that the user gave.
+    vector_x, vector_y : bool
+        Whether x (y) came with shape (N,).
+    as_torch : bool
+        Whether x or y came as a tensor.
+    x_names, y_names : tuple of str
+        Names of columns, or ``x``, ``x[0]``, ...
+    """
+
+    x: Tensor
+    y: Tensor | None
+    sx: Tensor | None
+    sy: Tensor | None
+    rho: Tensor | None
+    cov: Tensor | None
+    group: Tensor | None
+    keys: tuple[Any, ...]
+    index: Tensor
+    n_rows: int
+    vector_x: bool
+    vector_y: bool
+    as_torch: bool
+    x_names: tuple[str, ...]
+    y_names: tuple[str, ...]
+
+
+def gather(  # noqa: PLR0917 - the order at the door
+    x: Any,
+    y: Any = None,
+    sx: Any = None,
+    sy: Any = None,
+    rho: Any = None,
+    cov: Any = None,
+    groups: Any = None,
+    *,
+    data: Any = None,
+    nan_policy: str = "raise",
+    device: Any = None,
+) -> Data:
+    """Bring all that describes the points through the gate.
+
+    Parameters
+    ----------
+    x : array (N,) or (m, N), or names of columns
+        Observed x.
+    y : array (N,) or (q, N), or names of columns, optional
+        Observed y.
+    sx, sy : number, (N,), (m,) and (q,), or (m, N) and (q, N), optional
+        Standard deviations. With as many variables as points, one axis means points.
+    rho : number or (N,), optional
+        Correlation of the errors of x and y at each point.
+    cov : (m+q, m+q) or (N, m+q, m+q), optional
+        Joint covariance of (x, y), instead of ``sx``, ``sy`` and ``rho``.
+    groups : (N,), optional
+        Labels; points of one label make one fit.
+    data : data frame, dict of arrays or structured array, optional
+        Where names are looked up.
+    nan_policy : "raise" or "omit"
+        What to do with rows that hold NaN or inf. With ``groups`` "raise" keeps them: the fit
+        of that group ends with its own status.
+    device : device, optional
+        Where the tensors go; by default where the first given tensor is.
+
+    Raises
+    ------
+    InputError
+        Anything that cannot be fitted; the message names argument, expectation, value and place.
+    """
+    if nan_policy not in POLICIES:
+        raise InputError(f'`nan_policy` must be "raise" or "omit", got {nan_policy!r}.')
+    asked = {"x": x, "y": y, "sx": sx, "sy": sy, "rho": rho, "cov": cov, "groups": groups}
+    names: Mapping[str, tuple[str, ...]] = {}
+    if data is not None:
+        asked, names = take_columns(data, asked)
+    else:
+        _refuse_text(asked)
+    points = _Gate(asked, names, device).points()
+    return _clean(points, asked["groups"], nan_policy, names)
+
+
+def _refuse_text(asked: Mapping[str, Any]) -> None:
+    for key, value in asked.items():
+        if isinstance(value, str):
+            raise InputError(
+                f"`{key}` is the text {value!r}. Names of columns need a table: data=..."
+            )
+
+
+class _Gate:
+    """Converts the arguments one by one; knows the names to complain with."""
+
+    def __init__(
+        self, asked: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], device: Any
+    ) -> None:
+        self.asked = asked
+        self.names = names
+        tensors = [v for v in asked.values() if isinstance(v, Tensor)]
+        self.as_torch = isinstance(asked["x"], Tensor) or isinstance(asked["y"], Tensor)
+        self.device = torch.device(device) if device is not None else None
+        if device is None and tensors:
+            self.device = tensors[0].device
+
+    def points(self) -> Data:
+        """Return the data with shapes and signs checked; numbers may still be NaN."""
+        x, vector_x = self.variables("x")
+        m, n = x.shape
+        y, vector_y, q = None, True, 0
+        if self.asked["y"] is not None:
+            y, vector_y = self.variables("y")
+            q = y.shape[0]
+            if y.shape[1] != n:
+                self.refuse_lengths(n, y.shape[1])
+        cov = self.covariance(m + q, n)
+        return Data(
+            x=x,
+            y=y,
+            sx=self.sigma("sx", m, n),
+            sy=self.sigma("sy", q, n),
+            rho=self.correlation(m, q, n),
+            cov=cov,
+            group=None,
+            keys=(),
+            index=torch.arange(n, device=x.device),
+            n_rows=n,
+            vector_x=vector_x,
+            vector_y=vector_y,
+            as_torch=self.as_torch,
+            x_names=self.names.get("x") or _labels("x", vector_x, m),
+            y_names=self.names.get("y") or (_labels("y", vector_y, q) if y is not None else ()),
+        )
+
+    def title(self, key: str) -> str:
+        return title(key, self.names)
+
+    def tensor(self, key: str) -> Tensor:
+        return to_tensor(self.title(key), self.asked[key], self.device)
+
+    def variables(self, key: str) -> tuple[Tensor, bool]:
+        value = self.asked[key]
+        if value is None:
+            raise InputError(f"`{key}` is missing.")
+        t = self.tensor(key)
+        if t.ndim not in (1, 2):
+            raise InputError(
+                f"{self.title(key)} must have shape (N,) or (variables, N), got {tuple(t.shape)}."
+            )
+        if t.numel() == 0:
+            raise InputError(f"{self.title(key)} is empty.")
+        vector = t.ndim == 1
+        return (t[None] if vector else t).contiguous(), vector
+
+    def refuse_lengths(self, n_x: int, n_y: int) -> NoReturn:
+        raise InputError(
+            f"`x` and `y` must have the same number of points: {n_x} in `x`, {n_y} in `y`. "
+            "Points are the last axis; transpose if they came first."
+        )
+
+    def sigma(self, key: str, k: int, n: int) -> Tensor | None:
+        """Return standard deviations (k, n) or (k, 1) of k variables."""
+        value = self.asked[key]
+        if value is None:
+            return None
+        if k == 0:
+            raise InputError(f"`{key}` is given, but `y` is not.")
+        t = self.tensor(key)
+        shape = tuple(t.shape)
+        if shape == ():
+            t = t.expand(k, 1)
+        elif shape == (n,):
+            t = t.expand(k, n)
+        elif shape == (k,):
+            t = t[:, None]
+        elif shape not in ((k, n), (k, 1), (1, n)):
+            wanted = f"({n},)" if k == 1 else f"({n},), ({k},) or ({k}, {n})"
+            raise InputError(
+                f"{self.title(key)} must be a number or have shape {wanted}, got {shape}."
+            )
+        t = t.expand(k, -1).contiguous()
+        if not float(t.min()) >= 0:
+            _refuse_where(
+                t < 0,
+                t,
+                f"{self.title(key)} must not be negative",
+                "Give standard deviations, 0 for exact values.",
+            )
+        return t
+
+    def correlation(self, m: int, q: int, n: int) -> Tensor | None:
+        if self.asked["rho"] is None:
+            return None
+        if (m, q) != (1, 1):
+            raise InputError(
+                "`rho` needs one x and one y, "
+                f"got {m} and {q or 'no'}. Give the joint covariance `cov` instead."
+            )
+        missing = [k for k in ("sx", "sy") if self.asked[k] is None]
+        if missing:
+            raise InputError(f"`rho` needs `sx` and `sy`; {missing[0]} is not given.")
+        t = self.tensor("rho")
+        if tuple(t.shape) not in ((), (n,), (1,)):
+            raise InputError(
+                f"{self.title('rho')} must be a number or have shape ({n},), got {tuple(t.shape)}."
+            )
+        t = t.reshape(-1).contiguous()
+        if not float(t.abs().max()) <= 1:
+            _refuse_where(
+                t.abs() > 1,
+                t,
+                f"{self.title('rho')} must lie between -1 and 1",
+                "Give correlations, not covariances.",
+            )
+        return t
+
+    def covariance(self, k: int, n: int) -> Tensor | None:
+        if self.asked["cov"] is None:
+            return None
+        other = [key for key in ("sx", "sy", "rho") if self.asked[key] is not None]
+        if other:
+            raise InputError(f"`cov` takes the place of `{other[0]}`; give one of them.")
+        t = self.tensor("cov")
+        if tuple(t.shape) not in ((k, k), (n, k, k)):
+            raise InputError(
+                f"`cov` must have shape ({k}, {k}) or ({n}, {k}, {k}), got {tuple(t.shape)}."
+            )
+        t = t.reshape(-1, k, k)
+        _check_covariance(t)
+        return t.permute(1, 2, 0).contiguous()
+
+
+def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
+    """Return an argument as an error calls it, with its column."""
+    known = names.get(key, ())
+    return f"`{key}` (column {known[0]!r})" if len(known) == 1 else f"`{key}`"
+
+
+def _labels(name: str, vector: bool, k: int) -> tuple[str, ...]:
+    return (name,) if vector else tuple(f"{name}[{i}]" for i in range(k))
+
+
+def _check_covariance(cov: Tensor) -> None:
+    """Raise unless every matrix (N, k, k) is symmetric and positive semidefinite."""
+    fine = torch.isfinite(cov).flatten(1).all(1)
+    variance = cov.diagonal(dim1=1, dim2=2)
+    negative = (variance < 0).any(1) & fine
+    if bool(negative.any()):
+        _refuse_matrix(negative, "has a negative variance")
+    size = variance.sqrt()
+    scale = size[:, :, None] * size[:, None, :]
+    skew = ((cov - cov.mT).abs() > 1e-8 * scale).flatten(1).any(1) & fine
+    if bool(skew.any()):
+        _refuse_matrix(skew, "is not symmetric")
+    # Of correlations, so that the tolerance does not depend on units; 0/0 is an exact coordinate.
+    loose = ((scale == 0) & (cov != 0)).flatten(1).any(1)
+    corr = torch.where(scale > 0, cov / scale, 0.0)
+    corr[~fine] = 0
+    lowest = torch.linalg.eigvalsh(corr)[:, 0] if cov.shape[1] > 2 else _lowest_of_two(corr)
+    indefinite = ((lowest < -1e-9) | loose) & fine
+    if bool(indefinite.any()):
+        _refuse_matrix(indefinite, "is not positive semidefinite")
+
+
+def _lowest_of_two(corr: Tensor) -> Tensor:
+    return 1 - corr[:, 0, 1].abs() if corr.shape[1] == 2 else corr[:, 0, 0]
+
+
+def _refuse_matrix(bad: Tensor, what: str) -> NoReturn:
+    where = (
+        f"; {int(bad.sum())} of {len(bad)} matrices (first at index {int(bad.nonzero()[0])})"
+        if len(bad) > 1
+        else ""
+    )
+    raise InputError(
+        f"`cov` {what}{where}. Give variances on the diagonal and covariances beside it."
+    )
+
+
+def _refuse_where(bad: Tensor, values: Tensor, what: str, advice: str) -> None:
+    """Raise if any is bad: how many, the first, and what to do."""
+    if not bool(bad.any()):
+        return
+    one_row = bad.ndim == 1 or bad.shape[0] == 1
+    at = bad.nonzero()[0].tolist()
+    place = at[-1] if one_row else tuple(at)
+    if bad.numel() == 1:
+        raise InputError(f"{what}, got {float(values.reshape(-1)[0]):g}. {advice}")
+    raise InputError(
+        f"{what}; {int(bad.sum())} of {bad.numel()} values are "
+        f"(first at index {place}: {float(values[tuple(at)]):g}). {advice}"
+    )
+
+
+def _clean(
+    points: Data, groups: Any, nan_policy: str, names: Mapping[str, tuple[str, ...]]
+) -> Data:
+    """Bring groups together; drop or refuse rows that are not finite."""
+    order = keep = None
+    if groups is not None:
+        group, keys = number_groups(groups, points.n_rows)
+        order = sort_order(group)
+        number = torch.from_numpy(group).to(points.x.device)
+        points = replace(points, group=number, keys=keys)
+    if not _all_finite(points):
+        keep = _finite_rows(points)
+        if nan_policy == "raise" and groups is None:
+            _refuse_nonfinite(points, names)
+        if nan_policy == "raise" or bool(keep.all()):
+            keep = None
+        elif not bool(keep.any()):
+            raise InputError("every row holds NaN or inf: nothing is left to fit.")
+    if order is not None:
+        order = order.to(points.x.device)
+        keep = order if keep is None else order[keep[order]]
+    elif keep is not None:
+        keep = keep.nonzero()[:, 0]
+    return points if keep is None else _take(points, keep)
+
+
+def _numbers(points: Data) -> dict[str, Tensor]:
+    found = {k: getattr(points, k) for k in ("x", "y", "sx", "sy", "rho", "cov")}
+    return {k: t for k, t in found.items() if t is not None}
+
+
+def _all_finite(points: Data) -> bool:
+    """Return whether all numbers are finite, by one sum; False may be an overflow."""
+    total = sum(float(t.sum()) for t in _numbers(points).values())
+    return total - total == 0
+
+
+def _finite_rows(points: Data) -> Tensor:
+    rows = torch.ones(points.n_rows, dtype=torch.bool, device=points.x.device)
+    for t in _numbers(points).values():
+        rows = rows & torch.isfinite(t).reshape(-1, t.shape[-1]).all(0)
+    return rows
+
+
+def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> None:
+    for key, t in _numbers(points).items():
+        _refuse_where(
+            ~torch.isfinite(t),
+            t,
+            f"{title(key, names)} must be finite",
+            'Clean the data, or leave such rows out with nan_policy="omit".',
+        )
+
+
+def _take(points: Data, rows: Tensor) -> Data:
+    def pick(t: Tensor | None) -> Tensor | None:
+        if t is None or t.shape[-1] != points.n_rows or points.n_rows == 1:
+            return t
+        return t[..., rows].contiguous()
+
+    return replace(
+        points,
+        x=points.x[:, rows].contiguous(),
+        y=pick(points.y),
+        sx=pick(points.sx),
+        sy=pick(points.sy),
+        rho=pick(points.rho),
+        cov=pick(points.cov),
+        group=pick(points.group),
+        index=points.index[rows],
+    )
