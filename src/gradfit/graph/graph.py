@@ -124,8 +124,10 @@ class Graph:
     def structure(self) -> tuple[tuple[Any, ...], ...]:
         """What stays the same when only numbers change: kinds, operations, links, read answers."""
         return tuple(
-            (n.kind, n.op, n.name, n.read_answer if n.op == "bool" else None)
-            + tuple(edge.source for edge in n.inputs)
+            (
+                *(n.kind, n.op, n.name, n.read_answer if n.op == "bool" else None),
+                *(edge.source for edge in n.inputs),
+            )
             for n in self.nodes
         )
 

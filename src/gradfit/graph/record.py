@@ -251,6 +251,8 @@ class Node:
         The node that this one overwrote in place (the earlier version of the same tensor).
     view_of : int or None
         The node whose memory it shares.
+    output : int or None
+        Its place among the outputs of the operation before it, where that has several.
     version : int
         How often its memory had been written.
     in_no_grad : bool
@@ -284,6 +286,7 @@ class Node:
     inputs: tuple[Edge, ...] = ()
     writes: int | None = None
     view_of: int | None = None
+    output: int | None = None
     version: int = 0
     in_no_grad: bool = False
     read_answer: str | None = None

@@ -1,12 +1,209 @@
-"""Run a function once and write down what autograd did."""
+"""Run a function once, as it is, and write down what autograd did."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from gradfit.errors import TraceError
-from gradfit.graph.graph import Graph
+from gradfit.graph import autograd_private as private
+from gradfit.graph.draft import Draft
+from gradfit.graph.functions import current, watched
+from gradfit.graph.graph import Backward, Graph
+from gradfit.graph.ledger import Ledger
+from gradfit.graph.names import Names, title
+from gradfit.graph.operations import outputs
+from gradfit.graph.place import Places
+from gradfit.graph.reasons import in_words
+from gradfit.graph.record import Call, Edge, Node, Ref, Snapshot
+from gradfit.graph.recorder import Recorder
+from gradfit.graph.snapshot import plus
 
 
-def trace(fn: Callable[..., Any], *inputs: Any) -> Graph:
-    """Run ``fn(*inputs)`` once and return its graph."""
-    raise TraceError("not recorded yet")
+def trace(
+    fn: Callable[..., Any], *inputs: Any, keep: int = 100_000, max_nodes: int = 5000
+) -> Graph:
+    """Run ``fn(*inputs)`` once and return its computational graph.
+
+    The function runs as it is: what it returns is equal bit for bit to a plain call, no ``.grad``
+    is touched, and nothing stays changed, also after an exception. Gradients are those of what it
+    returns (of the sum of all entries, where that is more than one number); where the function
+    calls ``backward()`` itself, they are those of that pass.
+
+    Parameters
+    ----------
+    fn : callable
+        Any function of torch tensors, or an ``nn.Module``.
+    *inputs : object
+        Its arguments. Tensors are found inside lists, tuples and dicts too.
+    keep : int
+        Tensors with more entries than this are kept as statistics only.
+    max_nodes : int
+        Stop with an error when the graph grows beyond this.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    TraceError
+        Inside another trace, or when the graph grows too big. What ``fn`` itself raises comes
+        through unchanged.
+
+    Notes
+    -----
+    Every operation arrives at a ``TorchFunctionMode``; the place of its output in autograd's graph
+    is kept, and hooks on autograd's nodes write down the gradient at each place, and the part on
+    each edge, in one backward pass. ``torch.autograd.Function.apply`` is wrapped while a trace
+    runs. Code that torch runs out of sight (compiled earlier, ``vmap``, C++) is one card.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradfit.graph import trace
+    >>> a = torch.tensor(0.5, requires_grad=True)
+    >>> graph = trace(lambda a, x: torch.sum((a * x - 1) ** 2), a, torch.tensor([1.0, 2.0]))
+    >>> graph["a"].grad
+    -1
+    >>> graph["a * x - 1"].value
+    float32 (2,): [-0.5, 0]
+    """
+    if current.watcher is not None:
+        raise TraceError("a trace runs already in this thread; trace one function at a time")
+    names = Names(fn, inputs)
+    ledger = Ledger(names, keep, max_nodes)
+    recorder = Recorder(ledger, Places(sys._getframe(), names))
+    state = torch.get_rng_state().numpy()
+    given: dict[int, int] = {}
+    for name, tensor in names.inputs():
+        draft = ledger.draft_of(tensor)
+        draft.name = draft.name or name
+        given[id(tensor)] = draft.id
+    call = Call(title(fn), fn, _referred(inputs, given), {}, state)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(private.compiled_code_runs_eagerly())
+            stack.enter_context(watched(recorder))
+            stack.enter_context(recorder)
+            result = fn(*inputs)
+        returned = [tensor for _, tensor in outputs(result)]
+        results = list(dict.fromkeys(ledger.draft_of(tensor).id for tensor in returned))
+        backwards = recorder.backwards or [_pull(ledger, returned, results)]
+    finally:
+        ledger.gradients.stop()
+    for name, parameter in names.parameters():
+        unused = ledger.draft_of(parameter)
+        unused.name = unused.name or name
+    ledger.gradients.settle()
+    return _built(ledger, results, backwards, call, _detached(result))
+
+
+def _pull(ledger: Ledger, returned: Sequence[Tensor], results: Sequence[int]) -> Backward:
+    """Run the backward pass that the function left to its caller."""
+    roots = [tensor for tensor in returned if tensor.requires_grad]
+    full = {h.draft.edge: h.draft.id for h in ledger.leaves() if h.tensor.grad is not None}
+    try:
+        reached = ledger.gradients.pull(roots)
+    except RuntimeError as error:
+        return Backward(tuple(results), error=str(error))
+    return Backward(tuple(results), uncleared=tuple(full[e] for e in reached if e in full))
+
+
+def _built(
+    ledger: Ledger,
+    results: Sequence[int],
+    backwards: Sequence[Backward],
+    call: Call,
+    result: Any,
+) -> Graph:
+    drafts = ledger.drafts
+    failed = any(backward.error for backward in backwards)
+    labels = [_label(draft) for draft in drafts]
+    parts = _parts(drafts, labels)
+    nodes = [
+        Node(
+            id=draft.id,
+            kind=draft.kind,
+            op=draft.op,
+            name=draft.name,
+            value=draft.value,
+            grad=draft.grad,
+            parts=parts[draft.id],
+            requires_grad=draft.requires_grad,
+            reason=in_words(draft.why, drafts, labels),
+            source=draft.source,
+            inputs=tuple(
+                Edge(*each)
+                for each in zip(
+                    *(draft.inputs, range(len(draft.inputs)), draft.parts, draft.flows),
+                    strict=True,
+                )
+            ),
+            writes=draft.writes,
+            view_of=draft.view_of,
+            output=draft.output,
+            version=draft.version,
+            in_no_grad=draft.in_no_grad and draft.kind == "op",
+            read_answer=draft.read_answer,
+            stale_grad=draft.stale_grad,
+            saved_overwritten=_overwritten(draft) if failed else (),
+            custom=draft.custom,
+            module=draft.module,
+            frame=draft.frame,
+            autograd_nodes=tuple(node.name() for node in draft.autograd_nodes),
+            is_result=draft.id in results,
+            call=draft.call,
+        )
+        for draft in drafts
+    ]
+    return Graph(tuple(nodes), tuple(results), call.name, tuple(backwards), result, call)
+
+
+def _label(draft: Draft) -> str:
+    expr = draft.source.expr if draft.source else ""
+    return draft.name or expr or draft.op or f"#{draft.id}"
+
+
+def _parts(drafts: Sequence[Draft], labels: Sequence[str]) -> list[dict[str, Snapshot]]:
+    """Collect for each node what its uses add to its gradient, by the text of the use."""
+    parts: list[dict[str, Snapshot]] = [{} for _ in drafts]
+    for draft in drafts:
+        text = (draft.source.expr if draft.source else "") or labels[draft.id]
+        own: dict[int, Snapshot] = {}
+        for source, part in zip(draft.inputs, draft.parts, strict=True):
+            if part is not None:
+                own[source] = plus(own.get(source), part)
+        for source, part in own.items():
+            n = sum(key == text or key.startswith(f"{text} (") for key in parts[source])
+            parts[source][f"{text} ({n + 1})" if n else text] = part
+    return parts
+
+
+def _overwritten(draft: Draft) -> tuple[str, ...]:
+    found = (name for node in draft.autograd_nodes for name in private.overwritten(node))
+    return tuple(dict.fromkeys(found))
+
+
+def _referred(value: Any, given: dict[int, int]) -> Any:
+    if isinstance(value, Tensor):
+        return Ref(given[id(value)])
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(_referred(v, given) for v in value)
+    if isinstance(value, dict):
+        return {key: _referred(each, given) for key, each in value.items()}
+    return value
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _detached(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_detached(each) for each in value]
+        return items if isinstance(value, list) else tuple(items)
+    return value

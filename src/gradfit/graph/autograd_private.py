@@ -1,0 +1,108 @@
+"""Every name of torch that is not public, each with what to do when it is gone.
+
+A test calls each of them, so that a new torch that drops one says so.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+AutogradNode = Any  # torch.autograd.graph.Node, whose concrete classes are made in C++
+
+
+def version(tensor: Tensor) -> int:
+    """How often the memory of a tensor was written; 0 for tensors that do not count."""
+    try:
+        return tensor._version
+    except (AttributeError, RuntimeError):  # inference tensors keep no count
+        return 0
+
+
+def base(tensor: Tensor) -> Tensor:
+    """Return the tensor that a view looks into, or the tensor itself."""
+    owner = getattr(tensor, "_base", None)
+    return tensor if owner is None else owner
+
+
+def memory(tensor: Tensor) -> int:
+    """Return a number that tensors share exactly when they share memory."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (AttributeError, RuntimeError, NotImplementedError):  # sparse, or a wrapper
+        return -id(tensor)
+
+
+def forward_class(node: AutogradNode) -> type | None:
+    """Return the custom ``autograd.Function`` that an autograd node belongs to."""
+    return getattr(node, "_forward_cls", None)
+
+
+def sequence(node: AutogradNode) -> int | None:
+    """Return the number that autograd gave a node when it was made; later ones are larger."""
+    number = getattr(node, "_sequence_nr", None)
+    return None if number is None else number()
+
+
+def in_transform() -> bool:
+    """Whether ``vmap``, ``torch.func.grad`` and the like are rewriting what runs."""
+    return _peek() is not None
+
+
+def _no_transform() -> None:
+    return None
+
+
+_peek = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", _no_transform)
+
+
+def is_accumulator(node: AutogradNode) -> bool:
+    """Whether an autograd node is the end of the graph at a leaf."""
+    return hasattr(node, "variable")
+
+
+def overwritten(node: AutogradNode) -> tuple[str, ...]:
+    """Name the values that a backward saved and that were written since.
+
+    Autograd refuses to hand out such a value, which is how it is found.
+    """
+    names = [name for name in dir(node) if name.startswith("_saved_")]
+    if forward_class(node) is not None:
+        names.append("saved_tensors")
+    return tuple(name.removeprefix("_saved_") for name in names if _refuses(node, name))
+
+
+def _refuses(node: AutogradNode, name: str) -> bool:
+    try:
+        getattr(node, name)
+    except RuntimeError as error:
+        return "inplace" in str(error)
+    except AttributeError:
+        return False
+    return False
+
+
+def _code(owner: Any, name: str) -> CodeType | None:
+    function = getattr(owner, name, None)
+    return getattr(getattr(function, "__func__", function), "__code__", None)
+
+
+APPLY_CODE = _code(torch.autograd.Function, "apply")
+"""The code of ``Function.apply``: its frame on the stack means that a custom forward is running."""
+
+MODULE_CALL_CODE = _code(torch.nn.Module, "_call_impl")
+"""The code through which every module is called: its frame on the stack names the module."""
+
+
+@contextmanager
+def compiled_code_runs_eagerly() -> Iterator[None]:
+    """Make compiled callables run as they were written, where the compiler is loaded at all."""
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

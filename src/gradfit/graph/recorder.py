@@ -1,0 +1,291 @@
+"""Watch every torch operation of one run, and draft a node for each tensor that comes out."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gradfit.errors import TraceError
+from gradfit.graph import autograd_private as private
+from gradfit.graph.draft import Draft, Step, Why
+from gradfit.graph.functions import described
+from gradfit.graph.graph import Backward
+from gradfit.graph.ledger import Ledger
+from gradfit.graph.operations import APPLY, Operation, operation, outputs
+from gradfit.graph.place import Place, Places
+from gradfit.graph.reasons import why, why_written
+from gradfit.graph.record import Call, Ref, number_text
+
+
+class Recorder(TorchFunctionMode):
+    """Drafts nodes while a function runs."""
+
+    def __init__(self, ledger: Ledger, places: Places) -> None:
+        super().__init__()
+        self.backwards: list[Backward] = []
+        self._ledger = ledger
+        self._places = places
+        self._applied: dict[FrameType, Step] = {}  # custom Functions seen on the stack only
+        self._last: tuple[FrameType | None, Draft] | None = None
+        self._inside = False
+
+    # -- what torch calls ------------------------------------------------------------------------
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        what = operation(func)
+        if self._inside or what.role == "silent" or private.in_transform():
+            return func(*args, **kwargs)
+        place = self._places.at(sys._getframe(1))
+        if place.apply is not None:
+            self._saw_custom(place.apply)
+            return func(*args, **kwargs)
+        call = Call(what.path, func, args, kwargs)
+        return self._record(what, place, call, partial(func, *args, **kwargs))
+
+    def custom(self, cls: Any, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+        """Run a custom Function as one operation; its inner operations are its own affair."""
+        if self._inside or private.in_transform():
+            return run()
+        self._inside = True
+        try:
+            place = self._places.at(sys._getframe(1))
+            call = Call(f"{cls.__name__}.apply", cls.apply, args, {})
+            return self._record(APPLY, place, call, run, cls)
+        finally:
+            self._inside = False
+
+    def _record(
+        self,
+        what: Operation,
+        place: Place,
+        call: Call,
+        run: Callable[[], Any],
+        custom: type | None = None,
+    ) -> Any:
+        # Torch takes a TypeError inside an operator for "cannot add these": never let ours out.
+        try:
+            step = self._before(what, place, call, custom)
+        except TypeError as error:
+            raise _ours(what, error) from error
+        if what.role == "backward":
+            return self._backward(step, run)
+        result = run()
+        try:
+            self._after(step, result)
+        except TypeError as error:
+            raise _ours(what, error) from error
+        return result
+
+    def _before(self, what: Operation, place: Place, call: Call, custom: type | None) -> Step:
+        tensors: list[Tensor] = []
+        drafts: list[Draft] = []
+
+        def refer(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                drafts.append(self._ledger.draft_of(value))
+                tensors.append(value)
+                return Ref(drafts[-1].id)
+            if isinstance(value, (list, tuple)):
+                return (list if isinstance(value, list) else tuple)(map(refer, value))
+            if isinstance(value, dict):
+                return {key: refer(each) for key, each in value.items()}
+            return value
+
+        state = torch.get_rng_state().numpy() if what.is_random else None
+        call = Call(call.name, call.func, refer(call.args), refer(call.kwargs), state)
+        _name_operands(place, tensors, drafts)
+        versions = [private.version(tensor) for tensor in tensors]
+        return Step(what, place, tensors, drafts, versions, call, custom)
+
+    # -- what came out ---------------------------------------------------------------------------
+
+    def _after(self, step: Step, result: Any) -> None:
+        if step.what.role == "read":
+            self._read(step, result)
+        elif step.what.role == "flag":
+            self._ledger.flag(step.tensors[0], step.drafts[0])
+        elif step.what.role == "gradient":
+            self._gradient(step, result)
+        else:
+            self._operation(step, result)
+
+    def _operation(self, step: Step, result: Any) -> None:
+        given = {id(tensor) for tensor in step.tensors}
+        fresh = [(label, t) for label, t in outputs(result) if id(t) not in given]
+        written = _written(step)
+        if len(fresh) == 1:
+            head = self._output(step, fresh[0][1])
+        elif not fresh and len(written) == 1:
+            self._write(step, *written[0], head=None)
+            return
+        elif fresh or written:
+            head = self._head(step, fresh)
+        else:
+            return
+        for tensor, draft in written:
+            self._write(step, tensor, draft, head=head)
+
+    def _new(self, step: Step, reason: Why, **fields: Any) -> Draft:
+        """Draft the operation itself."""
+        draft = self._ledger.new(
+            fields.pop("kind", "op"),
+            step.text,
+            step.place,
+            inputs=fields.pop("inputs", step.drafts),
+            call=step.call,
+            custom=step.custom and described(step.custom),
+            why=reason,
+            **fields,
+        )
+        self._own_expression(step.place, draft)
+        return draft
+
+    def _output(self, step: Step, tensor: Tensor) -> Draft:
+        made_here = tensor.requires_grad and tensor.grad_fn is None
+        kind = "leaf" if made_here else "op" if step.drafts else "constant"
+        draft = self._new(step, why(step, tensor), kind=kind)
+        if step.place.site is not None:
+            draft.name = step.place.site.source.target
+        self._ledger.gradients.link(draft, [tensor])
+        return self._ledger.hold(tensor, draft)
+
+    def _head(self, step: Step, fresh: list[tuple[str, Tensor]]) -> Draft:
+        """Draft an operation with several outputs, and each output."""
+        tensors = [tensor for _, tensor in fresh]
+        needing = [tensor for tensor in tensors if tensor.requires_grad]
+        head = self._new(step, why(step, (needing or tensors)[0]) if fresh else Why(""))
+        head.requires_grad = bool(needing)
+        self._ledger.gradients.link(head, tensors)
+        site = step.place.site
+        names = site.targets if site and len(site.targets) == len(fresh) else ()
+        for index, (label, tensor) in enumerate(fresh):
+            reason = Why("because", str(head.id)) if tensor.requires_grad else why(step, tensor)
+            each = self._ledger.new(
+                "op", label, step.place, inputs=[head], why=reason, output=index
+            )
+            if site and site.source.expr:
+                each.source = replace(site.source, expr=site.source.expr + label)
+                whole = site.source.target and site.source.target + label
+                each.name = names[index] if names else whole
+            each.flows[0] = tensor.requires_grad
+            self._ledger.hold(tensor, each)
+        return head
+
+    def _write(self, step: Step, tensor: Tensor, draft: Draft, head: Draft | None) -> None:
+        """Draft the next version of memory that was written in place."""
+        owner, old = self._ledger.before_write(tensor, draft)
+        inputs = list(step.drafts) if head is None else [head]
+        if old not in inputs:
+            inputs.append(old)
+        reason = why_written(step, owner, old)
+        if head is None:
+            new = self._new(step, reason, inputs=inputs, name=old.name, writes=old.id)
+        else:
+            new = self._ledger.new(
+                *("op", "written", step.place),
+                inputs=inputs,
+                name=old.name,
+                writes=old.id,
+                why=reason,
+            )
+        self._ledger.gradients.link(new, [owner])
+        self._ledger.written(owner, new)
+
+    def _read(self, step: Step, answer: Any) -> None:
+        if isinstance(answer, np.ndarray):
+            text = f"array {answer.shape}"
+        elif isinstance(answer, (bool, int, float, complex)):
+            text = number_text(answer)
+        else:
+            text = repr(answer)
+        text = text if len(text) <= 40 else f"{text[:37]}..."
+        self._new(step, Why("read"), kind="read", read_answer=text)
+
+    def _gradient(self, step: Step, gradient: Tensor | None) -> None:
+        """Note that ``.grad`` was read."""
+        if gradient is None or self._ledger.holds(gradient):
+            return
+        draft = self._new(step, Why("finished"))
+        draft.name = step.drafts[0].name and f"{step.drafts[0].name}.grad"
+        self._ledger.hold(gradient, draft)
+
+    def _backward(self, step: Step, run: Callable[[], Any]) -> Any:
+        """Listen to a backward pass that the function runs itself."""
+        full = {h.draft.edge: h.draft.id for h in self._ledger.leaves() if h.tensor.grad is not None}
+        with self._ledger.gradients.listening() as reached:
+            result = run()
+        uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))
+        roots = tuple(draft.id for draft in step.drafts)
+        source = step.place.site and step.place.site.source
+        self.backwards.append(Backward(roots, source, uncleared))
+        return result
+
+    # -- custom Functions seen on the stack only -------------------------------------------------
+
+    def _saw_custom(self, frame: FrameType) -> None:
+        """Note a custom Function called through an alias of ``apply`` saved before the trace."""
+        if frame in self._applied:
+            return
+        cls, args = frame.f_locals.get("cls"), frame.f_locals.get("args", ())
+        if not isinstance(cls, type):
+            return
+        place = self._places.at(frame.f_back)
+        call = Call(f"{cls.__name__}.apply", getattr(cls, "apply", None), args, {})
+        self._applied[frame] = self._before(APPLY, place, call, cls)
+        self._ledger.pending.append(self._applied[frame])
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _own_expression(self, place: Place, draft: Draft) -> None:
+        """Of the operations inside one library call only the last one is the user's expression."""
+        call = place.library_call
+        if call is not None and self._last is not None and self._last[0] is call:
+            earlier = self._last[1]
+            if earlier.source is not None:
+                if earlier.name == earlier.source.target:
+                    earlier.name = None
+                plain = replace(earlier.source, expr="", target=None, is_whole_rhs=False)
+                earlier.source = plain
+        self._last = (call, draft)
+
+
+def _written(step: Step) -> list[tuple[Tensor, Draft]]:
+    """Return the tensors that an operation wrote in place, each memory once."""
+    found = {
+        id(private.base(tensor)): (tensor, draft)
+        for tensor, draft, version in zip(step.tensors, step.drafts, step.versions, strict=True)
+        if private.version(tensor) != version or step.what.name == "detach_"
+    }
+    return list(found.values())
+
+
+def _name_operands(place: Place, tensors: list[Tensor], drafts: list[Draft]) -> None:
+    """Name tensors after the variables that stand in the expression, where they are the same."""
+    if place.site is None or place.caller is None:
+        return
+    known = {draft.name for draft in drafts}
+    for path in place.site.operands:
+        if path.text in known:
+            continue
+        found = path.look_up(place.caller)
+        for tensor, draft in zip(tensors, drafts, strict=True):
+            if found is tensor and draft.name is None:
+                draft.name = path.text
+
+
+def _ours(what: Operation, error: TypeError) -> TraceError:
+    return TraceError(f"`{what.name}` could not be recorded: {error}; please report this")
