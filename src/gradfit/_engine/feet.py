@@ -12,11 +12,13 @@ from torch import Tensor
 from gradfit._engine.eliminate import Linear
 from gradfit._engine.field import Stretch, descend, linearize, restore
 from gradfit._engine.linearize import derive, evaluate
-from gradfit._engine.points import times_vector
+from gradfit._engine.points import Function, Points, times_vector
 from gradfit._engine.state import Work
 
 FARTHEST = 1 << 16
 """Points that are searched, the farthest ones, when there are more."""
+TOGETHER = 1 << 16
+"""Trial points that are evaluated at once."""
 TRIALS = 32
 DESCENTS = 30
 
@@ -84,21 +86,38 @@ def _offsets(mu: int, like: Tensor) -> Tensor:
 def _nearer(
     s: Stretch, linear: Linear, columns: list[Tensor], index: Tensor, w: Work
 ) -> tuple[Tensor, Tensor]:
+    """Return the feet of the points in ``index``, and which of them are nearer than before."""
     fn = w.field.fn
-    points = s.points.take(index)._replace(group=None)
-    columns = [c.expand(s.points.n)[index] for c in columns]
     u0, phi0 = linear.u[:, index], linear.phi[index]
     best_u, best = u0, phi0
-    for offset in _offsets(u0.shape[0], u0):
-        u = offset[:, None] * phi0.sqrt()
-        if not points.slack:
-            u = restore(points, fn, u, columns)
-            phi = (u * u).sum(0)
-        else:
-            r = evaluate(points, fn, u, columns)
-            phi = (u * u).sum(0) + (r * r).sum(0)
+    offsets = _offsets(u0.shape[0], u0)
+    many = max(1, TOGETHER // len(index))
+    for part in offsets.split(many):
+        tiled = index.repeat(len(part))
+        u = (part.mT[:, :, None] * phi0.sqrt()).reshape(u0.shape[0], -1)
+        u, phi = _try(s.points.take(tiled), fn, u, [c.expand(s.points.n)[tiled] for c in columns])
+        phi, k = phi.reshape(len(part), -1).nan_to_num(torch.inf).min(0)
+        u = u.reshape(u0.shape[0], len(part), -1).gather(1, k.expand(u0.shape[0], 1, -1))[:, 0]
         near = phi < best
         best_u, best = torch.where(near, u, best_u), torch.where(near, phi, best)
-    found = descend(points, fn, linearize(points, fn, best_u, columns), columns, DESCENTS)
-    better = found.phi < phi0 * (1 - 1e-9)
-    return torch.where(better, found.u, u0), better
+    better = best < phi0 * (1 - 1e-9)
+    promising = torch.nonzero(better)[:, 0]
+    if not len(promising):
+        return u0, better
+    chosen = index[promising]
+    points = s.points.take(chosen)
+    columns = [c.expand(s.points.n)[chosen] for c in columns]
+    start = linearize(points, fn, best_u[:, promising], columns)
+    found = descend(points, fn, start, columns, DESCENTS)
+    return u0.index_copy(1, promising, found.u), better
+
+
+def _try(
+    points: Points, fn: Function, u: Tensor, columns: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return trial feet and their squared distances (N,), on the curve if it is implicit."""
+    if not points.slack:
+        u = restore(points, fn, u, columns)
+        return u, (u * u).sum(0)
+    r = evaluate(points, fn, u, columns)
+    return u, (u * u).sum(0) + (r * r).sum(0)

@@ -1,0 +1,323 @@
+"""From the engine's tensors to a result: scales, names, shapes and order as the user knows them."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._data import Data
+from gradfit._distributions import chi2_sf
+from gradfit._engine.covariance import Spread
+from gradfit._engine.state import Work
+from gradfit._problem import Problem
+from gradfit._result import FitResult, FitTable, Observed
+from gradfit._types import Status
+
+
+class Rows(NamedTuple):
+    """Everything that has one row per fit; all tensors."""
+
+    params: Tensor
+    stderr: Tensor
+    cov: Tensor
+    corr: Tensor
+    chi2: Tensor
+    dof: Tensor
+    mswd: Tensor
+    p_value: Tensor
+    status: Tensor
+    held: Tensor
+
+
+def conclude(
+    problem: Problem,
+    work: Work,
+    found: Spread,
+    *,
+    moved: Tensor,
+    cov_type: str,
+    loss: str,
+    backend: str,
+    began: float,
+) -> FitResult | FitTable:
+    """Build the result of one fit, or the table of many."""
+    rows = _rows(problem, work, found)
+    shared: dict[str, Any] = {
+        "names": problem.model.names,
+        "backend": backend,
+        "absolute_sigma": problem.absolute,
+        "cov_type": cov_type,
+        "loss": loss,
+        "fixed": tuple(problem.fixed),
+        "observed": observe(problem.data),
+        "model": problem.model,
+        **_point_arrays(problem, work),
+    }
+    if problem.data.group is None:
+        return _single(problem, work, found, rows, moved, shared, began)
+    return _table(problem, work, found, rows, shared, began)
+
+
+def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
+    data, chi2 = problem.data, work.state.sums.cost
+    dof = _points_per_fit(problem) * problem.n_equations - found.free.sum(-1)
+    mswd = torch.where(dof > 0, chi2 / dof, torch.nan)
+    cov = _widen(problem, found.cov)
+    if not problem.absolute:
+        cov = cov * mswd[:, None, None]
+    stderr = cov.diagonal(dim1=-2, dim2=-1).sqrt()
+    given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
+    p_value = chi2_sf(chi2, dof.to(chi2)) if given else torch.full_like(chi2, torch.nan)
+    return Rows(
+        _parameters(problem, work.state.beta),
+        stderr,
+        cov,
+        _correlation(cov, stderr),
+        chi2,
+        dof,
+        mswd,
+        p_value,
+        _status(work, found),
+        _held(problem, found),
+    )
+
+
+def _points_per_fit(problem: Problem) -> Tensor:
+    group = problem.data.group
+    if group is None:
+        return torch.tensor([problem.points.n], device=problem.points.x.device)
+    return torch.bincount(group, minlength=problem.n_groups)
+
+
+def _status(work: Work, found: Spread) -> Tensor:
+    """A fit that ended well but leaves a combination of parameters open is singular."""
+    status = work.state.status
+    short = (found.rank < found.free.sum(-1)) & (status < 10)
+    return torch.where(short, int(Status.SINGULAR), status)
+
+
+def _positions(problem: Problem) -> list[int]:
+    return [problem.model.names.index(n) for n in problem.free]
+
+
+def _widen(problem: Problem, cov: Tensor) -> Tensor:
+    """Write a covariance of free parameters into one of all, 0 where fixed."""
+    if not problem.fixed:
+        return cov
+    p, at = len(problem.model.names), _positions(problem)
+    wide = cov.new_zeros(cov.shape[0], p, p)
+    wide[:, torch.tensor(at)[:, None], torch.tensor(at)] = cov
+    return wide
+
+
+def _parameters(problem: Problem, beta: Tensor) -> Tensor:
+    if not problem.fixed:
+        return beta
+    values = [
+        beta[:, problem.free.index(n)]
+        if n in problem.free
+        else beta.new_full((beta.shape[0],), problem.fixed[n])
+        for n in problem.model.names
+    ]
+    return torch.stack(values, 1)
+
+
+def _correlation(cov: Tensor, stderr: Tensor) -> Tensor:
+    corr = cov / (stderr[:, :, None] * stderr[:, None, :])
+    return torch.where(cov == 0, 0.0, corr).clamp(-1, 1)
+
+
+def _held(problem: Problem, found: Spread) -> Tensor:
+    """Parameters (G, p of all) that ended at a bound."""
+    held = found.free.new_zeros(found.free.shape[0], len(problem.model.names))
+    held[:, _positions(problem)] = ~found.free
+    return held
+
+
+def _point_arrays(problem: Problem, work: Work) -> dict[str, Any]:
+    """Foot points and corrections in the user's shapes and order."""
+    data, points = problem.data, problem.points
+    m = data.x.shape[0]
+    delta = torch.zeros_like(points.x)
+    delta[list(points.rows)] = points.shift_x(work.u)
+    x_hat = points.x + delta
+    if problem.joined:
+        eps, y_hat = delta[m:], x_hat[m:]
+        delta, x_hat = delta[:m], x_hat[:m]
+    elif data.y is not None:
+        with torch.no_grad():
+            beta = work.state.beta.mT
+            columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
+            y_hat = problem.function()(x_hat, columns)
+        eps = y_hat - data.y
+    else:
+        eps = y_hat = None
+    give = _Giver(data)
+    return {
+        "delta": give(delta, data.vector_x),
+        "x_hat": give(x_hat, data.vector_x),
+        "eps": None if eps is None else give(eps, data.vector_y),
+        "y_hat": None if y_hat is None else give(y_hat, data.vector_y),
+        "weights": _weights(data, work, give),
+    }
+
+
+def _weights(data: Data, work: Work, give: "_Giver") -> Any:
+    loss = work.field.loss
+    if loss is None:
+        ones = np.broadcast_to(np.float64(1.0), (data.n_rows,))
+        return data.x.new_ones(1).expand(data.n_rows) if data.as_torch else ones
+    parts = work.field.linears(work.state.beta, work.u, work.kept)
+    return give(torch.cat([loss.weight(linear.phi) for _, linear in parts])[None], True)
+
+
+class _Giver:
+    """Hand per-point tensors back: the user's order, kind and shape; NaN for rows left out."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.whole = data.group is None and data.x.shape[1] == data.n_rows
+
+    def __call__(self, values: Tensor, vector: bool) -> Any:
+        data = self.data
+        if not self.whole:
+            out = values.new_full((values.shape[0], data.n_rows), torch.nan)
+            out[:, data.index] = values
+            values = out
+        if vector:
+            values = values[0]
+        values = values.detach()
+        return values if data.as_torch else values.cpu().numpy()
+
+
+def observe(data: Data) -> Observed:
+    """Return the data as NumPy arrays in the user's rows."""
+    give = _Giver(data)
+
+    def array(values: Tensor, vector: bool) -> Any:
+        found = give(values, vector)
+        return found if isinstance(found, np.ndarray) else found.cpu().numpy()
+
+    def sigma(values: Tensor | None, vector: bool) -> Any:
+        if values is None:
+            return None
+        if values.shape[-1] == 1 and data.x.shape[1] != 1:
+            return float(values[0, 0]) if values.shape[0] == 1 else values.cpu().numpy()
+        return array(values, vector)
+
+    cov = data.cov
+    if cov is not None and cov.shape[-1] > 1:
+        k = cov.shape[0]
+        cov = torch.as_tensor(array(cov.reshape(k * k, -1), False)).reshape(k, k, -1)
+    return Observed(
+        x=array(data.x, data.vector_x),
+        y=None if data.y is None else array(data.y, data.vector_y),
+        sx=sigma(data.sx, data.vector_x),
+        sy=sigma(data.sy, data.vector_y),
+        rho=None if data.rho is None else sigma(data.rho[None], True),
+        cov=None if cov is None else cov.cpu().numpy(),
+        x_names=data.x_names,
+        y_names=data.y_names,
+    )
+
+
+def _message(status: Status, problem: Problem, found: Spread, moved: int) -> str:
+    told = status.message
+    if status == Status.SINGULAR:
+        told = f"{told} (undetermined: {_combination(problem, found)})"
+    if moved:
+        told += f"; {moved} point{'s' if moved > 1 else ''} moved to a nearer foot"
+    return told
+
+
+def _combination(problem: Problem, found: Spread) -> str:
+    """Say in words which combination of parameters the data leave open."""
+    weights = found.weakest[0]
+    parts = [
+        f"{w:+.2g}*{n}"
+        for n, w in zip(problem.free, weights.tolist(), strict=True)
+        if abs(w) > 0.05
+    ]
+    return " ".join(parts).removeprefix("+") + ", each in its own scale"
+
+
+def _single(
+    problem: Problem,
+    work: Work,
+    found: Spread,
+    rows: Rows,
+    moved: Tensor,
+    shared: dict[str, Any],
+    began: float,
+) -> FitResult:
+    names = problem.model.names
+    status = Status(int(rows.status[0]))
+    keep = problem.data.as_torch
+    held = rows.held[0].tolist()
+    return FitResult(
+        params=dict(zip(names, rows.params[0].tolist(), strict=True)),
+        stderr=dict(zip(names, rows.stderr[0].tolist(), strict=True)),
+        cov=rows.cov[0] if keep else rows.cov[0].cpu().numpy(),
+        corr=rows.corr[0] if keep else rows.corr[0].cpu().numpy(),
+        chi2=float(rows.chi2[0]),
+        dof=int(rows.dof[0]),
+        mswd=float(rows.mswd[0]),
+        p_value=float(rows.p_value[0]),
+        status=status,
+        success=status.ok,
+        message=_message(status, problem, found, int(moved.sum())),
+        n_steps=int(work.state.n_steps[0]),
+        n_eval=int(work.state.n_eval[0]),
+        condition=float(found.condition[0]),
+        rank=int(found.rank[0]),
+        at_bound=tuple(n for n, h in zip(names, held, strict=True) if h),
+        seconds=time.perf_counter() - began,
+        **shared,
+    )
+
+
+def _table(
+    problem: Problem,
+    work: Work,
+    found: Spread,
+    rows: Rows,
+    shared: dict[str, Any],
+    began: float,
+) -> FitTable:
+    data, names = problem.data, problem.model.names
+
+    def give(t: Tensor) -> Any:
+        return t if data.as_torch else t.cpu().numpy()
+
+    def blank(t: Tensor) -> Tensor:
+        """A group that was never fitted has no values."""
+        bad = (rows.status == Status.TOO_FEW_POINTS) | (rows.status == Status.BAD_DATA)
+        return torch.where(bad.reshape(-1, *[1] * (t.ndim - 1)), torch.nan, t)
+
+    group = np.full(data.n_rows, -1, dtype=np.int64)
+    if data.group is not None:
+        group[data.index.cpu().numpy()] = data.group.cpu().numpy()
+    ok = np.array([0 < s < 10 for s in rows.status.tolist()])
+    return FitTable(
+        keys=data.keys,
+        group=group,
+        params={n: give(c) for n, c in zip(names, blank(rows.params).mT, strict=True)},
+        stderr={n: give(c) for n, c in zip(names, blank(rows.stderr).mT, strict=True)},
+        cov=give(blank(rows.cov)),
+        corr=give(blank(rows.corr)),
+        chi2=give(blank(rows.chi2)),
+        dof=rows.dof.cpu().numpy(),
+        mswd=give(blank(rows.mswd)),
+        p_value=give(blank(rows.p_value)),
+        status=rows.status.cpu().numpy(),
+        success=ok,
+        n_steps=work.state.n_steps.cpu().numpy(),
+        n_eval=work.state.n_eval.cpu().numpy(),
+        condition=give(found.condition),
+        rank=found.rank.cpu().numpy(),
+        at_bound=rows.held.cpu().numpy(),
+        seconds=time.perf_counter() - began,
+        **shared,
+    )

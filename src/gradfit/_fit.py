@@ -1,0 +1,366 @@
+"""``fit()``: from what a user has and wants to an answer. The only place that builds a result."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gradfit._conclude import conclude
+from gradfit._data import Data, gather
+from gradfit._engine.covariance import spread
+from gradfit._engine.feet import search
+from gradfit._engine.field import Field
+from gradfit._engine.loop import Report, init, run
+from gradfit._engine.loss import SCALES, Loss
+from gradfit._engine.state import Options, Work
+from gradfit._model import Model, as_model
+from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._result import FitResult, FitTable
+from gradfit._search import find_start
+from gradfit._types import Status
+from gradfit.errors import ConvergenceWarning, InputError
+
+CovType = Literal["expected", "observed", "propagated", "sandwich"]
+FOOT_ROUNDS = 5
+"""Times that nearer foot points are searched and the fit goes on from them."""
+
+
+@dataclass(frozen=True)
+class FitStep:
+    """What ``on_step`` is told after every step.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps so far, of the fit that has taken most.
+    n_running : int
+        Fits that have not ended.
+    params : dict of str to float or Tensor
+        Free parameters now; one value per group in a table of fits.
+    chi2 : float or Tensor
+        Weighted squared distance now.
+    """
+
+    n_steps: int
+    n_running: int
+    params: dict[str, Any]
+    chi2: Any
+
+
+def fit(
+    model: Callable[..., Tensor] | str | Model,
+    x: Any = None,
+    y: Any = None,
+    *,
+    data: Any = None,
+    start: Mapping[str, Any] | Sequence[Any] | None = None,
+    sx: Any = None,
+    sy: Any = None,
+    rho: Any = None,
+    cov: Any = None,
+    fixed: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    fix_x: Any = None,
+    groups: Any = None,
+    loss: str | tuple[str, float] = "linear",
+    absolute_sigma: bool | None = None,
+    cov_type: CovType = "expected",
+    nan_policy: Literal["raise", "omit"] = "raise",
+    backend: Literal["auto", "eager"] = "auto",
+    device: str | torch.device | None = None,
+    on_step: Callable[[FitStep], None] | None = None,
+    max_steps: int = 500,
+    gtol: float = 1e-12,
+    ftol: float = 0.0,
+    xtol: float = 0.0,
+) -> FitResult | FitTable:
+    r"""Fit a model to points with errors in every variable.
+
+    Minimises the weighted squared distance from the points to the curve,
+
+    .. math::  \chi^2 = \sum_i (\hat z_i - z_i)^T V_i^{-1} (\hat z_i - z_i), \qquad
+               \hat y_i = f(\hat x_i;\, a, b, \dots),
+
+    over the parameters and the foot points :math:`\hat z_i = (\hat x_i, \hat y_i)` together, with
+    derivatives from the model's own graph.
+
+    Parameters
+    ----------
+    model : callable, str or Model
+        ``f(x, a, b, ...)`` in torch operations, a formula such as ``"a*exp(-b*x) + c"``, or the name
+        of a built-in model. Without ``y`` it is implicit: zero on the curve.
+    x, y : array-like, or column names with ``data``
+        Observations: x ``(N,)`` or ``(m, N)``, y ``(N,)`` or ``(q, N)``, each in its own unit.
+    data : data frame or mapping, optional
+        Where ``x``, ``y``, ``sx``, ``sy``, ``rho`` and ``groups`` name columns.
+    start : mapping or sequence, optional
+        Start values. Built-in models guess theirs; for others a search is made when it is left out.
+    sx, sy : number or array-like, optional
+        Standard deviations in the units of x and y; 0 means exact. With neither ``sx``, ``sy``
+        nor ``cov`` all are 1; once one is given, what is not given is exact.
+    rho : number or array-like, optional
+        Correlation of the errors of x and y at a point.
+    cov : array-like, optional
+        Joint covariance of (x, y): ``(k, k)`` or ``(N, k, k)``, ``k = m + q``; may be singular.
+    fixed : mapping, optional
+        Parameters that are not fitted, with their values.
+    bounds : mapping, optional
+        ``{"b": (0, None)}``: limits of parameters.
+    fix_x : bool or array-like of bool, optional
+        Coordinates of x to take as exact.
+    groups : array-like, optional
+        Label of the fit that each point belongs to: one fit per label, in one call.
+    loss : str or (str, float)
+        ``"linear"``, or a robust loss of the distance in sigmas: ``"huber"``, ``"soft_l1"``,
+        ``"cauchy"``, ``"tukey"``, with a scale of your own as ``("huber", 2.0)``.
+    absolute_sigma : bool, optional
+        True takes sigmas as they are, False scales the covariance by ``mswd``. Default: True if any
+        of ``sx``, ``sy``, ``rho``, ``cov`` is given.
+    cov_type : str
+        ``"expected"``, ``"observed"``, ``"propagated"`` or ``"sandwich"``.
+    nan_policy : str
+        ``"raise"`` tells where NaN or inf stand, ``"omit"`` leaves those rows out.
+    backend : str
+        ``"auto"`` or ``"eager"``.
+    device : str, optional
+        Where to compute; default is where the data are.
+    on_step : callable, optional
+        Called with a :class:`FitStep` after every step; raise ``StopFit`` to stop.
+    max_steps : int
+        Steps taken or refused before a fit gives up.
+    gtol, ftol, xtol : float
+        Stop when the step still to come would lower chi-square by less than ``gtol**2`` of it,
+        when a step lowered it by less than ``ftol`` of it, when every parameter moves by less than
+        ``xtol`` of itself; 0 switches a test off. Rounding error always ends a fit.
+
+    Returns
+    -------
+    FitResult, or FitTable when ``groups`` is given
+
+    Raises
+    ------
+    InputError
+        An argument is wrong; before the model is evaluated, except for a start where it is NaN.
+    ModelError
+        The model fails, has the wrong shape, mixes points or breaks its graph.
+
+    Notes
+    -----
+    Gauss-Newton steps with foot points eliminated point by point [1]_, a trust region, and full
+    Newton steps where those crawl; :mod:`gradfit._engine.loop` tells the rest.
+
+    References
+    ----------
+    .. [1] Boggs, Byrd and Schnabel, SIAM J. Sci. Stat. Comput. 8 (1987) 1052.
+
+    Examples
+    --------
+    >>> import gradfit as gf
+    >>> x = [0.0, 0.9, 1.8, 2.6, 3.3, 4.4, 5.2, 6.1, 6.5, 7.4]
+    >>> y = [5.9, 5.4, 4.4, 4.6, 3.5, 3.7, 2.8, 2.8, 2.4, 1.5]
+    >>> fit = gf.fit("a + b*x", x, y, start={"a": 5, "b": 0})
+    >>> print(f"{fit.params['b']:.6f}")
+    -0.545561
+    """
+    began = time.perf_counter()
+    options = _options(gtol, ftol, xtol, max_steps)
+    robust = _loss(loss)
+    _choice("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
+    _choice("backend", backend, ("auto", "eager"))
+    observed = gather(
+        x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device
+    )
+    problem = state_problem(
+        observed,
+        as_model(model, observed.x_names),
+        fixed=fixed,
+        bounds=bounds,
+        fix_x=fix_x,
+        absolute_sigma=absolute_sigma,
+    )
+    ended = unfit(problem)
+    with torch.enable_grad():
+        beta0 = start_of(problem, start)
+        if beta0 is None:
+            beta0 = find_start(problem, robust)
+        check_model(problem, beta0)
+        work, moved = solve(problem, beta0, options, robust, ended, _teller(problem, on_step))
+        _refuse_bad_start(problem, work)
+        found = spread(work, cov_type, problem.bounds)
+        result = conclude(
+            problem,
+            work,
+            found,
+            moved=moved,
+            cov_type=cov_type,
+            loss=loss if isinstance(loss, str) else loss[0],
+            backend="eager",
+            began=began,
+        )
+    warn_of(result)
+    return result
+
+
+def _options(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
+    for name, value in (("gtol", gtol), ("ftol", ftol), ("xtol", xtol)):
+        if not 0 <= value < 1:
+            raise InputError(f"`{name}` must be at least 0 and below 1, got {value!r}.")
+    if max_steps < 1:
+        raise InputError(f"`max_steps` must be at least 1, got {max_steps!r}.")
+    return Options(gtol, ftol, xtol, int(max_steps))
+
+
+def _loss(loss: str | tuple[str, float]) -> Loss | None:
+    name, scale = (loss, None) if isinstance(loss, str) else loss
+    _choice("loss", name, ("linear", *SCALES))
+    if name == "linear":
+        return None
+    scale = SCALES[name] if scale is None else float(scale)
+    if not scale > 0:
+        raise InputError(f"`loss` needs a scale above 0, in sigmas; got {scale!r}.")
+    return Loss(name, scale)
+
+
+def _choice(argument: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {value!r}.")
+
+
+def unfit(problem: Problem) -> Tensor | None:
+    """Return the status (G,) of groups that cannot be fitted, 0 for the others; None if all can."""
+    data, p = problem.data, len(problem.free)
+    group = data.group
+    if group is None:
+        n = data.x.shape[1] * problem.n_equations
+        if n < p:
+            raise InputError(
+                f"{data.x.shape[1]} points cannot determine {p} parameters "
+                f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
+            )
+        return None
+    counts = torch.bincount(group, minlength=problem.n_groups)
+    status = torch.where(counts * problem.n_equations < p, int(Status.TOO_FEW_POINTS), 0)
+    bad = torch.zeros_like(status, dtype=torch.bool)
+    bad[group[~_finite_points(data)]] = True
+    return torch.where(bad, int(Status.BAD_DATA), status)
+
+
+def _finite_points(data: Data) -> Tensor:
+    fine = torch.isfinite(data.x).all(0)
+    if data.y is not None:
+        fine = fine & torch.isfinite(data.y).all(0)
+    for sigma in (data.sx, data.sy):
+        if sigma is not None:
+            fine = fine & torch.isfinite(sigma).all(0)
+    if data.rho is not None:
+        fine = fine & torch.isfinite(data.rho)
+    if data.cov is not None:
+        fine = fine & torch.isfinite(data.cov).all(0).all(0)
+    return fine
+
+
+def solve(
+    problem: Problem,
+    beta0: Tensor,
+    options: Options,
+    loss: Loss | None = None,
+    ended: Tensor | None = None,
+    on_step: Callable[[Report], None] | None = None,
+) -> tuple[Work, Tensor]:
+    """Run the engine, look for nearer foot points, and go on from them while there are any.
+
+    Returns the work and which points (N,) had to move to a nearer foot.
+    """
+    field = Field.of(problem.points, problem.function(), beta0.shape[0], beta0.shape[1], loss)
+    work = run(init(field, beta0, ended=ended), options, problem.bounds, on_step)
+    moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
+    for _ in range(FOOT_ROUNDS):
+        u, now = search(work)
+        if not bool(now.any()):
+            break
+        moved |= now
+        again = init(field, work.state.beta, u, ended)
+        work = run(carry(work, again), options, problem.bounds, on_step)
+    return work, moved
+
+
+def carry(before: Work, again: Work) -> Work:
+    """Start again where only foot points moved: keep the counts, and rows that failed as failed."""
+    old, new = before.state, again.state
+    status = torch.where(old.status >= 10, old.status, new.status)
+    steps, evals = old.n_steps, old.n_eval + new.n_eval
+    if again.field.alone:
+        control = new.control._replace(
+            status=int(status[0]), n_steps=int(steps[0]), n_eval=int(evals[0])
+        )
+    else:
+        control = new.control._replace(status=status, n_steps=steps, n_eval=evals)
+    return again._replace(state=new._replace(control=control))
+
+
+def _teller(
+    problem: Problem, on_step: Callable[[FitStep], None] | None
+) -> Callable[[Report], None] | None:
+    if on_step is None:
+        return None
+    alone = problem.data.group is None
+
+    def tell(report: Report) -> None:
+        columns = report.beta.mT
+        values = [c[0].item() for c in columns] if alone else list(columns)
+        on_step(
+            FitStep(
+                report.n_steps,
+                report.n_running,
+                dict(zip(problem.free, values, strict=True)),
+                report.chi2[0].item() if alone else report.chi2,
+            )
+        )
+
+    return tell
+
+
+def _refuse_bad_start(problem: Problem, work: Work) -> None:
+    """Tell where the model is NaN or inf at the start of a fit that stands alone."""
+    if not work.field.alone or work.state.control.status != Status.BAD_START:
+        return
+    beta = work.state.beta
+    with torch.no_grad():
+        value = problem.function()(problem.points.x, [c.expand(problem.points.n) for c in beta.mT])
+    bad = torch.nonzero(~torch.isfinite(value).all(0))[:, 0]
+    at = dict(zip(problem.free, beta[0].tolist(), strict=True))
+    where = ", ".join(f"{k}={v:g}" for k, v in at.items())
+    if len(bad):
+        i = int(bad[0])
+        raise InputError(
+            f"`start` makes the model NaN or inf at {len(bad)} of {problem.points.n} points "
+            f"(first at index {int(problem.data.index[i])}, x = {problem.data.x[:, i].tolist()}) "
+            f"for {where}. Choose other start values."
+        )
+    raise InputError(
+        f"`start` makes a derivative of the model NaN or inf for {where}. Choose other start values."
+    )
+
+
+def warn_of(result: FitResult | FitTable) -> None:
+    """Give one warning that sums up what did not converge."""
+    if isinstance(result, FitResult):
+        if not result.success:
+            warnings.warn(
+                f"{result.status.name}: {result.message}", ConvergenceWarning, stacklevel=3
+            )
+        return
+    bad = [Status(int(s)) for s in result.status if not Status(int(s)).ok]
+    if bad:
+        counts = {s: bad.count(s) for s in dict.fromkeys(bad)}
+        told = ", ".join(f"{n} {s.name}" for s, n in counts.items())
+        warnings.warn(
+            f"{len(bad)} of {len(result.status)} fits did not converge: {told}. "
+            "See `status` of each row.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
