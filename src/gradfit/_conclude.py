@@ -31,6 +31,15 @@ class Rows(NamedTuple):
     held: Tensor
 
 
+class PointArrays(NamedTuple):
+    """Everything that has one value per point, (m, N) or (q, N), in the engine's order."""
+
+    delta: Tensor
+    eps: Tensor | None
+    x_hat: Tensor
+    y_hat: Tensor | None
+
+
 def conclude(
     problem: Problem,
     work: Work,
@@ -41,8 +50,12 @@ def conclude(
     loss: str,
     backend: str,
     began: float,
+    arrays: PointArrays | None = None,
 ) -> FitResult | FitTable:
-    """Build the result of one fit, or the table of many."""
+    """Build the result of one fit, or the table of many.
+
+    ``arrays`` are given by a method that fitted other points than those of the problem.
+    """
     rows = _rows(problem, work, found)
     shared: dict[str, Any] = {
         "names": problem.model.names,
@@ -53,7 +66,7 @@ def conclude(
         "fixed": tuple(problem.fixed),
         "observed": observe(problem.data),
         "model": problem.model,
-        **_point_arrays(problem, work),
+        **_named(problem.data, work, give_back(problem, work) if arrays is None else arrays),
     }
     if problem.data.group is None:
         return _single(problem, work, found, rows, moved, shared, began)
@@ -136,30 +149,36 @@ def _held(problem: Problem, found: Spread) -> Tensor:
     return held
 
 
-def _point_arrays(problem: Problem, work: Work) -> dict[str, Any]:
-    """Foot points and corrections in the user's shapes and order."""
+def give_back(problem: Problem, work: Work) -> PointArrays:
+    """Return foot points and corrections in the units of the data."""
     data, points = problem.data, problem.points
     m = data.x.shape[0]
     delta = torch.zeros_like(points.x)
     delta[list(points.rows)] = points.shift_x(work.u)
     x_hat = points.x + delta
     if problem.joined:
-        eps, y_hat = delta[m:], x_hat[m:]
-        delta, x_hat = delta[:m], x_hat[:m]
-    elif data.y is not None:
-        with torch.no_grad():
-            beta = work.state.beta.mT
-            columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
-            y_hat = problem.function()(x_hat, columns)
-        eps = y_hat - data.y
-    else:
-        eps = y_hat = None
+        return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:])
+    if data.y is None:
+        return PointArrays(delta, None, x_hat, None)
+    beta = work.state.beta.mT
+    columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
+    with torch.no_grad():
+        y_hat = problem.function()(x_hat, columns)
+    return PointArrays(delta, y_hat - data.y, x_hat, y_hat)
+
+
+def _named(data: Data, work: Work, arrays: PointArrays) -> dict[str, Any]:
+    """Per-point arrays in the user's shapes and order, by name."""
     give = _Giver(data)
+
+    def y_like(values: Tensor | None) -> Any:
+        return None if values is None else give(values, data.vector_y)
+
     return {
-        "delta": give(delta, data.vector_x),
-        "x_hat": give(x_hat, data.vector_x),
-        "eps": None if eps is None else give(eps, data.vector_y),
-        "y_hat": None if y_hat is None else give(y_hat, data.vector_y),
+        "delta": give(arrays.delta, data.vector_x),
+        "x_hat": give(arrays.x_hat, data.vector_x),
+        "eps": y_like(arrays.eps),
+        "y_hat": y_like(arrays.y_hat),
         "weights": _weights(data, work, give),
     }
 

@@ -19,10 +19,9 @@ REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""
 RESCUE = 4.0
 """Up to this many times the present cost a trial's foot points may be to blame, not its parameters."""
-CRAWL = 0.1
-"""Gauss-Newton steps that shrink by less than this factor change to Newton's."""
 NEAR = 0.5
-"""Relative offset below which Newton steps are worth a try."""
+"""Relative offset below which Newton steps are worth a try: they cost three times as much, so only
+where Gauss-Newton, at its present rate, would need more than eight steps to the end."""
 
 
 class Ops(NamedTuple):
@@ -106,6 +105,7 @@ def rules(ops: Ops) -> Rules:
         noise: Any,
         newton: Any,
         refused: Any,
+        gtol: float,
         ftol: float,
     ) -> Verdict:
         """Accept or refuse a trial, and set the trust region of the next."""
@@ -125,7 +125,9 @@ def rules(ops: Ops) -> Rules:
         rich = accepted & ((gain > 0.75) | bare) & negate(poor)
         wider = where(radius < math.inf, maximum(radius, 2 * norm), 2 * norm)
         new_radius = where(poor, cut * norm, where(rich, wider, radius))
-        slow = (eta > CRAWL * last_eta) | ((gain < 0.5) & negate(unclear))
+        rate = ratio(eta, last_eta)
+        rate = rate * rate * rate * rate
+        slow = (rate * rate * eta > gtol) | ((gain < 0.5) & negate(unclear))
         crawls = accepted & (eta < NEAR) & slow & (last_eta < math.inf) & negate(newton)
         new_eta = where(accepted, eta, where(running, math.inf, last_eta))
         told = where(accepted, eta, 0.0)

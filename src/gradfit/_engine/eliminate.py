@@ -231,10 +231,16 @@ def eliminate_exactly(
     weight = None if loss is None else loss.weight(linear.phi)
     H = curvature.bb - (coupling[:, :, None] * X[:, None, :p]).sum(0)
     b = (coupling * X[:, p:]).sum(0)
-    # The reduction of the Lagrangian, in which leaving the curve a little counts for nothing.
-    r, sign = d.r, 1 - 2 * points.slack
-    c = (linear.u * X[:mu, p]).sum(0) - sign * (r * X[mu:, p]).sum(0) + points.slack * (r * r).sum(0)
-    e = (linear.u[:, None] * X[:mu, :p]).sum(0) - sign * (r[:, None] * X[mu:, :p]).sum(0)
+    # The reduction of the Lagrangian: with slack a slope along the step, written so that nothing
+    # cancels; without, leaving the curve a little must count for nothing.
+    r, X0, Xb = d.r, X[:mu, p], X[:mu, :p]
+    if points.slack:
+        lean = linear.u + (d.J_u * r[:, None]).sum(0)
+        c = (lean * X0).sum(0)
+        e = (lean[:, None] * Xb).sum(0) - (d.J_beta * r[:, None]).sum(0)
+    else:
+        c = (linear.u * X0).sum(0) - (r * X[mu:, p]).sum(0)
+        e = (linear.u[:, None] * Xb).sum(0) - (r[:, None] * X[mu:, :p]).sum(0)
     noisy = X[: mu + d.r.shape[0] if points.slack else mu, :p]
     M = (noisy[:, :, None] * noisy[:, None]).sum(0)
     if weight is not None:

@@ -192,6 +192,7 @@ def _verdict(
         c.noise,
         c.newton,
         c.refused,
+        options.gtol,
         options.ftol,
     )
 

@@ -141,7 +141,8 @@ def rows_of(value: Any, like: Tensor) -> Tensor:
     """Return control as a tensor (G,), also where one fit carries it as a number."""
     if isinstance(value, Tensor):
         return value
-    return torch.tensor([value], device=like.device)
+    dtype = like.dtype if isinstance(value, float) else torch.int64
+    return torch.tensor([value], dtype=dtype, device=like.device)
 
 
 def first_control(alone: bool, finite: Any, like: Tensor, bad_start: int) -> Control:
