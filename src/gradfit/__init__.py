@@ -7,17 +7,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradfit import datasets as datasets
     from gradfit import errors as errors
+    from gradfit import lines as lines
+    from gradfit import models as models
+    from gradfit._descend import descend as descend
+    from gradfit._descend import sweep_lr as sweep_lr
+    from gradfit._fit import fit as fit
+    from gradfit._result import FitResult as FitResult
+    from gradfit._result import FitTable as FitTable
+    from gradfit._simulate import simulate as simulate
     from gradfit._types import Status as Status
+    from gradfit.graph import trace as trace
+    from gradfit.lines import line as line
 
 __version__ = "0.1.0"
 
-__all__ = ["Status", "__version__", "errors"]
+__all__ = [
+    "FitResult",
+    "FitTable",
+    "Status",
+    "__version__",
+    "datasets",
+    "descend",
+    "errors",
+    "fit",
+    "line",
+    "lines",
+    "models",
+    "simulate",
+    "sweep_lr",
+    "trace",
+]
 
 # Where each public name lives: a module, or a module and the name inside it.
 _HOMES: dict[str, tuple[str, str | None]] = {
+    "FitResult": ("_result", "FitResult"),
+    "FitTable": ("_result", "FitTable"),
     "Status": ("_types", "Status"),
+    "datasets": ("datasets", None),
+    "descend": ("_descend", "descend"),
     "errors": ("errors", None),
+    "fit": ("_fit", "fit"),
+    "line": ("lines", "line"),
+    "lines": ("lines", None),
+    "models": ("models", None),
+    "simulate": ("_simulate", "simulate"),
+    "sweep_lr": ("_descend", "sweep_lr"),
+    "trace": ("graph", "trace"),
 }
 
 
