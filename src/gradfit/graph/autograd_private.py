@@ -48,6 +48,12 @@ def sequence(node: AutogradNode) -> int | None:
     return None if number is None else number()
 
 
+def sequence_now() -> int:
+    """Return the number that autograd will give to the next node."""
+    now = getattr(torch.autograd, "_get_sequence_nr", None)
+    return 0 if now is None else now()
+
+
 def in_transform() -> bool:
     """Whether ``vmap``, ``torch.func.grad`` and the like are rewriting what runs."""
     return _peek() is not None

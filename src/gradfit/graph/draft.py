@@ -19,6 +19,7 @@ class Why(NamedTuple):
 
     case: str
     detail: str = ""
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,9 @@ last one ends. Threads that do not trace go straight through. An alias saved bef
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from torch.autograd import Function
@@ -20,7 +20,7 @@ from gradfit.graph.record import Custom
 class Watcher(Protocol):
     """Who is told of a custom Function."""
 
-    def custom(self, cls: type, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+    def custom(self, cls: type, run: "partial[Any]") -> Any:
         """Run a custom Function and write it down."""
         ...
 
@@ -58,11 +58,9 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def _apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-    def run() -> Any:
-        return _original.__get__(None, cls)(*args, **kwargs)
-
+    run = partial(_original.__get__(None, cls), *args, **kwargs)
     watcher = current.watcher
-    return run() if watcher is None else watcher.custom(cls, args, run)
+    return run() if watcher is None else watcher.custom(cls, run)
 
 
 @lru_cache(maxsize=256)

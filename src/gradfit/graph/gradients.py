@@ -46,6 +46,7 @@ class Gradients:
         self._handles: list[Any] = []
         self._listening = False
         self._reached: set[GradEdge] = set()
+        self._taken: dict[tuple[int, int], tuple[Tensor, Snapshot]] = {}
 
     # -- while the function runs -----------------------------------------------------------------
 
@@ -83,9 +84,11 @@ class Gradients:
         stack = [t.grad_fn for t in outputs if (t.grad_fn, t.output_nr) not in self._known]
         while stack:
             node = stack.pop()
-            if node is None or private.is_accumulator(node) or self._tap(node).draft is not None:
+            if node is None or private.is_accumulator(node):
                 continue
             tap = self._tap(node)
+            if tap.draft is not None:
+                continue
             tap.draft = draft
             draft.autograd_nodes.append(node)
             for place, edge in enumerate(node.next_functions):
@@ -141,6 +144,7 @@ class Gradients:
             yield self._reached
         finally:
             self._listening = False
+            self._taken.clear()
 
     def pull(self, roots: Sequence[Tensor]) -> set[GradEdge]:
         """Run the backward pass of the sum of some tensors; return what it reached."""
@@ -172,12 +176,20 @@ class Gradients:
         for place, slot in tap.leaving:
             part = leaving[place]
             if part is not None and tap.draft is not None:
-                tap.draft.parts[slot] = plus(tap.draft.parts[slot], take(part, self._keep))
+                tap.draft.parts[slot] = plus(tap.draft.parts[slot], self._take(part))
 
     def _arrived(self, draft: Draft, gradient: Tensor) -> None:
         if draft.edge is not None:
             self._reached.add(draft.edge)
-        draft.grad = plus(draft.grad, take(gradient, self._keep))
+        draft.grad = plus(draft.grad, self._take(gradient))
+
+    def _take(self, gradient: Tensor) -> Snapshot:
+        """Copy a gradient; what leaves one node often is what arrives at the next."""
+        key = id(gradient), private.version(gradient)
+        known = self._taken.get(key)
+        if known is None:  # the tensor is kept too, so that its identity is not used twice
+            known = self._taken[key] = gradient, take(gradient, self._keep)
+        return known[1]
 
     # -- at the end ------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class Ledger:
         self.pending: list[Step] = []  # custom Functions whose outputs did not turn up yet
         self._held: dict[int, Held] = {}
         self._writers: dict[int, Held] = {}  # memory -> the last version written to it
-        self._first_sequence = _sequence_now()
+        self._first_sequence = private.sequence_now()
 
     def new(self, kind: Kind, op: str, place: Place | None = None, **fields: Any) -> Draft:
         """Start a node; ``inputs`` are nodes."""
@@ -177,9 +177,9 @@ class Ledger:
         if writer is None:
             draft = self.new("op", "changed", inputs=[old], why=Why("changed_unseen"))
         elif family:
-            draft = self.new("op", old.op, inputs=[writer.draft], why=Why("view", str(old.id)))
+            draft = self.new("op", old.op, inputs=[writer.draft], why=Why("view", nodes=(writer.draft.id,)))
         else:
-            why = Why("changed", str(writer.draft.id))
+            why = Why("changed", nodes=(writer.draft.id,))
             draft = self.new("op", "changed", inputs=[old, writer.draft], why=why)
         shown = old if family or writer is None else writer.draft
         draft.name, draft.source, draft.frame = old.name, shown.source, shown.frame
@@ -194,9 +194,3 @@ def _bare(node: Any) -> str:
 
 def _count(n: int) -> str:
     return f"{n} autograd node{'' if n == 1 else 's'}"
-
-
-def _sequence_now() -> int:
-    with torch.enable_grad():
-        node = torch.ones((), requires_grad=True).clone().grad_fn
-    return private.sequence(node) or 0

@@ -22,16 +22,14 @@ class Operation(NamedTuple):
     role : str
         ``flag`` switches ``requires_grad``; ``gradient`` reads ``.grad``; ``silent`` is of no
         interest.
+    is_random : bool
+        Whether it may draw random numbers.
     """
 
     name: str
     path: str
     role: Role
-
-    @property
-    def is_random(self) -> bool:
-        """Whether it may draw random numbers."""
-        return any(word in self.name for word in _RANDOM)
+    is_random: bool = False
 
     def text(self, symbol: str | None, has_source: bool) -> str:
         """Write it as the user did: the operator, where the source has one, else the name."""
@@ -55,7 +53,8 @@ def operation(func: Callable[..., Any]) -> Operation:
         )
         roles = _GETTERS if name == "__get__" else _SETTERS
         return Operation(owned, f"torch.Tensor.{owned}.{name}", roles.get(owned, "silent"))
-    return Operation(name, _path(func, name), _role(name))
+    is_random = any(word in name for word in _RANDOM)
+    return Operation(name, _path(func, name), _role(name), is_random)
 
 
 APPLY = Operation("apply", "apply", "op")

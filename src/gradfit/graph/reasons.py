@@ -22,9 +22,9 @@ def why(step: Step, tensor: Tensor) -> Why:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return Why("integer", str(tensor.dtype).removeprefix("torch."))
     if torch.is_inference_mode_enabled():
-        return Why("inference", str(needing[0].id))
+        return Why("inference", nodes=(needing[0].id,))
     if not torch.is_grad_enabled():
-        return Why("no_grad", str(needing[0].id))
+        return Why("no_grad", nodes=(needing[0].id,))
     return Why("no_derivative", step.text)
 
 
@@ -43,22 +43,17 @@ def _why_needed(tensor: Tensor, needing: Sequence[Draft]) -> Why:
         return Why("leaf", "made")
     if not needing:
         return Why("inside")
-    return Why("because", " ".join(dict.fromkeys(str(draft.id) for draft in needing)))
+    return Why("because", nodes=tuple([draft.id for draft in needing]))
 
 
-def in_words(reason: Why, drafts: Sequence[Draft], labels: Sequence[str]) -> str:
+def in_words(reason: Why, labels: Sequence[str]) -> str:
     """Write a reason as a sentence about "it"."""
-    case, detail = reason
+    case, detail, nodes = reason
     if case == "because":
-        names = [f"`{labels[int(number)]}`" for number in detail.split()]
+        names = list(dict.fromkeys([f"`{labels[node]}`" for node in nodes]))
         return f"requires grad because {_and(names)} {'does' if len(names) == 1 else 'do'}"
-    if case in ("no_grad", "inference"):
-        what = "no_grad" if case == "no_grad" else "inference mode"
-        return f"{what}: `{labels[int(detail)]}` requires grad, but recording was off"
-    if case == "changed":
-        return f"changed through another name for its memory, by `{labels[int(detail)]}`"
-    if case == "view":
-        return "a view of memory that was written since; it requires grad as that does"
+    if nodes:
+        return _SENTENCES[case].format(f"`{labels[nodes[0]]}`")
     if case == "leaf":
         return _LEAVES[detail]
     return _SENTENCES[case].format(detail)
@@ -81,6 +76,10 @@ _SENTENCES = {
     "cut": "`{}` cuts the graph here: what went in requires grad, what comes out does not",
     "integer": "{} has no derivative",
     "no_derivative": "`{}` has no derivative",
+    "no_grad": "no_grad: {} requires grad, but recording was off",
+    "inference": "inference mode: {} requires grad, but recording was off",
+    "changed": "changed through another name for its memory, by {}",
+    "view": "a view of memory that was written since, by {}",
     "written_unrecorded": "requires grad as before, but this write was not recorded (no_grad)",
     "inside": "requires grad because of something the trace cannot see",
     "set": "requires grad because requires_grad was switched on here",

@@ -53,32 +53,25 @@ class Recorder(TorchFunctionMode):
         if place.apply is not None:
             self._saw_custom(place.apply)
             return func(*args, **kwargs)
-        call = Call(what.path, func, args, kwargs)
-        return self._record(what, place, call, partial(func, *args, **kwargs))
+        return self._record(what, place, partial(func, *args, **kwargs))
 
-    def custom(self, cls: Any, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+    def custom(self, cls: type, run: "partial[Any]") -> Any:
         """Run a custom Function as one operation; its inner operations are its own affair."""
         if self._inside or private.in_transform():
             return run()
         self._inside = True
         try:
             place = self._places.at(sys._getframe(1))
-            call = Call(f"{cls.__name__}.apply", cls.apply, args, {})
-            return self._record(APPLY, place, call, run, cls)
+            return self._record(APPLY, place, run, cls)
         finally:
             self._inside = False
 
     def _record(
-        self,
-        what: Operation,
-        place: Place,
-        call: Call,
-        run: Callable[[], Any],
-        custom: type | None = None,
+        self, what: Operation, place: Place, run: "partial[Any]", custom: type | None = None
     ) -> Any:
         # Torch takes a TypeError inside an operator for "cannot add these": never let ours out.
         try:
-            step = self._before(what, place, call, custom)
+            step = self._before(what, place, run, custom)
         except TypeError as error:
             raise _ours(what, error) from error
         if what.role == "backward":
@@ -90,7 +83,9 @@ class Recorder(TorchFunctionMode):
             raise _ours(what, error) from error
         return result
 
-    def _before(self, what: Operation, place: Place, call: Call, custom: type | None) -> Step:
+    def _before(
+        self, what: Operation, place: Place, run: "partial[Any]", custom: type | None
+    ) -> Step:
         tensors: list[Tensor] = []
         drafts: list[Draft] = []
 
@@ -105,8 +100,9 @@ class Recorder(TorchFunctionMode):
                 return {key: refer(each) for key, each in value.items()}
             return value
 
+        path = what.path if custom is None else f"{custom.__name__}.apply"
         state = torch.get_rng_state().numpy() if what.is_random else None
-        call = Call(call.name, call.func, refer(call.args), refer(call.kwargs), state)
+        call = Call(path, run.func, refer(run.args), refer(run.keywords), state)
         _name_operands(place, tensors, drafts)
         versions = [private.version(tensor) for tensor in tensors]
         return Step(what, place, tensors, drafts, versions, call, custom)
@@ -124,7 +120,7 @@ class Recorder(TorchFunctionMode):
             self._operation(step, result)
 
     def _operation(self, step: Step, result: Any) -> None:
-        given = {id(tensor) for tensor in step.tensors}
+        given = [id(tensor) for tensor in step.tensors]
         fresh = [(label, t) for label, t in outputs(result) if id(t) not in given]
         written = _written(step)
         if len(fresh) == 1:
@@ -173,7 +169,7 @@ class Recorder(TorchFunctionMode):
         site = step.place.site
         names = site.targets if site and len(site.targets) == len(fresh) else ()
         for index, (label, tensor) in enumerate(fresh):
-            reason = Why("because", str(head.id)) if tensor.requires_grad else why(step, tensor)
+            reason = Why("because", nodes=(head.id,)) if tensor.requires_grad else why(step, tensor)
             each = self._ledger.new(
                 "op", label, step.place, inputs=[head], why=reason, output=index
             )
@@ -244,8 +240,8 @@ class Recorder(TorchFunctionMode):
         if not isinstance(cls, type):
             return
         place = self._places.at(frame.f_back)
-        call = Call(f"{cls.__name__}.apply", getattr(cls, "apply", None), args, {})
-        self._applied[frame] = self._before(APPLY, place, call, cls)
+        run = partial(getattr(cls, "apply"), *args)  # noqa: B009 - a plain type has no apply
+        self._applied[frame] = self._before(APPLY, place, run, cls)
         self._ledger.pending.append(self._applied[frame])
 
     # -- names -----------------------------------------------------------------------------------
@@ -265,11 +261,10 @@ class Recorder(TorchFunctionMode):
 
 def _written(step: Step) -> list[tuple[Tensor, Draft]]:
     """Return the tensors that an operation wrote in place, each memory once."""
-    found = {
-        id(private.base(tensor)): (tensor, draft)
-        for tensor, draft, version in zip(step.tensors, step.drafts, step.versions, strict=True)
-        if private.version(tensor) != version or step.what.name == "detach_"
-    }
+    found: dict[int, tuple[Tensor, Draft]] = {}
+    for tensor, draft, version in zip(step.tensors, step.drafts, step.versions, strict=True):
+        if private.version(tensor) != version or step.what.name == "detach_":
+            found[id(private.base(tensor))] = tensor, draft
     return list(found.values())
 
 
@@ -277,7 +272,9 @@ def _name_operands(place: Place, tensors: list[Tensor], drafts: list[Draft]) -> 
     """Name tensors after the variables that stand in the expression, where they are the same."""
     if place.site is None or place.caller is None:
         return
-    known = {draft.name for draft in drafts}
+    known = [draft.name for draft in drafts]
+    if None not in known:
+        return
     for path in place.site.operands:
         if path.text in known:
             continue

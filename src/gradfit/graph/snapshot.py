@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit.graph.record import Snapshot, Stats
@@ -12,23 +11,19 @@ _NAMES = {
     for name, value in vars(torch).items()
     if isinstance(value, torch.dtype) and name == str(value).removeprefix("torch.")
 }
-_CPU = torch.device("cpu")
 
 
 def take(tensor: Tensor, keep: int) -> Snapshot:
     """Return a detached copy of up to ``keep`` entries, else the statistics of all."""
-    shape = tuple(tensor.shape)
-    device = "cpu" if tensor.device == _CPU else str(tensor.device)
-    if tensor.numel() <= keep:
-        return Snapshot(shape, _NAMES[tensor.dtype], device, _copied(tensor.detach()))
-    return Snapshot(shape, _NAMES[tensor.dtype], device, None, _stats(tensor.detach()))
-
-
-def _copied(tensor: Tensor) -> NDArray[np.generic]:
+    dtype = _NAMES[tensor.dtype]
+    device = "cpu" if tensor.is_cpu else str(tensor.device)
+    if tensor.numel() > keep:
+        return Snapshot(tuple(tensor.shape), dtype, device, None, _stats(tensor.detach()))
     try:
-        return tensor.numpy().copy()
-    except (TypeError, RuntimeError):  # on a device, lazily conjugated, sparse, or bfloat16
-        return _dense(tensor).cpu().numpy().copy()
+        values = tensor.numpy(force=True).copy()
+    except (TypeError, RuntimeError):  # NumPy knows no such numbers or no such layout
+        values = _dense(tensor.detach()).numpy(force=True).copy()
+    return Snapshot(values.shape, dtype, device, values)
 
 
 def _dense(tensor: Tensor) -> Tensor:

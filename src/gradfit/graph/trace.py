@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
 from typing import Any
 
 import torch
@@ -134,15 +135,9 @@ def _built(
             grad=draft.grad,
             parts=parts[draft.id],
             requires_grad=draft.requires_grad,
-            reason=in_words(draft.why, drafts, labels),
+            reason=in_words(draft.why, labels),
             source=draft.source,
-            inputs=tuple(
-                Edge(*each)
-                for each in zip(
-                    *(draft.inputs, range(len(draft.inputs)), draft.parts, draft.flows),
-                    strict=True,
-                )
-            ),
+            inputs=tuple(map(Edge, draft.inputs, count(), draft.parts, draft.flows)),
             writes=draft.writes,
             view_of=draft.view_of,
             output=draft.output,
@@ -154,7 +149,7 @@ def _built(
             custom=draft.custom,
             module=draft.module,
             frame=draft.frame,
-            autograd_nodes=tuple(node.name() for node in draft.autograd_nodes),
+            autograd_nodes=tuple([node.name() for node in draft.autograd_nodes]),
             is_result=draft.id in results,
             call=draft.call,
         )
