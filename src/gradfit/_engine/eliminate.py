@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gradfit._engine.linearize import Curvature, Derivatives
 from gradfit._engine.loss import Loss
-from gradfit._engine.points import Grouping, Points, times_vector
+from gradfit._engine.points import Grouping, Points, squares, times_vector, vector_times
 
 
 class Linear(NamedTuple):
@@ -61,7 +61,7 @@ class Linear(NamedTuple):
     @property
     def phi(self) -> Tensor:
         """Squared distance ``|u|^2 + s |r|^2`` (N,), as its two perpendicular parts."""
-        return self.h.square().sum(0) + self.tangent
+        return squares(self.h) + self.tangent
 
 
 class Sums(NamedTuple):
@@ -96,15 +96,15 @@ def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     if not mu and points.slack:
         return Linear(u, heads, d.J_u, d.r, torch.zeros_like(d.r[0]))
     if q == 1:
-        weight = ((d.J_u * d.J_u).sum(1) + points.slack).rsqrt()
+        weight = (squares(d.J_u[0]) + points.slack).rsqrt()
         heads, K = heads * weight, d.J_u * weight
     else:
         white = _whiten(points.slack, d.J_u, torch.cat([heads, d.J_u], 1))
         heads, K = white[:, : heads.shape[1]], white[:, heads.shape[1] :]
-    t = torch.addcmul(u, K[0], heads[0, -1:]) if q == 1 else u + (K * heads[:, -1:]).sum(0)
-    tangent = (t * t).sum(0)
+    t = u + vector_times(heads[:, -1], K)
+    tangent = squares(t)
     if points.slack:
-        tangent = tangent + times_vector(d.J_u, t).square().sum(0)
+        tangent = tangent + squares(times_vector(d.J_u, t))
     return Linear(u, heads, K, d.r, tangent)
 
 
@@ -150,13 +150,12 @@ def advance(linear: Linear, db: Tensor) -> Tensor:
     if not linear.u.shape[0]:
         return linear.u
     heads = linear.heads
-    back = (heads[:, :-1] * db).sum(1) + heads[:, -1]
-    return -(linear.K * back[:, None]).sum(0)
+    return -vector_times(times_vector(heads[:, :-1], db) + heads[:, -1], linear.K)
 
 
 def advance_alone(linear: Linear, share: Tensor) -> Tensor:
     """Return foot points moved by a share (N,) of their own correction, parameters standing."""
-    return (1 - share) * linear.u - share * (linear.K * linear.heads[:, -1:]).sum(0)
+    return (1 - share) * linear.u - share * vector_times(linear.heads[:, -1], linear.K)
 
 
 class Newton(NamedTuple):
@@ -201,7 +200,7 @@ def multipliers(points: Points, linear: Linear, J_u: Tensor) -> Tensor:
     q, _, n = J_u.shape
     eye = torch.eye(q, dtype=J_u.dtype, device=J_u.device)[:, :, None].expand(q, q, n)
     inverse = _whiten(0.0, J_u, eye)
-    return (inverse * linear.h[:, None]).sum(0)
+    return vector_times(linear.h, inverse)
 
 
 def eliminate_exactly(
@@ -223,36 +222,45 @@ def eliminate_exactly(
 
     solved with pivoting, since its upper block may be singular at a perfectly good foot point.
     """
-    K, B = _bordered(points, linear.u, d, curvature)
-    # points first for the batched solver
-    X = torch.linalg.solve_ex(K.permute(2, 0, 1), B.permute(2, 0, 1))[0].permute(1, 2, 0)
+    X = _solve_small(*_bordered(points, linear.u, d, curvature))
     mu, p = linear.u.shape[0], d.J_beta.shape[1]
-    coupling = B[:, :p]
-    weight = None if loss is None else loss.weight(linear.phi)
-    H = curvature.bb - (coupling[:, :, None] * X[:, None, :p]).sum(0)
-    b = (coupling * X[:, p:]).sum(0)
+    coupling = torch.cat([curvature.ub, d.J_beta])
+    X0, Xb, r = X[:mu, p], X[:mu, :p], d.r
     # The reduction of the Lagrangian: with slack a slope along the step, written so that nothing
     # cancels; without, leaving the curve a little must count for nothing.
-    r, X0, Xb = d.r, X[:mu, p], X[:mu, :p]
     if points.slack:
-        lean = linear.u + (d.J_u * r[:, None]).sum(0)
-        c = (lean * X0).sum(0)
-        e = (lean[:, None] * Xb).sum(0) - (d.J_beta * r[:, None]).sum(0)
+        lean = linear.u + vector_times(r, d.J_u) if mu else linear.u
+        slope = torch.cat([lean, -r])[:, None]
+        e_rows, c_rows = torch.cat([Xb, d.J_beta]), torch.cat([X0, torch.zeros_like(r)])[:, None]
     else:
-        c = (linear.u * X0).sum(0) - (r * X[mu:, p]).sum(0)
-        e = (linear.u[:, None] * Xb).sum(0) - (r[:, None] * X[mu:, :p]).sum(0)
-    noisy = X[: mu + d.r.shape[0] if points.slack else mu, :p]
-    M = (noisy[:, :, None] * noisy[:, None]).sum(0)
-    if weight is not None:
-        H, b, c, e, M = H * weight, b * weight, c * weight, e * weight, M * weight * weight
+        slope = torch.cat([linear.u, -r])[:, None]
+        e_rows, c_rows = X[:, :p], X[:, p:]
+    noisy = X[:, :p] if points.slack else Xb
+    if loss is not None:
+        weight = loss.weight(linear.phi)
+        coupling, slope, noisy = coupling * weight, slope * weight, noisy * weight
+        curvature = curvature._replace(bb=curvature.bb * weight)
+    bb = grouping.sum(curvature.bb).permute(2, 0, 1)
     sums = NewtonSums(
-        grouping.sum(H).permute(2, 0, 1),
-        grouping.sum(b).mT,
-        grouping.sum(c),
-        grouping.sum(e).mT,
-        grouping.sum(M).permute(2, 0, 1),
+        bb - grouping.cross(coupling, X[:, :p]),
+        grouping.cross(coupling, X[:, p:])[..., 0],
+        grouping.cross(slope, c_rows)[:, 0, 0],
+        grouping.cross(slope, e_rows)[:, 0],
+        grouping.gram(noisy) if len(noisy) else torch.zeros_like(bb),
     )
-    return Newton(X[:mu, p], X[:mu, :p]), sums
+    return Newton(X0, Xb), sums
+
+
+def _solve_small(K: Tensor, B: Tensor) -> Tensor:
+    """Solve ``K X = B`` per point: K (k, k, N) symmetric, B (k, c, N)."""
+    if K.shape[0] == 1:
+        return B / K[0]
+    if K.shape[0] == 2:
+        a, b, d = K[0, 0], K[0, 1], K[1, 1]
+        det = a * d - b * b
+        return torch.stack([(B[0] * d - B[1] * b) / det, (B[1] * a - B[0] * b) / det])
+    points_first = torch.linalg.solve_ex(K.permute(2, 0, 1), B.permute(2, 0, 1))[0]
+    return points_first.permute(1, 2, 0)
 
 
 def _bordered(
@@ -276,4 +284,4 @@ def _bordered(
 
 def advance_exactly(linear: Linear, newton: Newton, db: Tensor) -> Tensor:
     """Return the next foot points after a Newton step; ``db`` as in :func:`advance`."""
-    return linear.u - newton.X0 - (newton.X * db).sum(1)
+    return linear.u - newton.X0 - times_vector(newton.X, db)

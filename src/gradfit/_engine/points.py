@@ -146,13 +146,31 @@ class Grouping:
             flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
             return (flat @ flat.mT)[None]
         upper = [(i, j) for i in range(r) for j in range(i, r)]
-        products = torch.stack([(rows[:, i] * rows[:, j]).sum(0) for i, j in upper])
+        products = torch.stack(
+            [
+                sum((rows[m, i] * rows[m, j] for m in range(1, q)), rows[0, i] * rows[0, j])
+                for i, j in upper
+            ]
+        )
         sums = self.sum(products)
         out = rows.new_empty(self.n_groups, r, r)
         for k, (i, j) in enumerate(upper):
             out[:, i, j] = sums[k]
             out[:, j, i] = sums[k]
         return out
+
+    def cross(self, a: Tensor, b: Tensor) -> Tensor:
+        """Sum ``a^T b`` of per-point matrices (k, r, N) and (k, c, N) to (G, r, c)."""
+        (k, r, n), c = a.shape, b.shape[1]
+        if self.group is None:
+            left, right = a.transpose(0, 1).reshape(r, k * n), b.transpose(0, 1).reshape(c, k * n)
+            return (left @ right.mT)[None]
+        products = [
+            sum((a[m, i] * b[m, j] for m in range(1, k)), a[0, i] * b[0, j])
+            for i in range(r)
+            for j in range(c)
+        ]
+        return self.sum(torch.stack(products)).mT.reshape(-1, r, c)
 
     def spread(self, values: Tensor) -> Tensor:
         """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
@@ -180,11 +198,6 @@ def rows_times(rows: Tensor, factor: Tensor) -> Tensor:
     return (rows[:, :, None] * factor[None]).sum(1)
 
 
-def times_vector(rows: Tensor, v: Tensor) -> Tensor:
-    """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N)."""
-    return (rows * v[None]).sum(1)
-
-
 def even_size(group: Tensor | None, n_groups: int) -> int:
     """Return the number of points in each fit if all have the same, else 0."""
     if group is None or not n_groups or group.shape[0] % n_groups:
@@ -192,3 +205,33 @@ def even_size(group: Tensor | None, n_groups: int) -> int:
     size = group.shape[0] // n_groups
     even = torch.arange(n_groups, device=group.device).repeat_interleave(size)
     return size if torch.equal(group, even) else 0
+
+
+# Sums over the few variables, responses or parameters of a point. Written out term by term: a
+# reduction over a short leading axis of a long tensor is several times slower.
+
+
+def times_vector(rows: Tensor, v: Tensor) -> Tensor:
+    """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N|1): (a, N)."""
+    if v.shape[0] == 0:
+        return rows.new_zeros(rows.shape[0], rows.shape[2])
+    out = rows[:, 0] * v[0]
+    for j in range(1, v.shape[0]):
+        out = torch.addcmul(out, rows[:, j], v[j])
+    return out
+
+
+def vector_times(v: Tensor, rows: Tensor) -> Tensor:
+    """Multiply per point vectors ``v`` (a, N|1) by matrices ``rows`` (a, b, N): (b, N)."""
+    out = v[0] * rows[0]
+    for i in range(1, v.shape[0]):
+        out = torch.addcmul(out, v[i], rows[i])
+    return out
+
+
+def squares(v: Tensor) -> Tensor:
+    """Squared length (N,) of vectors ``v`` (a, N)."""
+    out = v[0] * v[0]
+    for i in range(1, v.shape[0]):
+        out = torch.addcmul(out, v[i], v[i])
+    return out
