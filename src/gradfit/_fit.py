@@ -285,7 +285,22 @@ def solve(
         moved |= now
         again = init(field, work.state.beta, u, ended)
         work = run(carry(work, again), options, problem.bounds, on_step)
-    return work, moved
+    return _doubt(work), moved
+
+
+def _doubt(work: Work) -> Work:
+    """Ask for a minimum where a fit ended without a step: a start can be a saddle or a plateau."""
+    s = work.state
+    unmoved = (s.n_steps == 0) & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
+    if not bool(unmoved.any()):
+        return work
+    H = work.field.exactly(s.beta, work.u, work.kept)[1].H
+    scale = torch.where(s.D > 0, s.D, 1.0)
+    lowest = torch.linalg.eigvalsh((H / (scale[:, :, None] * scale[:, None, :])).nan_to_num())
+    flat = unmoved & (lowest[:, 0] <= 1e-8)
+    status = torch.where(flat, int(Status.SINGULAR), s.status)
+    control = s.control._replace(status=int(status[0]) if work.field.alone else status)
+    return work._replace(state=s._replace(control=control))
 
 
 def carry(before: Work, again: Work) -> Work:

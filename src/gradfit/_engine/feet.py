@@ -12,7 +12,7 @@ from torch import Tensor
 from gradfit._engine.eliminate import Linear
 from gradfit._engine.field import Stretch, descend, linearize, restore
 from gradfit._engine.linearize import derive, evaluate
-from gradfit._engine.points import Function, Points, times_vector
+from gradfit._engine.points import Function, Points, squares, times_vector
 from gradfit._engine.state import Work
 
 FARTHEST = 1 << 16
@@ -118,6 +118,6 @@ def _try(
     """Return trial feet and their squared distances (N,), on the curve if it is implicit."""
     if not points.slack:
         u = restore(points, fn, u, columns)
-        return u, (u * u).sum(0)
+        return u, squares(u)
     r = evaluate(points, fn, u, columns)
-    return u, (u * u).sum(0) + (r * r).sum(0)
+    return u, squares(u) + squares(r)
