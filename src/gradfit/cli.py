@@ -223,9 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(_app)
     try:
         code = command.main(given or ["--help"], prog_name="gradfit", standalone_mode=False)
-    except KeyboardInterrupt:
-        print("gradfit: interrupted, nothing written", file=sys.stderr)
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a bug must not look like a fit that failed
         line = _as_line(error)
         if line is None:
@@ -233,6 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return BUG
         print(f"gradfit: {line}", file=sys.stderr)
         return BAD_INPUT
+    if code == INTERRUPTED:
+        print("gradfit: interrupted, nothing written", file=sys.stderr)
     return int(code or 0)
 
 

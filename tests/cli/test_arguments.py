@@ -33,7 +33,7 @@ def test_bounds_may_be_open():
         (arguments.numbers, "", "--start: expected NAME=VALUE, got ''"),
         (arguments.numbers, "2a=1", "--start: expected NAME=VALUE, got '2a=1'"),
         (arguments.numbers, "a=one", "--start: a must be a number, got 'one'"),
-        (arguments.numbers, "a=1,2", "--start: a must be a number, got '1,2'"),
+        (arguments.numbers, "a=1,2", "--start: expected NAME=VALUE, got '2'"),
         (arguments.numbers, "a=nan", "--start: a must be finite, got 'nan'"),
         (arguments.numbers, "a=1,a=2", "--start: 'a' is given twice"),
         (arguments.vectors, "x=1,two", "--start: x must be a number, got 'two'"),

@@ -8,13 +8,14 @@ from gradfit.errors import InputError
 
 def numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
     """Read ``NAME=NUMBER`` pairs, separated by commas or given by repeating the option."""
-    return {name: _number(option, name, value) for name, value in _pairs(option, texts)}
+    items = [item for text in texts for item in text.split(",")]
+    return {name: _number(option, name, value) for name, value in _pairs(option, items)}
 
 
 def vectors(option: str, texts: Sequence[str]) -> dict[str, float | list[float]]:
     """Read ``NAME=NUMBER`` or ``NAME=NUMBER,NUMBER,...``; several numbers make a list."""
     out: dict[str, float | list[float]] = {}
-    for name, value in _pairs(option, texts):
+    for name, value in _pairs(option, [item for text in texts for item in _split(text)]):
         items = [_number(option, name, item) for item in value.split(",")]
         out[name] = items[0] if len(items) == 1 else items
     return out
@@ -23,7 +24,7 @@ def vectors(option: str, texts: Sequence[str]) -> dict[str, float | list[float]]
 def bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float | None, float | None]]:
     """Read ``NAME=LOW:HIGH``; an empty side is open."""
     out: dict[str, tuple[float | None, float | None]] = {}
-    for name, value in _pairs(option, texts):
+    for name, value in _pairs(option, [item for text in texts for item in text.split(",")]):
         low, colon, high = value.partition(":")
         if not colon:
             raise InputError(
@@ -36,17 +37,16 @@ def bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float | None, f
     return out
 
 
-def _pairs(option: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _pairs(option: str, items: Sequence[str]) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
-    for text in texts:
-        for item in _split(text):
-            name, equals, value = (part.strip() for part in item.partition("="))
-            if not equals or not name.isidentifier() or not value:
-                raise InputError(f"{option}: expected NAME=VALUE, got {item.strip()!r}")
-            if name in seen:
-                raise InputError(f"{option}: {name!r} is given twice")
-            seen.add(name)
-            yield name, value
+    for item in items:
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or not name.isidentifier() or not value:
+            raise InputError(f"{option}: expected NAME=VALUE, got {item.strip()!r}")
+        if name in seen:
+            raise InputError(f"{option}: {name!r} is given twice")
+        seen.add(name)
+        yield name, value
 
 
 def _split(text: str) -> list[str]:

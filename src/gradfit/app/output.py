@@ -136,7 +136,7 @@ def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
         "summary.txt": lambda path: _save_text(path, result.summary()),
     }
     if isinstance(result, FitTable):
-        return {**files, "fits.csv": lambda path: _save_table(result, path)}
+        return {**files, "fits.csv": lambda path: result.to_frame().write_csv(path)}
     return {
         **files,
         "fit.png": lambda path: _save_picture(result, path),
