@@ -22,6 +22,9 @@ class Why(NamedTuple):
     nodes: tuple[int, ...] = ()
 
 
+_UNSAID = Why("")
+
+
 @dataclass(slots=True, eq=False)
 class Draft:
     """A node while the trace runs; see :class:`gradfit.graph.record.Node` for the fields."""
@@ -32,7 +35,7 @@ class Draft:
     name: str | None = None
     value: Snapshot | None = None
     requires_grad: bool = False
-    why: Why = Why("")
+    why: Why = _UNSAID
     source: Source | None = None
     frame: int = 0
     module: str | None = None

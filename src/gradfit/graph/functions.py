@@ -40,7 +40,7 @@ _n_watching = 0
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
     """Tell ``watcher`` of every custom Function that this thread applies."""
-    global _original, _n_watching  # noqa: PLW0603 - the count of who needs the replacement
+    global _original, _n_watching
     with _lock:
         if _n_watching == 0:
             _original = Function.__dict__["apply"]

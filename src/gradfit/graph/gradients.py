@@ -191,6 +191,12 @@ class Gradients:
             known = self._taken[key] = gradient, take(gradient, self._keep)
         return known[1]
 
+    def forget(self) -> None:
+        """Drop what a pass that failed half-way has left."""
+        for draft in self._drafts:
+            draft.grad = None
+            draft.parts = [None] * len(draft.parts)
+
     # -- at the end ------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -219,8 +225,11 @@ class Gradients:
                 own = own if part is None else plus(own, part)
             if draft is not group[0] or draft.is_leaf:
                 draft.grad = own
-            through = [s for s, i in enumerate(draft.inputs) if draft.flows[s] and i in
-                       {one.id for one in group}]
+            through = [
+                s
+                for s, i in enumerate(draft.inputs)
+                if draft.flows[s] and i in {one.id for one in group}
+            ]
             for slot in through:
                 draft.parts[slot] = own
 

@@ -145,10 +145,10 @@ class Ledger:
             inputs += [self._stranger(leaf) for leaf in leaves]
         draft = self.new(
             "op" if cls else "hidden",
-            f"{cls.__name__}.apply" if cls else _bare(node),
+            f"{cls.__name__}.apply" if cls else "unseen",
             inputs=inputs,
             custom=described(cls) if cls else None,
-            why=Why("earlier", _bare(node)) if earlier else Why("hidden", _count(n_nodes)),
+            why=Why("earlier", node.name()) if earlier else Why("hidden", _count(n_nodes)),
         )
         draft.in_no_grad = False
         self.gradients.link(draft, [tensor] if inputs else [])
@@ -177,7 +177,9 @@ class Ledger:
         if writer is None:
             draft = self.new("op", "changed", inputs=[old], why=Why("changed_unseen"))
         elif family:
-            draft = self.new("op", old.op, inputs=[writer.draft], why=Why("view", nodes=(writer.draft.id,)))
+            draft = self.new(
+                "op", old.op, inputs=[writer.draft], why=Why("view", nodes=(writer.draft.id,))
+            )
         else:
             why = Why("changed", nodes=(writer.draft.id,))
             draft = self.new("op", "changed", inputs=[old, writer.draft], why=why)
@@ -186,10 +188,6 @@ class Ledger:
         draft.writes = old.id
         self.gradients.link(draft, [tensor])
         return self.hold(tensor, draft)
-
-
-def _bare(node: Any) -> str:
-    return node.name().removeprefix("torch::autograd::")
 
 
 def _count(n: int) -> str:

@@ -16,7 +16,7 @@ class Names:
     """
 
     def __init__(self, fn: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-        self._fn = fn
+        self._fn = fn = inspect.unwrap(fn)
         self._arguments = dict(zip(_argument_names(fn, len(inputs)), inputs, strict=True))
         self._of_parameters: dict[int, str] | None = None
         self._of_modules: dict[int, str] = {}
@@ -76,6 +76,7 @@ def title(fn: Callable[..., Any]) -> str:
     """Return what to call a function in a heading."""
     if isinstance(fn, partial):
         return title(fn.func)
+    fn = inspect.unwrap(fn)
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 

@@ -34,6 +34,8 @@ class Operation(NamedTuple):
     def text(self, symbol: str | None, has_source: bool) -> str:
         """Write it as the user did: the operator, where the source has one, else the name."""
         bare = self.name.strip("_") if self.name.startswith("__") else self.name
+        if self.role == "read":
+            return bare
         if self.path.endswith(".__get__"):
             return f".{bare}"
         plain = _OPERATORS.get(bare.removesuffix("_"))
@@ -115,19 +117,26 @@ _GETTERS: dict[str, Role] = {
     **dict.fromkeys(("T", "mT", "H", "mH", "real", "imag", "data"), "op"),
     "grad": "gradient",
 }
-_SETTERS: dict[str, Role] = {**dict.fromkeys(("real", "imag", "data"), "op"), "requires_grad": "flag"}
+_SETTERS: dict[str, Role] = {
+    **dict.fromkeys(("real", "imag", "data"), "op"),
+    "requires_grad": "flag",
+}
 _RANDOM = (
     *("rand", "dropout", "normal", "bernoulli", "multinomial", "poisson", "exponential_"),
     *("uniform", "cauchy", "geometric", "rrelu", "gumbel", "attention", "lstm", "gru", "rnn"),
 )
 _OPERATORS = {
-    **{f"{r}{name}": symbol for r in ("", "r", "i") for name, symbol in (
-        *(("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"), ("truediv", "/")),
-        *(("floordiv", "//"), ("mod", "%"), ("pow", "**"), ("matmul", "@")),
-        *(("and", "&"), ("or", "|"), ("xor", "^"), ("lshift", "<<"), ("rshift", ">>")),
-    )},
+    **{
+        f"{r}{name}": symbol
+        for r in ("", "r", "i")
+        for name, symbol in (
+            *(("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"), ("truediv", "/")),
+            *(("floordiv", "//"), ("mod", "%"), ("pow", "**"), ("matmul", "@")),
+            *(("and", "&"), ("or", "|"), ("xor", "^"), ("lshift", "<<"), ("rshift", ">>")),
+        )
+    },
     **{"remainder": "%", "floor_divide": "//", "neg": "-", "positive": "+", "invert": "~"},
     **{"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "bitwise_not": "~"},
     **{"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
-    **{"getitem": "[]", "setitem": "[]=", "rsub": "-", "bool": "bool"},
+    **{"getitem": "[]", "setitem": "[]="},
 }

@@ -18,7 +18,7 @@ def why(step: Step, tensor: Tensor) -> Why:
     if not needing:
         return Why("no_input" if step.drafts else "made_here")
     if step.what.name in _CUTS:
-        return Why("cut", step.what.name)
+        return Why("cut", step.text)
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return Why("integer", str(tensor.dtype).removeprefix("torch."))
     if torch.is_inference_mode_enabled():
@@ -74,7 +74,7 @@ _SENTENCES = {
     "made_here": "made here without requires_grad=True",
     "no_input": "no input requires grad",
     "cut": "`{}` cuts the graph here: what went in requires grad, what comes out does not",
-    "integer": "{} has no derivative",
+    "integer": "{} values have no derivative",
     "no_derivative": "`{}` has no derivative",
     "no_grad": "no_grad: {} requires grad, but recording was off",
     "inference": "inference mode: {} requires grad, but recording was off",
@@ -86,7 +86,7 @@ _SENTENCES = {
     "unset": "requires_grad was switched off here",
     "finished": "`.grad` holds a finished gradient; nothing is recorded through it",
     "changed_unseen": "changed by something the trace cannot see",
-    "earlier": "computed before the trace began ({})",
+    "earlier": "computed before the trace began, or in another thread (by {})",
     "hidden": "not seen by the trace: {}",
     "read": "Python looked at the number here; no gradient passes",
 }

@@ -79,6 +79,8 @@ class Snapshot:
         """A few characters for a card: one number, up to three, or ``low .. high``."""
         if self.n == 0:
             return "empty"
+        if self.values is not None and self.dtype == "bool" and self.n > 1:
+            return f"{int(self.values.sum())} of {self.n} true"
         if self.values is not None and self.n <= 3:
             texts = [number_text(v) for v in self.values.ravel()]
             return texts[0] if self.n == 1 else f"[{', '.join(texts)}]"

@@ -104,6 +104,7 @@ class Recorder(TorchFunctionMode):
         state = torch.get_rng_state().numpy() if what.is_random else None
         call = Call(path, run.func, refer(run.args), refer(run.keywords), state)
         _name_operands(place, tensors, drafts)
+        _name_unseen(place, drafts)
         versions = [private.version(tensor) for tensor in tensors]
         return Step(what, place, tensors, drafts, versions, call, custom)
 
@@ -171,9 +172,10 @@ class Recorder(TorchFunctionMode):
         for index, (label, tensor) in enumerate(fresh):
             reason = Why("because", nodes=(head.id,)) if tensor.requires_grad else why(step, tensor)
             each = self._ledger.new(
-                "op", label, step.place, inputs=[head], why=reason, output=index
+                *("op", step.text + label, step.place), inputs=[head], why=reason, output=index
             )
             if site and site.source.expr:
+                each.op = label
                 each.source = replace(site.source, expr=site.source.expr + label)
                 whole = site.source.target and site.source.target + label
                 each.name = names[index] if names else whole
@@ -221,7 +223,9 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, step: Step, run: Callable[[], Any]) -> Any:
         """Listen to a backward pass that the function runs itself."""
-        full = {h.draft.edge: h.draft.id for h in self._ledger.leaves() if h.tensor.grad is not None}
+        full = {
+            h.draft.edge: h.draft.id for h in self._ledger.leaves() if h.tensor.grad is not None
+        }
         with self._ledger.gradients.listening() as reached:
             result = run()
         uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))
@@ -282,6 +286,17 @@ def _name_operands(place: Place, tensors: list[Tensor], drafts: list[Draft]) -> 
         for tensor, draft in zip(tensors, drafts, strict=True):
             if found is tensor and draft.name is None:
                 draft.name = path.text
+
+
+def _name_unseen(place: Place, drafts: list[Draft]) -> None:
+    """Show what came from out of sight as the call in the expression that can have made it."""
+    unseen = [draft for draft in drafts if draft.kind == "hidden" and not draft.name]
+    if not unseen or place.site is None:
+        return
+    known = {draft.source.expr for draft in drafts if draft.source is not None}
+    calls = [call for call in place.site.calls if call.expr not in known]
+    if len(unseen) == len(calls) == 1:
+        unseen[0].source, unseen[0].frame = calls[0], place.number
 
 
 def _ours(what: Operation, error: TypeError) -> TraceError:

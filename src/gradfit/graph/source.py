@@ -43,12 +43,15 @@ class Site(NamedTuple):
         The names that a tuple is unpacked into.
     operands : tuple of Path
         Variables that stand directly in the sub-expression.
+    calls : tuple of Source
+        Calls that stand directly in it.
     """
 
     source: Source
     symbol: str | None = None
     targets: tuple[str | None, ...] = ()
     operands: tuple[Path, ...] = ()
+    calls: tuple[Source, ...] = ()
 
 
 def site(frame: FrameType) -> Site:
@@ -129,11 +132,21 @@ class _Tree:
         return node
 
     def describe(self, node: ast.AST, function: str) -> Site:
+        calls = [part for part in _parts(node) if isinstance(part, ast.Call) and part is not node]
+        return Site(
+            self._source(node, function),
+            _symbol(node),
+            self._targets(node)[1],
+            tuple(self._operands(node)),
+            tuple(self._source(call, function) for call in calls),
+        )
+
+    def _source(self, node: ast.AST, function: str) -> Source:
         statement = self._statement(node)
-        target, targets, whole = self._targets(node)
+        target, _, whole = self._targets(node)
         line, end_line, col, end_col = _span(node)
         first, last, text = self._statement_text(statement)
-        source = Source(
+        return Source(
             file=self.file,
             line=line,
             end_line=end_line,
@@ -147,7 +160,6 @@ class _Tree:
             is_whole_rhs=whole,
             target=target,
         )
-        return Site(source, _symbol(node), targets, tuple(self._operands(node)))
 
     def _text(self, node: ast.AST) -> str:
         return self._cut(_span(node))

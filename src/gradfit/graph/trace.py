@@ -1,7 +1,7 @@
 """Run a function once, as it is, and write down what autograd did."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 from typing import Any
@@ -80,7 +80,7 @@ def trace(
     recorder = Recorder(ledger, Places(sys._getframe(), names))
     state = torch.get_rng_state().numpy()
     given: dict[int, int] = {}
-    for name, tensor in names.inputs():
+    for name, tensor in sorted(names.inputs(), key=_has_history):
         draft = ledger.draft_of(tensor)
         draft.name = draft.name or name
         given[id(tensor)] = draft.id
@@ -93,25 +93,36 @@ def trace(
             result = fn(*inputs)
         returned = [tensor for _, tensor in outputs(result)]
         results = list(dict.fromkeys(ledger.draft_of(tensor).id for tensor in returned))
-        backwards = recorder.backwards or [_pull(ledger, returned, results)]
+        if not recorder.backwards:
+            recorder.backwards.extend(_pull(ledger, returned))
     finally:
         ledger.gradients.stop()
     for name, parameter in names.parameters():
         unused = ledger.draft_of(parameter)
         unused.name = unused.name or name
     ledger.gradients.settle()
-    return _built(ledger, results, backwards, call, _detached(result))
+    return _built(ledger, results, recorder.backwards, call, _detached(result))
 
 
-def _pull(ledger: Ledger, returned: Sequence[Tensor], results: Sequence[int]) -> Backward:
+def _has_history(named: tuple[str, Tensor]) -> bool:
+    """Leaves come first: what was computed from them before the trace hangs on them."""
+    return named[1].grad_fn is not None
+
+
+def _pull(ledger: Ledger, returned: Sequence[Tensor]) -> Iterator[Backward]:
     """Run the backward pass that the function left to its caller."""
     roots = [tensor for tensor in returned if tensor.requires_grad]
+    if not roots:
+        return
+    nodes = tuple(dict.fromkeys(ledger.draft_of(tensor).id for tensor in roots))
     full = {h.draft.edge: h.draft.id for h in ledger.leaves() if h.tensor.grad is not None}
     try:
         reached = ledger.gradients.pull(roots)
     except RuntimeError as error:
-        return Backward(tuple(results), error=str(error))
-    return Backward(tuple(results), uncleared=tuple(full[e] for e in reached if e in full))
+        ledger.gradients.forget()
+        yield Backward(nodes, error=str(error))
+    else:
+        yield Backward(nodes, uncleared=tuple(sorted(full[e] for e in reached if e in full)))
 
 
 def _built(
