@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradfit._data import Data
 from gradfit._distributions import chi2_sf
+from gradfit._engine.arrow import pooled
 from gradfit._engine.covariance import Spread
 from gradfit._engine.state import Work
 from gradfit._problem import Problem
@@ -56,6 +57,7 @@ def conclude(
 
     ``arrays`` are given by a method that fitted other points than those of the problem.
     """
+    found = _visible(problem, found)
     rows = _rows(problem, work, found)
     shared: dict[str, Any] = {
         "names": problem.model.names,
@@ -73,9 +75,25 @@ def conclude(
     return _table(problem, work, found, rows, shared, began)
 
 
+def _visible(problem: Problem, found: Spread) -> Spread:
+    """Leave the unknowns out that were fitted along: shared errors, which priors determine."""
+    p = len(problem.free)
+    if not problem.n_hidden:
+        return found
+    return Spread(
+        found.cov[:, :p, :p],
+        found.rank - problem.n_hidden,
+        found.condition,
+        found.weakest[:, :p],
+        found.free[:, :p],
+    )
+
+
 def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
     data, chi2 = problem.data, work.state.sums.cost
-    dof = _points_per_fit(problem) * problem.n_equations - found.free.sum(-1)
+    dof = _degrees(problem, found)
+    if problem.shared:
+        chi2 = pooled(chi2)
     mswd = torch.where(dof > 0, chi2 / dof, torch.nan)
     cov = _widen(problem, found.cov)
     if not problem.absolute:
@@ -84,7 +102,7 @@ def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
     given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
     p_value = chi2_sf(chi2, dof.to(chi2)) if given else torch.full_like(chi2, torch.nan)
     return Rows(
-        _parameters(problem, work.state.beta),
+        _parameters(problem, work.state.beta[:, : len(problem.free)]),
         stderr,
         cov,
         _correlation(cov, stderr),
@@ -95,6 +113,16 @@ def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
         _status(work, found),
         _held(problem, found),
     )
+
+
+def _degrees(problem: Problem, found: Spread) -> Tensor:
+    """Degrees of freedom (G,); fits that share parameters have them together."""
+    dof = _points_per_fit(problem) * problem.n_equations - found.free.sum(-1)
+    if not problem.shared:
+        return dof
+    common = torch.tensor([n in problem.shared for n in problem.free], device=dof.device)
+    repeated = (found.free & common).sum() - (found.free & common).any(0).sum()
+    return (dof.sum() + repeated).expand(len(dof))
 
 
 def _points_per_fit(problem: Problem) -> Tensor:
@@ -152,18 +180,21 @@ def _held(problem: Problem, found: Spread) -> Tensor:
 def give_back(problem: Problem, work: Work) -> PointArrays:
     """Return foot points and corrections in the units of the data."""
     data, points = problem.data, problem.points
-    m = data.x.shape[0]
-    delta = torch.zeros_like(points.x)
+    m, beta = data.x.shape[0], work.state.beta.mT
+    q = 0 if data.y is None or not problem.joined else data.y.shape[0]
+    columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
+    delta = torch.zeros_like(points.x[: m + q])
     delta[list(points.rows)] = points.shift_x(work.u)
-    x_hat = points.x + delta
+    if problem.systematic is not None:
+        t = torch.stack(columns[len(problem.free) :])
+        delta -= problem.systematic.shift(t, m + q)
+    x_hat = points.x[: m + q] + delta
     if problem.joined:
         return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:])
     if data.y is None:
         return PointArrays(delta, None, x_hat, None)
-    beta = work.state.beta.mT
-    columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
     with torch.no_grad():
-        y_hat = problem.function()(x_hat, columns)
+        y_hat = problem.plain()(x_hat, columns[: len(problem.free)])
     return PointArrays(delta, y_hat - data.y, x_hat, y_hat)
 
 

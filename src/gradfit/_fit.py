@@ -20,7 +20,7 @@ from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
-from gradfit._search import find_start
+from gradfit._begin import find_start
 from gradfit._types import Status
 from gradfit.errors import ConvergenceWarning, InputError
 
@@ -66,6 +66,9 @@ def fit(
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     fix_x: Any = None,
     groups: Any = None,
+    shared: Sequence[str] | str | None = None,
+    systematic: Any = None,
+    cov_joint: Any = None,
     loss: str | tuple[str, float] = "linear",
     absolute_sigma: bool | None = None,
     cov_type: CovType = "expected",
@@ -114,6 +117,15 @@ def fit(
         Coordinates of x to take as exact.
     groups : array-like, optional
         Label of the fit that each point belongs to: one fit per label, in one call.
+    shared : sequence of str, optional
+        Parameters that all groups have in common: one joint fit, whose chi-square, degrees of
+        freedom and status all rows of the table share.
+    systematic : sequence of mappings, optional
+        Errors that points share, each ``{"x": ..., "y": ...}`` with one-sigma shifts in the units of
+        x and y: a calibration error, a common offset. Each group has its own.
+    cov_joint : array-like, optional
+        Covariance over all points at once, ``((m+q)*N, (m+q)*N)``: all of ``x[0]``, then ``x[1]``,
+        ..., then y. The work grows with the cube of its size.
     loss : str or (str, float)
         ``"linear"``, or a robust loss of the distance in sigmas: ``"huber"``, ``"soft_l1"``,
         ``"cauchy"``, ``"tukey"``, with a scale of your own as ``("huber", 2.0)``.
@@ -181,6 +193,9 @@ def fit(
         bounds=bounds,
         fix_x=fix_x,
         absolute_sigma=absolute_sigma,
+        shared=shared,
+        systematic=systematic,
+        cov_joint=cov_joint,
     )
     ended = unfit(problem)
     with torch.enable_grad():
@@ -190,7 +205,7 @@ def fit(
         check_model(problem, beta0)
         work, moved = solve(problem, beta0, options, robust, ended, _teller(problem, on_step))
         _refuse_bad_start(problem, work)
-        found = spread(work, cov_type, problem.bounds)
+        found = spread(work, cov_type, problem.limits())
         result = conclude(
             problem,
             work,
@@ -275,8 +290,17 @@ def solve(
 
     Returns the work and which points (N,) had to move to a nearer foot.
     """
-    field = Field.of(problem.points, problem.function(), beta0.shape[0], beta0.shape[1], loss)
-    work = run(init(field, beta0, ended=ended), options, problem.bounds, on_step)
+    beta0, bounds = problem.unknowns(beta0), problem.limits()
+    field = Field.of(
+        problem.points,
+        problem.function(),
+        beta0.shape[0],
+        beta0.shape[1],
+        loss,
+        problem.prior(),
+        problem.common(),
+    )
+    work = run(init(field, beta0, ended=ended), options, bounds, on_step)
     moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
     for _ in range(FOOT_ROUNDS):
         u, now = search(work)
@@ -284,7 +308,7 @@ def solve(
             break
         moved |= now
         again = init(field, work.state.beta, u, ended)
-        work = run(carry(work, again), options, problem.bounds, on_step)
+        work = run(carry(work, again), options, bounds, on_step)
     return _doubt(work), moved
 
 
@@ -325,7 +349,7 @@ def _teller(
     alone = problem.data.group is None
 
     def tell(report: Report) -> None:
-        columns = report.beta.mT
+        columns = report.beta.mT[: len(problem.free)]
         values = [c[0].item() for c in columns] if alone else list(columns)
         on_step(
             FitStep(
@@ -344,10 +368,11 @@ def _refuse_bad_start(problem: Problem, work: Work) -> None:
     if not work.field.alone or work.state.control.status != Status.BAD_START:
         return
     beta = work.state.beta
+    names = problem.free
     with torch.no_grad():
         value = problem.function()(problem.points.x, [c.expand(problem.points.n) for c in beta.mT])
     bad = torch.nonzero(~torch.isfinite(value).all(0))[:, 0]
-    at = dict(zip(problem.free, beta[0].tolist(), strict=True))
+    at = dict(zip(names, beta[0, : len(names)].tolist(), strict=True))
     where = ", ".join(f"{k}={v:g}" for k, v in at.items())
     if len(bad):
         i = int(bad[0])

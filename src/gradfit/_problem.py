@@ -16,6 +16,7 @@ from gradfit._data import Data
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
 from gradfit._model import Model
+from gradfit._systematic import Systematic, gather_systematic, split_covariance
 from gradfit._whitening import whiten
 from gradfit.errors import InputError, ModelError
 
@@ -46,6 +47,10 @@ class Problem:
         Limits of the free parameters.
     absolute : bool
         Whether sigmas are taken as they are (True) or scaled by the residuals.
+    systematic : Systematic or None
+        Errors that points share; their unknowns follow the free parameters.
+    shared : tuple of str
+        Free parameters that all groups have in common.
     """
 
     data: Data
@@ -56,6 +61,8 @@ class Problem:
     fixed: Mapping[str, float]
     bounds: Bounds | None
     absolute: bool
+    systematic: Systematic | None = None
+    shared: tuple[str, ...] = ()
 
     @property
     def n_groups(self) -> int:
@@ -67,19 +74,53 @@ class Problem:
         """Number of equations per point, ``q``."""
         return 1 if self.data.y is None else self.data.y.shape[0]
 
+    @property
+    def n_hidden(self) -> int:
+        """Unknowns that are fitted along and not told: shared errors."""
+        return 0 if self.systematic is None else self.systematic.count
+
     def function(self) -> Function:
-        """Return the model as the engine calls it: ``fn(x (m, N), free parameters) -> (q, N)``."""
-        inner = self._inner()
-        if not self.joined or self.data.y is None:
-            return inner
-        m = self.data.x.shape[0]
+        """Return the model as the engine calls it: ``fn(x (m, N), unknowns) -> (q, N)``."""
+        inner, m = self.plain(), self.data.x.shape[0]
+        k = m
+        if self.joined and self.data.y is not None:
+            explicit, k = inner, m + self.data.y.shape[0]
 
-        def implicit(z: Tensor, beta: Sequence[Tensor]) -> Tensor:
-            return inner(z[:m], beta) - z[m:]
+            def inner(z: Tensor, beta: Sequence[Tensor]) -> Tensor:
+                return explicit(z[:m], beta) - z[m:]
 
-        return implicit
+        return inner if self.systematic is None else self.systematic.wrap(inner, k)
 
-    def _inner(self) -> Function:
+    def prior(self) -> Tensor | None:
+        """Return the weights (p,) that pull unknowns to 0: 1 for shared errors."""
+        if self.systematic is None:
+            return None
+        weights = self.data.x.new_ones(len(self.free) + self.n_hidden)
+        weights[: len(self.free)] = 0
+        return weights
+
+    def limits(self) -> Bounds | None:
+        """Return the bounds of all unknowns; shared errors have none."""
+        if self.bounds is None or not self.n_hidden:
+            return self.bounds
+        open_ = self.bounds.lower.new_full((1, self.n_hidden), torch.inf)
+        return Bounds(
+            torch.cat([self.bounds.lower, -open_], 1), torch.cat([self.bounds.upper, open_], 1)
+        )
+
+    def unknowns(self, beta: Tensor) -> Tensor:
+        """Return starts (G, p) with 0 for shared errors behind the free parameters."""
+        return torch.cat([beta, beta.new_zeros(len(beta), self.n_hidden)], 1)
+
+    def common(self) -> Tensor | None:
+        """Return which unknowns (p,) all groups share."""
+        if not self.shared or self.data.group is None:
+            return None
+        flags = [n in self.shared for n in self.free] + [False] * self.n_hidden
+        return torch.tensor(flags, device=self.data.x.device)
+
+    def plain(self) -> Function:
+        """Return the model of the free parameters alone: ``fn(x (m, N), free) -> (q, N)``."""
         model, vector = self.model, self.data.vector_x
         slots = [(self.free.index(n), None) if n in self.free else (-1, self.fixed[n])
                  for n in model.names]
@@ -105,6 +146,9 @@ def state_problem(
     bounds: Mapping[str, tuple[float | None, float | None]] | None,
     fix_x: Any,
     absolute_sigma: bool | None,
+    shared: Sequence[str] | str | None = None,
+    systematic: Any = None,
+    cov_joint: Any = None,
 ) -> Problem:
     """Put data and model together; check names and shapes, not yet the model itself."""
     fixed = dict(fixed or {})
@@ -113,18 +157,39 @@ def state_problem(
     free = tuple(n for n in model.names if n not in fixed)
     if not free:
         raise InputError("`fixed` names every parameter: nothing is left to fit.")
+    if cov_joint is not None and systematic is not None:
+        raise InputError("`cov_joint` holds all errors; leave `systematic` out.")
+    errors = gather_systematic(systematic, data)
+    if cov_joint is not None:
+        data, errors = split_covariance(cov_joint, data)
     white = whiten(data, _exact_x(fix_x, data))
+    points = white.points
+    if errors is not None:
+        points = points._replace(x=torch.cat([points.x, errors.sizes]))
     given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
     return Problem(
         data=data,
         model=model,
-        points=white.points,
+        points=points,
         joined=white.joined,
         free=free,
         fixed=fixed,
         bounds=_limits(bounds, model, free, data),
         absolute=given if absolute_sigma is None else absolute_sigma,
+        systematic=errors,
+        shared=_common(shared, model, free, data),
     )
+
+
+def _common(
+    shared: Sequence[str] | str | None, model: Model, free: tuple[str, ...], data: Data
+) -> tuple[str, ...]:
+    names = (shared,) if isinstance(shared, str) else tuple(shared or ())
+    for name in names:
+        _known(name, model, "shared")
+    if names and data.group is None:
+        raise InputError("`shared` names parameters that groups have in common; give `groups`.")
+    return tuple(n for n in free if n in names)
 
 
 def _known(name: str, model: Model, argument: str) -> None:

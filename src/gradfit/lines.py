@@ -104,6 +104,9 @@ def line(
         began=began,
         arrays=_arrays(frame, turned, work),
     )
+    upright = _upright(frame, work, found)
+    if upright and isinstance(result, FitResult):
+        result = replace(result, message=result.message + upright)
     warn_of(result)
     return result
 
@@ -236,9 +239,22 @@ def _tell(frame: Frame, work: Work, found: Spread) -> tuple[Work, Spread]:
         -2,
     )
     J = torch.where(frame.steep[:, None, None], turned, flat)
-    beta = torch.stack([slope, intercept], 1)
+    vertical = frame.steep & (t == 0)
+    beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
+    lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
+    cov = torch.where(vertical[:, None, None], lost, J @ found.cov @ J.mT)
     outer = work._replace(state=work.state._replace(beta=beta))
-    return outer, found._replace(cov=J @ found.cov @ J.mT)
+    return outer, found._replace(cov=cov)
+
+
+def _upright(frame: Frame, work: Work, found: Spread) -> str:
+    """Say so where a single line cannot be told from a vertical one, and where it stands."""
+    t, c = work.state.beta[0]
+    if len(frame.steep) > 1 or not bool(frame.steep[0]) or not work.state.status[0] < 10:
+        return ""
+    if bool(t.abs() > 2 * found.cov[0, 0, 0].sqrt()):
+        return ""
+    return f"; vertical within its uncertainty, at x = {float(frame.centre[0, 0] + c):.6g}"
 
 
 def _arrays(frame: Frame, problem: Problem, work: Work) -> PointArrays:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradfit._engine.arrow import covariance, eliminate_arrow
 from gradfit._engine.propose import inside
 from gradfit._engine.solve import Basis, basis_of_factor, basis_of_normal, solve
 from gradfit._engine.state import Bounds, Work
@@ -54,7 +55,9 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     s = w.state
     free = torch.ones_like(s.beta, dtype=torch.bool)
     if bounds is not None:
-        free = inside(s.beta, s.sums.g, bounds)
+        free = inside(s.beta, _joint_gradient(w), bounds)
+    if w.field.shared is not None:
+        return _spread_joint(w, kind, free, w.field.shared)
     A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
     basis = _basis(w, A, free)
     top = basis.e.amax(-1)
@@ -66,6 +69,30 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     condition = torch.where(rank == free.sum(-1), (top / lowest).sqrt(), torch.inf)
     cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free)
     return Spread(cov, rank, condition, weakest, free)
+
+
+def _joint_gradient(w: Work) -> Tensor:
+    g, shared = w.state.sums.g, w.field.shared
+    return g if shared is None else torch.where(shared, g.sum(0), g)
+
+
+def _spread_joint(w: Work, kind: str, free: Tensor, shared: Tensor) -> Spread:
+    """Covariance of fits that share parameters: each sees its own and the common ones."""
+    s = w.state
+    both = free[:, :, None] & free[:, None, :]
+    eye = torch.diag_embed((~free).to(s.beta.dtype))
+    information = s.sums.A
+    if kind != "expected":
+        information = w.field.exactly(s.beta, w.u, w.kept)[1].H
+    arrow = eliminate_arrow(torch.where(both, information, 0.0) + eye, shared)
+    p = s.beta.shape[1]
+    cov = torch.where(both, covariance(arrow, p), 0.0)
+    size = arrow.outer.diagonal().sqrt()
+    e = torch.linalg.eigvalsh((arrow.outer / (size[:, None] * size)).nan_to_num())
+    condition = (e[-1] / e[0]).sqrt().expand(len(cov))
+    rank = free.sum(-1) - (~arrow.safe).to(torch.int64)
+    lost = (~arrow.safe).expand(free.shape) & free
+    return Spread(_clear(cov, free, lost), rank, condition, torch.zeros_like(s.beta), free)
 
 
 def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:

@@ -64,6 +64,11 @@ class Field:
         Number of fits, number of parameters.
     loss : Loss or None
         Robust loss; None is least squares.
+    prior : Tensor (p,) or None
+        Weights that pull parameters to 0, as a measurement of 0 with variance ``1/prior`` would:
+        how errors that points share are fitted along.
+    shared : Tensor (p,) bool or None
+        Parameters that all fits have in common.
     stretches : tuple of Stretch
         The points, cut up.
     keep : bool
@@ -75,6 +80,8 @@ class Field:
     n_groups: int
     p: int
     loss: Loss | None
+    prior: Tensor | None
+    shared: Tensor | None
     stretches: tuple[Stretch, ...]
     keep: bool
 
@@ -91,6 +98,8 @@ class Field:
         n_groups: int,
         p: int,
         loss: Loss | None = None,
+        prior: Tensor | None = None,
+        shared: Tensor | None = None,
     ) -> "Field":
         """Cut the points into stretches."""
         q = 1 if points.y is None else points.y.shape[0]
@@ -105,7 +114,8 @@ class Field:
             for stop in [min(i + length, points.n)]
             for part in [points if stop - i == points.n else points.part(i, stop)]
         )
-        return cls(points, fn, n_groups, p, loss, stretches, points.n * width <= KEEP)
+        keep = points.n * width <= KEEP
+        return cls(points, fn, n_groups, p, loss, prior, shared, stretches, keep)
 
     def select(self, rows: Tensor) -> tuple["Field", Tensor]:
         """Return the field of the fits ``rows`` (ascending) alone, and the index of its points."""
@@ -116,7 +126,8 @@ class Field:
         moved = place[self.points.group]
         index = torch.nonzero(moved >= 0)[:, 0]
         points = self.points.take(index)._replace(group=moved[index])
-        return Field.of(points, self.fn, rows.shape[0], self.p, self.loss), index
+        part = Field.of(points, self.fn, rows.shape[0], self.p, self.loss, self.prior)
+        return part, index
 
     def columns(self, stretch: Stretch, beta: Tensor) -> list[Tensor]:
         """Return the parameters (G, p) as p tensors, one value for every point."""
@@ -128,7 +139,7 @@ class Field:
         Returns the foot points, the linearisations (empty when not kept) and the sums.
         """
         done = [self._at(s, self.columns(s, beta), u[:, s.start : s.stop]) for s in self.stretches]
-        return self._collect(done)
+        return self._collect(done, beta)
 
     def attempt(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
@@ -157,7 +168,7 @@ class Field:
             )
             best = descend(s.points, self.fn, best, columns, SETTLE)
             done.append((best, add_up(best, s.grouping, self.loss)))
-        return self._collect(done)
+        return self._collect(done, beta)
 
     def attempt_exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
@@ -179,7 +190,16 @@ class Field:
             self._exactly(s, beta, self._kept(k, s, kept, beta, u))
             for k, s in enumerate(self.stretches)
         ]
-        return [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
+        sums = reduce(add, (d[1] for d in done))
+        if self.prior is not None:
+            pull = self.prior * beta
+            sums = sums._replace(
+                H=sums.H + torch.diag(self.prior),
+                b=sums.b - pull,
+                d=sums.d - pull,
+                M=sums.M + torch.diag(self.prior),
+            )
+        return [d[0] for d in done] if self.keep else [], sums
 
     def linears(
         self, beta: Tensor, u: Tensor, kept: list[Linear]
@@ -191,6 +211,9 @@ class Field:
     def factor(self, beta: Tensor, u: Tensor, kept: list[Linear], row: int) -> Tensor:
         """Return the triangular factor (p+1, p+1) of ``[J | h]`` of one fit, stretch by stretch."""
         R = u.new_zeros(0, self.p + 1)
+        if self.prior is not None:
+            root = self.prior.sqrt()
+            R = torch.cat([torch.diag(root), (root * beta[row])[:, None]], 1)
         for s, linear in self.linears(beta, u, kept):
             rows = linear.heads
             if self.loss is not None:
@@ -231,15 +254,22 @@ class Field:
         done = [
             self._at(s, self.columns(s, beta), move(k, s)) for k, s in enumerate(self.stretches)
         ]
-        return self._collect(done)
+        return self._collect(done, beta)
 
     def _collect(
-        self, done: list[tuple[Linear, Sums]]
+        self, done: list[tuple[Linear, Sums]], beta: Tensor
     ) -> tuple[Tensor, list[Linear], Sums]:
-        if len(done) == 1:
-            return done[0][0].u, [done[0][0]] if self.keep else [], done[0][1]
-        u = torch.cat([d[0].u for d in done], 1)
-        return u, [d[0] for d in done] if self.keep else [], reduce(add, (d[1] for d in done))
+        kept = [d[0] for d in done] if self.keep else []
+        sums = reduce(add, (d[1] for d in done))
+        if self.prior is not None:
+            pull = self.prior * beta
+            sums = sums._replace(
+                cost=sums.cost + (pull * beta).sum(-1),
+                A=sums.A + torch.diag(self.prior),
+                g=sums.g + pull,
+            )
+        u = done[0][0].u if len(done) == 1 else torch.cat([d[0].u for d in done], 1)
+        return u, kept, sums
 
     def _at(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> tuple[Linear, Sums]:
         linear = self._linear(s, columns, u)

@@ -28,7 +28,7 @@ from torch import Tensor
 from gradfit._engine.control import NUMBERS, ROWS, Verdict
 from gradfit._engine.eliminate import Linear, Sums
 from gradfit._engine.field import Field
-from gradfit._engine.propose import Proposal, plain, propose_gauss, propose_newton
+from gradfit._engine.propose import Proposal, plain, propose_gauss, propose_newton, total
 from gradfit._engine.state import Bounds, Control, Options, State, Work, first_control
 from gradfit._types import Status
 from gradfit.errors import StopFit
@@ -45,7 +45,7 @@ def init(
     """
     u = field.points.x.new_zeros(len(field.points.rows), field.points.n) if u0 is None else u0
     u, kept, sums = field.linearize(beta0, u)
-    finite = _finite(field.alone, sums)
+    finite = _finite(field, sums)
     control = first_control(field.alone, finite, beta0, int(Status.BAD_START))
     if ended is not None:
         if field.alone:
@@ -56,10 +56,11 @@ def init(
     return Work(field, State(beta0, sums, D, control), u, kept)
 
 
-def _finite(alone: bool, sums: Sums) -> Any:
-    if alone:
+def _finite(field: Field, sums: Sums) -> Any:
+    if field.alone:
         return math.isfinite(sums.cost.item() + sums.A.sum().item() + sums.g.sum().item())
-    return torch.isfinite(sums.cost + sums.A.sum((-1, -2)) + sums.g.sum(-1))
+    finite = torch.isfinite(sums.cost + sums.A.sum((-1, -2)) + sums.g.sum(-1))
+    return finite if field.shared is None else finite.all().expand(len(finite))
 
 
 def _any(flag: Any) -> bool:
@@ -74,7 +75,7 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         w = _leave_newton(w, good)
     else:
         proposal = propose_gauss(w, bounds)
-    cost = plain(w, w.state.sums.cost)
+    cost = total(w, w.state.sums.cost)
     w = _measure_noise(w, proposal, cost)
     s, c = w.state, w.state.control
     eta = rules.offset(proposal.promise, cost)
@@ -110,7 +111,8 @@ def _still(w: Work, proposal: Proposal, options: Options) -> Any:
     """Whether every parameter moves by less than ``xtol`` of itself."""
     if not options.xtol:
         return False if w.field.alone else torch.zeros_like(proposal.bare)
-    return plain(w, (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1))
+    still = (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1)
+    return plain(w, still if w.field.shared is None else still.all().expand(len(still)))
 
 
 def _leave_newton(w: Work, good: Any) -> Work:
@@ -135,7 +137,8 @@ def _measure_noise(w: Work, proposal: Proposal, cost: Any) -> Work:
     if not _any(asked):
         return w
     noise = w.field.noise(w.state.beta, w.u, w.kept)
-    noise = noise.item() if w.field.alone else torch.where(asked, noise, c.noise)
+    noise = total(w, noise)
+    noise = noise if w.field.alone else torch.where(asked, noise, c.noise)
     return w._replace(state=w.state._replace(control=c._replace(noise=noise)))
 
 
@@ -180,8 +183,8 @@ def _verdict(
         running,
         c.status,
         cost,
-        plain(w, sums.cost),
-        _finite(w.field.alone, sums),
+        total(w, sums.cost),
+        _finite(w.field, sums),
         proposal.promise,
         proposal.norm,
         proposal.bare,
@@ -199,7 +202,7 @@ def _verdict(
 
 def _without_feet(w: Work, proposal: Proposal, rejected: Any) -> Proposal:
     """Promise what the parameters alone gain, once foot points have taken what they can."""
-    tangent = plain(w, w.state.sums.tangent)
+    tangent = total(w, w.state.sums.tangent)
     if w.field.alone:
         return proposal._replace(promise=proposal.promise - tangent)
     promise = torch.where(rejected, proposal.promise - tangent, proposal.promise)

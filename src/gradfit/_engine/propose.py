@@ -1,12 +1,15 @@
 """Steps and what they promise: Gauss-Newton within a trust region, and Newton's own."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gradfit._engine.arrow import eliminate_arrow, pooled, solve_arrow
 from gradfit._engine.eliminate import Newton
 from gradfit._engine.solve import (
+    SECULAR,
     Basis,
     basis_of_factor,
     basis_of_normal,
@@ -45,8 +48,15 @@ def plain(w: Work, value: Tensor) -> Any:
     return value.item() if w.field.alone else value
 
 
+def total(w: Work, value: Tensor) -> Any:
+    """Return sums as the rules judge them: of each row, or of all where fits share parameters."""
+    return pooled(value) if w.field.shared is not None else plain(w, value)
+
+
 def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     """Minimise the Gauss-Newton model of every row within its trust region."""
+    if w.field.shared is not None:
+        return _propose_joint(w, bounds, w.field.shared)
     s, c = w.state, w.state.control
     free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
     A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
@@ -71,6 +81,42 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     promise = -(db * (2 * s.sums.g + Adb)).sum(-1)
     promise = plain(w, promise + s.sums.tangent)
     return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
+
+
+def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
+    """Do the same for fits that share parameters, by one trust region for all."""
+    s = w.state
+    A, g = s.sums.A, s.sums.g
+    if bounds is not None:
+        joint = torch.where(shared, g.sum(0), g)
+        A, g = masked(A, g, inside(s.beta, joint, bounds))
+    weight = s.D * s.D
+    radius = float(s.control.radius[0])
+    lam, db, norm, bare = 0.0, torch.zeros_like(g), 0.0, False
+    for _ in range(SECULAR):
+        arrow = eliminate_arrow(A + lam * torch.diag_embed(weight), shared)
+        if not bool(arrow.safe):
+            lam = max(10 * lam, 1e-10)
+            continue
+        db = solve_arrow(arrow, g)
+        norm = float((weight * db * db).sum().sqrt())
+        bare = lam == 0.0
+        if norm <= 1.1 * radius:
+            break
+        pull = weight * db
+        slope = -float((pull * solve_arrow(arrow, pull)).sum())
+        lam += norm * norm / slope * (norm - radius) / radius
+    if bounds is not None:
+        db = torch.minimum(torch.maximum(s.beta + db, bounds.lower), bounds.upper) - s.beta
+    Adb = (s.sums.A @ db[..., None])[..., 0]
+    promise = pooled(-(db * (2 * s.sums.g + Adb)).sum(-1) + s.sums.tangent)
+    return Proposal(
+        db,
+        torch.full_like(promise, norm),
+        torch.full_like(promise, bare, dtype=torch.bool),
+        promise,
+        None,
+    )
 
 
 def _basis(
@@ -131,10 +177,14 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     H, g = sums.H, -sums.b
     if bounds is not None:
         H, g = masked(H, g, inside(s.beta, s.sums.g, bounds))
-    db, safe = solve(H, g)
+    if w.field.shared is not None:
+        arrow = eliminate_arrow(H, w.field.shared)
+        db, safe = solve_arrow(arrow, g), arrow.safe
+    else:
+        db, safe = solve(H, g)
     if bounds is not None:
         db = project(H, g, None, db, (s.beta, bounds))
-    promise = sums.c + (sums.d * db).sum(-1)
-    good = plain(w, safe & torch.isfinite(promise) & (promise >= 0))
-    norm = plain(w, (s.D * db).norm(dim=-1))
-    return Proposal(db, norm, good, plain(w, promise), exact), good
+    promise = total(w, sums.c + (sums.d * db).sum(-1))
+    norm = total(w, (s.D * db).square().sum(-1)) ** 0.5
+    good = plain(w, safe) & (promise >= 0) & (promise < math.inf)
+    return Proposal(db, norm, good, promise, exact), good
