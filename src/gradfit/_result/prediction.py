@@ -1,0 +1,153 @@
+"""Values of a fitted model where nobody measured, and how far they may be off."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._data.arrays import to_tensor
+from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._model import Model
+from gradfit._result.observed import Observed
+from gradfit._tangent import evaluate, tangent
+from gradfit._types import FloatArray
+from gradfit._views.fitted import as_array, rows
+from gradfit.errors import InputError
+
+
+class Band(NamedTuple):
+    """Lower and upper edge of a band around the curve, in the unit of y."""
+
+    lower: Any
+    upper: Any
+
+
+class Places(NamedTuple):
+    """Where to evaluate: x as the model sees it, and how to hand answers back."""
+
+    x: Tensor
+    alone: bool
+    as_torch: bool
+
+    def give(self, values: Tensor) -> Any:
+        """Return values (N,) or (q, N) in the kind and shape in which x came."""
+        if self.alone:
+            values = values[..., 0]
+        if self.as_torch:
+            return values
+        array = values.detach().numpy()
+        return float(array) if array.ndim == 0 else array
+
+
+def places(x: Any, observed: Observed) -> Places:
+    """Return where to evaluate.
+
+    Raises
+    ------
+    InputError
+        The model is implicit, or x has not the variables of the data.
+    """
+    if observed.y is None:
+        raise InputError(
+            "an implicit model has no y to predict; it is zero on the curve. "
+            "Use plot() to see the curve, or model.fn for its value elsewhere."
+        )
+    as_torch = isinstance(x, Tensor)
+    at = x.to(torch.float64) if isinstance(x, Tensor) else to_tensor("`x`", x, None)
+    m = 1 if observed.x.ndim == 1 else observed.x.shape[0]
+    wanted = observed.x.ndim
+    alone = at.ndim == wanted - 1
+    if alone:
+        at = at[..., None]
+    if at.ndim != wanted or (wanted == 2 and at.shape[0] != m):
+        shape = "(N,)" if wanted == 1 else f"({m}, N)"
+        got = tuple(at.shape[:-1] if alone else at.shape)
+        raise InputError(f"`x` must have shape {shape}, as in the fit; got {got}.")
+    return Places(at, alone, as_torch)
+
+
+def predict(model: Model, params: Mapping[str, float], at: Places) -> Any:
+    """Return the model at the places."""
+    return at.give(evaluate(model, list(params.values()), at.x))
+
+
+def quantile(level: float, dof: float) -> float:
+    """Return how many standard errors hold ``level`` on both sides; ``dof`` inf: normal."""
+    if not 0 < level < 1:
+        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
+    if dof == math.inf:
+        return normal_quantile((1 + level) / 2)
+    return t_quantile((1 + level) / 2, dof) if dof > 0 else math.nan
+
+
+def band(
+    model: Model,
+    params: Mapping[str, float],
+    cov: Any,
+    at: Places,
+    width: float,
+    noise: FloatArray | None,
+) -> Band:
+    """Return the curve minus and plus ``width`` standard errors.
+
+    ``noise`` (k, k) is the covariance of a new measurement of (x, y); None for the curve alone.
+    """
+    here = tangent(model, list(params.values()), at.x)
+    J = here.J_beta.cpu().numpy()
+    variance = np.einsum("qpn,pr,qrn->qn", J, as_array(cov), J)
+    if noise is not None:
+        G = np.concatenate([-here.J_x.cpu().numpy(), _units(J.shape[0], J.shape[2])], 1)
+        variance = variance + np.einsum("qin,ij,qjn->qn", G, noise, G)
+    half = torch.from_numpy(width * np.sqrt(variance)).to(at.x.device)
+    vector = evaluate(model, list(params.values()), at.x).ndim == 1
+    lower, upper = here.value - half, here.value + half
+    return Band(*(at.give(edge[0] if vector else edge) for edge in (lower, upper)))
+
+
+def _units(q: int, n: int) -> FloatArray:
+    return np.broadcast_to(np.eye(q)[:, :, None], (q, q, n))
+
+
+def new_noise(observed: Observed, sx: Any, sy: Any) -> FloatArray:
+    """Return the covariance (k, k) of one more measurement, by default like those that were fitted.
+
+    Raises
+    ------
+    InputError
+        The errors differ from point to point, so that there is no "like those".
+    """
+    m, q = rows(observed.x).shape[0], rows(observed.y).shape[0]
+    if observed.cov is not None and sx is None and sy is None:
+        if observed.cov.shape[-1] == 1:
+            return observed.cov[:, :, 0]
+        raise InputError(f"`cov` differs from point to point. {_GIVE}")
+    missing = 1.0 if all(s is None for s in (observed.sx, observed.sy, observed.cov)) else 0.0
+    scales = np.concatenate(
+        [
+            _one_sigma("sx", observed.sx if sx is None else sx, m, missing),
+            _one_sigma("sy", observed.sy if sy is None else sy, q, missing),
+        ]
+    )
+    noise = np.diag(scales**2)
+    if observed.rho is not None and sx is None and sy is None:
+        if np.ndim(observed.rho):
+            raise InputError(f"`rho` differs from point to point. {_GIVE}")
+        noise[0, 1] = noise[1, 0] = observed.rho * scales[0] * scales[1]
+    return noise
+
+
+_GIVE = "Give `sx` and `sy` of the new measurement."
+
+
+def _one_sigma(name: str, sigma: Any, k: int, missing: float) -> FloatArray:
+    values = np.asarray(missing if sigma is None else sigma, dtype=np.float64)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape not in ((), (k,)):
+        raise InputError(f"`{name}` differs from point to point. {_GIVE}")
+    if not (values >= 0).all():
+        raise InputError(f"`{name}` must not be negative; got {values.tolist()}.")
+    return np.broadcast_to(values, (k,))

@@ -1,0 +1,361 @@
+"""One fit: its numbers, and what to ask of them."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from torch import Tensor
+
+from gradfit._format import number
+from gradfit._model import Model
+from gradfit._result import plain, prediction
+from gradfit._result.observed import Observed
+from gradfit._result.prediction import Band, places
+from gradfit._types import FloatArray, Status
+from gradfit.errors import FitError, InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gradfit.graph import Graph
+
+Array: TypeAlias = FloatArray | Tensor
+Theme: TypeAlias = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FitResult:
+    r"""A model fitted to data: parameters, their uncertainties, and how well it all agrees.
+
+    NumPy in, NumPy out; tensors in, tensors out. ``p`` counts all parameters, ``N`` all rows of the
+    user's data; rows left out hold NaN.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters, in the order of the model.
+    params, stderr : mapping of str to float
+        Values and standard errors, ``stderr[n] == sqrt(cov[n, n])``; 0 where fixed or at a bound.
+    cov, corr : (p, p)
+        Covariance and correlation; rows of fixed parameters are 0.
+    chi2 : float
+        Weighted squared distance at the solution.
+    dof : int
+        Degrees of freedom, ``N*q - p_free``.
+    mswd : float
+        ``chi2 / dof``; NaN when ``dof`` is 0.
+    p_value : float
+        Probability of a larger ``chi2`` if model and sigmas are right; NaN when ``dof`` is 0 or no
+        sigmas were given.
+    delta, x_hat : (N,) or (m, N)
+        ``x_hat - x``, and the foot points on the curve.
+    eps, y_hat : (N,) or (q, N), or None
+        ``y_hat - y``, and the model at the foot points; None for an implicit model.
+    weights : (N,)
+        Weights of a robust loss in 0..1; all 1 for ``loss="linear"``.
+    status : Status
+        How the fit ended.
+    success : bool
+        ``status.ok``.
+    message : str
+        What happened and, where it failed, what to try.
+    n_steps, n_eval : int
+        Steps tried, evaluations of the model.
+    condition : float
+        Ratio of the largest to the smallest singular value of the column-scaled Jacobian.
+    rank : int
+        Number of parameters, or combinations of them, that the data determine.
+    seconds : float
+        Wall time of the fit.
+    backend : str
+        What ran it.
+    absolute_sigma : bool
+        Whether ``cov`` takes the sigmas as they are (True) or is scaled by ``mswd``.
+    cov_type, loss : str
+        As asked.
+    fixed, at_bound : tuple of str
+        Parameters that were held, and those that ended at a bound.
+    observed : Observed
+        The data.
+    model : Model
+        The model.
+    """
+
+    names: tuple[str, ...]
+    params: Mapping[str, float]
+    stderr: Mapping[str, float]
+    cov: Array
+    corr: Array
+    chi2: float
+    dof: int
+    mswd: float
+    p_value: float
+    delta: Array
+    eps: Array | None
+    x_hat: Array
+    y_hat: Array | None
+    weights: Array
+    status: Status
+    success: bool
+    message: str
+    n_steps: int
+    n_eval: int
+    condition: float
+    rank: int
+    seconds: float
+    backend: str
+    absolute_sigma: bool
+    cov_type: str
+    loss: str
+    fixed: tuple[str, ...]
+    at_bound: tuple[str, ...]
+    observed: Observed
+    model: Model
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """Return the fit as text for a lab book; ``print(fit)`` shows the same."""
+        from gradfit._views.summary import summary
+
+        return summary(self)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{n}={number(value)}" for n, value in self.params.items())
+        return f"<FitResult {self.status.name}: {values}>"
+
+    def _repr_html_(self) -> str:
+        from gradfit._views.page import fit_fragment
+
+        return fit_fragment(self)
+
+    def plot(self, ax: "Axes | None" = None, *, level: float = 0.95, theme: Theme = "light") -> Any:
+        """Draw points with their errors, curve, confidence band and residuals in units of sigma.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Draw points, curve and band there, without the residual panel.
+        level : float
+            Of the confidence band.
+        theme : "light" or "dark"
+            Colours of a new figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Shown by notebooks; ``.savefig("fit.svg")`` writes it.
+        """
+        from gradfit._views.plot import plot_fit
+
+        return plot_fit(self, ax, level, theme)
+
+    def report(self, path: str | Path | None = None) -> str:
+        """Return one self-contained HTML page about this fit; write it to ``path`` if given."""
+        from gradfit._views.report import page
+
+        text = page(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def graph(self) -> "Graph":
+        """Return the computational graph of chi-square at the solution.
+
+        Each residual is the distance from the tangent at the foot point, so that the value is
+        ``chi2`` and every gradient is 0 up to rounding. Robust weights enter as they are.
+        """
+        from gradfit._result.objective import trace_objective
+
+        return trace_objective(self)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def predict(self, x: Any) -> Any:
+        """Return the fitted model at x.
+
+        Parameters
+        ----------
+        x : number, (N,) or (m, N)
+            In the unit of the data; NumPy in, NumPy out, tensors in, tensors out.
+
+        Returns
+        -------
+        float, (N,) or (q, N)
+
+        Raises
+        ------
+        InputError
+            Wrong shape, or an implicit model, which has no y.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a*x + b", [0, 1, 2], [1.0, 3.1, 4.9], sy=0.1, start={"a": 1, "b": 0})
+        >>> print(f"{fit.predict(3.0):.6f}")
+        6.900000
+        """
+        return prediction.predict(self.model, self.params, places(x, self.observed))
+
+    def band(
+        self,
+        x: Any,
+        level: float = 0.95,
+        kind: Literal["confidence", "prediction"] = "confidence",
+        *,
+        sx: float | None = None,
+        sy: float | None = None,
+    ) -> Band:
+        r"""Return a band around the curve, from the full covariance of the parameters.
+
+        With :math:`J = \partial f / \partial \beta`, the half-width is a quantile times the root of
+        :math:`J C J^T`; for ``kind="prediction"`` plus the variance
+        :math:`f_x^2 s_x^2 + s_y^2` of one more measurement.
+
+        Parameters
+        ----------
+        x : number, (N,) or (m, N)
+            In the unit of the data.
+        level : float
+            Probability, at each x on its own, that the band holds the true curve
+            (``"prediction"``: the new measurement).
+        kind : "confidence" or "prediction"
+        sx, sy : float, optional
+            Errors of the new measurement, in the units of x and y; by default those of the fit,
+            where they are the same at every point.
+
+        Returns
+        -------
+        Band
+            ``(lower, upper)``, each in the shape of ``predict(x)``.
+
+        Raises
+        ------
+        InputError
+            Wrong level, kind or shape; errors that differ from point to point and are not given.
+
+        Notes
+        -----
+        To first order in the errors. The quantile is that of :meth:`interval`.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a*x + b", [0, 1, 2], [1.0, 3.1, 4.9], sy=0.1, start={"a": 1, "b": 0})
+        >>> lower, upper = fit.band(1.0)
+        >>> print(f"{lower:.4f} {upper:.4f}")
+        2.8868 3.1132
+        """
+        at = places(x, self.observed)
+        if kind not in ("confidence", "prediction"):
+            raise InputError(f'`kind` must be "confidence" or "prediction", got {kind!r}.')
+        noise = None
+        if kind == "prediction":
+            noise = prediction.new_noise(self.observed, sx, sy)
+            if not self.absolute_sigma:
+                noise = noise * self.mswd
+        width = self._quantile(level)
+        return prediction.band(self.model, self.params, self.cov, at, width, noise)
+
+    def interval(self, level: float = 0.95, method: str = "t") -> dict[str, tuple[float, float]]:
+        """Return a confidence interval for every parameter.
+
+        Parameters
+        ----------
+        level : float
+            Probability that an interval holds the true value.
+        method : "t"
+            Value plus and minus standard errors: as many as Student's t asks for if the covariance
+            was scaled by the scatter of ``dof`` degrees of freedom, as the normal distribution does
+            if the sigmas were known (``absolute_sigma``).
+
+        Raises
+        ------
+        InputError
+            Unknown method, or a level outside 0..1.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a*x", [1, 2, 3], [1.1, 1.9, 3.0], sy=0.1, start={"a": 1})
+        >>> low, high = fit.interval()["a"]
+        >>> print(f"{low:.4f} {high:.4f}")
+        0.9405 1.0452
+        """
+        if method not in METHODS:
+            raise InputError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+        width = self._quantile(level)
+        return {
+            n: (value - width * self.stderr[n], value + width * self.stderr[n])
+            for n, value in self.params.items()
+        }
+
+    def _quantile(self, level: float) -> float:
+        return prediction.quantile(level, math.inf if self.absolute_sigma else self.dof)
+
+    def raise_for_status(self) -> None:
+        """Raise a :class:`gradfit.errors.FitError` unless the fit converged.
+
+        Raises
+        ------
+        FitError
+            Carries this result as ``.result``.
+        """
+        if not self.success:
+            raise FitError(f"{self.status.name}: {self.message}", self)
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as numbers, text, lists and dictionaries.
+
+        A formula is kept as its text; of a function only the name is.
+        """
+        return plain.to_dict(self, "fit")
+
+    def to_json(self) -> str:
+        """Return every field as JSON; NaN becomes null, infinities become text."""
+        return plain.to_json(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "FitResult":
+        """Return the result that :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            The fields are not those of a fit.
+        """
+        return cls(**plain.to_fields(fields, "fit", _READERS))
+
+    @classmethod
+    def from_json(cls, text: str) -> "FitResult":
+        """Return the result that :meth:`to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            The fields are not those of a fit.
+        """
+        return cls.from_dict(json.loads(text))
+
+
+METHODS = ("t",)
+"""What :meth:`FitResult.interval` can do."""
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("names", "fixed", "at_bound"), tuple),
+    **dict.fromkeys(("params", "stderr"), plain.reals),
+    **dict.fromkeys(("cov", "corr", "delta", "eps", "x_hat", "y_hat", "weights"), plain.array),
+    **dict.fromkeys(("chi2", "mswd", "p_value", "condition", "seconds"), plain.real),
+    **dict.fromkeys(("dof", "n_steps", "n_eval", "rank"), int),
+    **dict.fromkeys(("success", "absolute_sigma"), bool),
+    **dict.fromkeys(("message", "backend", "cov_type", "loss"), str),
+    "status": Status.__getitem__,
+}

@@ -1,0 +1,334 @@
+"""Many fits: one row per group."""
+
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradfit._format import plural
+from gradfit._model import Model
+from gradfit._result import plain, prediction
+from gradfit._result.observed import Observed
+from gradfit._result.single import FitResult
+from gradfit._types import FloatArray, Status
+from gradfit._views.fitted import as_array
+from gradfit.errors import FitError, InputError
+
+Array: TypeAlias = FloatArray | Tensor
+Theme: TypeAlias = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FitTable:
+    """One fit per group: the names of :class:`FitResult`, one row per group.
+
+    ``many[key]`` is one fit, ``for key in many`` goes over the keys, ``len(many)`` counts groups.
+
+    Attributes
+    ----------
+    keys : tuple
+        Labels of the groups, in order of first appearance.
+    group : ndarray (N,) int64
+        Which key each row of the user belongs to; -1 for rows left out.
+    names : tuple of str
+    params, stderr : mapping of str to (G,)
+    cov, corr : (G, p, p)
+    chi2, mswd, p_value, condition : (G,)
+    dof, status, n_steps, n_eval, rank : ndarray (G,) int64
+    success : ndarray (G,) bool
+    delta, eps, x_hat, y_hat, weights
+        Per point, in the user's row order, as in :class:`FitResult`.
+    at_bound : ndarray (G, p) bool
+        Parameters that ended at a bound.
+    seconds : float
+        Wall time of all fits together.
+    backend, absolute_sigma, cov_type, loss, fixed, observed, model
+        As in :class:`FitResult`; the same for every group.
+    """
+
+    keys: tuple[Hashable, ...]
+    group: NDArray[np.int64]
+    names: tuple[str, ...]
+    params: Mapping[str, Array]
+    stderr: Mapping[str, Array]
+    cov: Array
+    corr: Array
+    chi2: Array
+    dof: NDArray[np.int64]
+    mswd: Array
+    p_value: Array
+    delta: Array
+    eps: Array | None
+    x_hat: Array
+    y_hat: Array | None
+    weights: Array
+    status: NDArray[np.int64]
+    success: NDArray[np.bool_]
+    n_steps: NDArray[np.int64]
+    n_eval: NDArray[np.int64]
+    condition: Array
+    rank: NDArray[np.int64]
+    seconds: float
+    backend: str
+    absolute_sigma: bool
+    cov_type: str
+    loss: str
+    fixed: tuple[str, ...]
+    at_bound: NDArray[np.bool_]
+    observed: Observed
+    model: Model
+
+    # -- one fit ---------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self.keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: Hashable) -> FitResult:
+        """Return the fit of one group, with its own points."""
+        if key not in self._places:
+            some = ", ".join(map(repr, self.keys[:6])) + (", ..." if len(self) > 6 else "")
+            raise KeyError(f"there is no group {key!r}; there are {some}")
+        g = self._places[key]
+        status = Status(int(self.status[g]))
+        take = self._rows[self._first[g] : self._first[g + 1]]
+        points: dict[str, Any] = {
+            name: None if values is None else values[..., take]
+            for name in ("delta", "eps", "x_hat", "y_hat", "weights")
+            for values in [getattr(self, name)]
+        }
+        return FitResult(
+            names=self.names,
+            params={n: float(self.params[n][g]) for n in self.names},
+            stderr={n: float(self.stderr[n][g]) for n in self.names},
+            cov=self.cov[g],
+            corr=self.corr[g],
+            chi2=float(self.chi2[g]),
+            dof=int(self.dof[g]),
+            mswd=float(self.mswd[g]),
+            p_value=float(self.p_value[g]),
+            status=status,
+            success=bool(self.success[g]),
+            message=status.message,
+            n_steps=int(self.n_steps[g]),
+            n_eval=int(self.n_eval[g]),
+            condition=float(self.condition[g]),
+            rank=int(self.rank[g]),
+            seconds=self.seconds,
+            backend=self.backend,
+            absolute_sigma=self.absolute_sigma,
+            cov_type=self.cov_type,
+            loss=self.loss,
+            fixed=self.fixed,
+            at_bound=tuple(n for n, held in zip(self.names, self.at_bound[g], strict=True) if held),
+            observed=_taken(self.observed, take),
+            model=self.model,
+            **points,
+        )
+
+    @cached_property
+    def _places(self) -> dict[Hashable, int]:
+        return {key: g for g, key in enumerate(self.keys)}
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        """Rows of the user, group by group, those left out last."""
+        far = np.where(self.group < 0, len(self), self.group)
+        return np.argsort(far, kind="stable")
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        """Where the rows of each group begin."""
+        counts = np.bincount(self.group[self.group >= 0], minlength=len(self))
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    @property
+    def n_points(self) -> NDArray[np.int64]:
+        """Number of points (G,) of each group."""
+        return np.diff(self._first)
+
+    @property
+    def message(self) -> tuple[str, ...]:
+        """What happened to each fit and, where it failed, what to try."""
+        return tuple(Status(int(status)).message for status in self.status)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """Return counts by status, and the first rows; ``print(many)`` shows the same."""
+        from gradfit._views.summary_table import summary
+
+        return summary(self)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        good = int(self.success.sum())
+        return f"<FitTable of {plural(len(self), 'fit')}, {good:,} converged>"
+
+    def _repr_html_(self) -> str:
+        from gradfit._views.page import table_fragment
+
+        return table_fragment(self)
+
+    def plot(self, *, level: float = 0.95, theme: Theme = "light") -> Any:
+        """Draw the groups on one figure: in one panel while they are few, else in small ones.
+
+        Parameters
+        ----------
+        level : float
+            Of the confidence bands.
+        theme : "light" or "dark"
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from gradfit._views.groups import plot_groups
+
+        return plot_groups([self[key] for key in self.keys[:SHOWN]], self, level, theme)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    def interval(self, level: float = 0.95, method: str = "t") -> dict[str, tuple[Any, Any]]:
+        """Return a confidence interval for every parameter: name to (low (G,), high (G,)).
+
+        As :meth:`FitResult.interval`, row by row.
+
+        Raises
+        ------
+        InputError
+            Unknown method, or a level outside 0..1.
+        """
+        if method != "t":
+            raise InputError(f"`method` must be 't'; got {method!r}.")
+        dofs = np.full(len(self), np.inf) if self.absolute_sigma else self.dof
+        known = {dof: prediction.quantile(level, dof) for dof in np.unique(dofs).tolist()}
+        width: Any = np.array([known[dof] for dof in dofs.tolist()])
+        if isinstance(self.cov, Tensor):
+            width = self.cov.new_tensor(width)
+        return {
+            n: (self.params[n] - width * self.stderr[n], self.params[n] + width * self.stderr[n])
+            for n in self.names
+        }
+
+    def raise_for_status(self) -> None:
+        """Raise a :class:`gradfit.errors.FitError` unless every fit converged.
+
+        Raises
+        ------
+        FitError
+            Carries this table as ``.result``.
+        """
+        bad = np.flatnonzero(~self.success)
+        if bad.size:
+            status = Status(int(self.status[bad[0]]))
+            raise FitError(
+                f"{bad.size:,} of {len(self):,} fits failed; the first is "
+                f"{self.keys[bad[0]]!r}: {status.name}, {status.message}",
+                self,
+            )
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def to_frame(self) -> Any:
+        """Return one row per fit: key, values, errors, quality and status.
+
+        Returns
+        -------
+        polars.DataFrame, pandas.DataFrame or dict of arrays
+            The first that is installed.
+        """
+        columns = self._columns()
+        for package in ("polars", "pandas"):
+            try:
+                return import_module(package).DataFrame(columns)
+            except ImportError:
+                continue
+        return columns
+
+    def _columns(self) -> dict[str, Any]:
+        quality = {name: as_array(getattr(self, name)) for name in ("chi2", "mswd", "p_value")}
+        values = {n: as_array(self.params[n]) for n in self.names}
+        errors = {f"{n}_stderr": as_array(self.stderr[n]) for n in self.names}
+        return {
+            "key": list(self.keys),
+            "n_points": self.n_points,
+            **{name: (values | errors)[name] for n in self.names for name in (n, f"{n}_stderr")},
+            "dof": self.dof,
+            **quality,
+            "status": [Status(int(status)).name for status in self.status],
+            "success": self.success,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as numbers, text, lists and dictionaries."""
+        return plain.to_dict(self, "table")
+
+    def to_json(self) -> str:
+        """Return every field as JSON; NaN becomes null, infinities become text."""
+        return plain.to_json(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "FitTable":
+        """Return the table that :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            The fields are not those of a table.
+        """
+        return cls(**plain.to_fields(fields, "table", _READERS))
+
+    @classmethod
+    def from_json(cls, text: str) -> "FitTable":
+        """Return the table that :meth:`to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            The fields are not those of a table.
+        """
+        return cls.from_dict(json.loads(text))
+
+
+SHOWN = 24
+"""Groups that a picture shows."""
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("keys", "names", "fixed"), tuple),
+    **dict.fromkeys(("params", "stderr"), plain.arrays),
+    **dict.fromkeys(
+        ("cov", "corr", "chi2", "mswd", "p_value", "condition", "delta", "eps", "x_hat", "y_hat"),
+        plain.array,
+    ),
+    "weights": plain.array,
+    **dict.fromkeys(("group", "dof", "status", "n_steps", "n_eval", "rank"), plain.whole),
+    **dict.fromkeys(("success", "at_bound"), plain.truth),
+    "seconds": plain.real,
+    "absolute_sigma": bool,
+    **dict.fromkeys(("backend", "cov_type", "loss"), str),
+}
+
+
+def _taken(observed: Observed, take: NDArray[np.int64]) -> Observed:
+    """Return the rows of one group."""
+    n = observed.x.shape[-1]
+    changed = {
+        field.name: values[..., take]
+        for field in fields(observed)
+        if isinstance(values := getattr(observed, field.name), np.ndarray) and values.shape[-1] == n
+    }
+    return replace(observed, **changed)

@@ -1,0 +1,154 @@
+r"""Standardised perpendicular residuals, and what they say about a fit.
+
+With :math:`h` the distance from the curve's tangent at the foot point and :math:`S = G V G^T` its
+variance, :math:`h / \sqrt S` is the distance from the curve in standard deviations, in the metric
+of the errors and with a sign: positive above the curve (where an implicit model is positive).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradfit._distributions import normal_quantile
+from gradfit._tangent import tangent
+from gradfit._types import FloatArray
+from gradfit._views.fitted import Fitted, Observations, rows
+
+
+def standardised(fit: Fitted) -> FloatArray:
+    """Return the residuals (q, N) in units of sigma; NaN in rows that were left out.
+
+    Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter.
+    """
+    data = fit.observed
+    x_hat = np.array(rows(fit.x_hat) if data.x.ndim > 1 else rows(fit.x_hat)[0])
+    at = tangent(fit.model, list(fit.params.values()), torch.from_numpy(x_hat))
+    J = at.J_x.numpy()
+    moved = np.einsum("qmn,mn->qn", J, rows(fit.delta))
+    h = moved - rows(fit.eps) if data.y is not None else at.value.numpy() - moved
+    spread = np.sqrt(np.einsum("qqn->qn", scatter(data, J)))
+    if not fit.absolute_sigma:
+        spread = spread * math.sqrt(fit.mswd)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return h / spread
+
+
+def scatter(data: Observations, J: FloatArray) -> FloatArray:
+    """Return the covariance (q, q, N) that the errors make across a curve of slope J (q, m, N)."""
+    q, m, n = J.shape
+    if data.cov is not None:
+        V = data.cov
+        of_x = np.einsum("qin,ijn,rjn->qrn", J, np.broadcast_to(V[:m, :m], (m, m, n)), J)
+        if data.y is None:
+            return of_x
+        mixed = np.einsum("qin,irn->qrn", J, np.broadcast_to(V[:m, m:], (m, q, n)))
+        return of_x - mixed - mixed.swapaxes(0, 1) + V[m:, m:]
+    sx, sy = sigmas(data)
+    of_x = np.einsum("qmn,rmn->qrn", J * np.broadcast_to(sx**2, (m, n)), J)
+    if data.y is None:
+        return of_x
+    mixed = 0.0 if data.rho is None else data.rho * J * sx * sy
+    return of_x - 2 * mixed + np.eye(q)[:, :, None] * sy**2
+
+
+def sigmas(data: Observations) -> tuple[FloatArray, FloatArray]:
+    """Return standard deviations of x and y as rows: all 1 if none was given, else 0 if missing."""
+    if data.cov is not None:
+        m = np.atleast_2d(data.x).shape[0]
+        roots = np.sqrt(np.einsum("kkn->kn", data.cov))
+        return roots[:m], roots[m:]
+    none = data.sx is None and data.sy is None and data.rho is None
+    missing = 1.0 if none else 0.0
+    sx, sy = (missing if sigma is None else sigma for sigma in (data.sx, data.sy))
+    return np.atleast_2d(np.asarray(sx)), np.atleast_2d(np.asarray(sy))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question put to the residuals.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at.
+    found : str
+        The number found.
+    verdict : str
+        What it means, in words.
+    fine : bool
+        Whether it speaks for the fit.
+    """
+
+    name: str
+    found: str
+    verdict: str
+    fine: bool
+
+
+def checks(fit: Fitted) -> list[Check]:
+    """Ask the residuals whether model and errors can be right."""
+    r = standardised(fit)
+    return [_far(fit, r), *([_runs(fit, r)] if r.shape[0] == 1 else [])]
+
+
+def _far(fit: Fitted, r: FloatArray) -> Check:
+    size = np.abs(r[np.isfinite(r)])
+    n = size.size
+    share = float(np.mean(size < 1)) if n else math.nan
+    limit = farthest_expected(n)
+    far = outlying(fit, r)
+    name = "largest residual"
+    if not n:
+        return Check(name, "-", "there are no residuals", True)
+    found = f"{size.max():.1f} sigma"
+    if far.size:
+        return Check(name, found, f"beyond {limit:.1f} sigma: {listed(far)}", False)
+    return Check(
+        name, found, f"as expected of {n:,}; {share:.0%} lie within 1 sigma (normal: 68%)", True
+    )
+
+
+def outlying(fit: Fitted, r: FloatArray | None = None) -> Any:
+    """Return the rows that lie farther off than one in a hundred such data sets would show."""
+    r = standardised(fit) if r is None else r
+    with np.errstate(invalid="ignore"):
+        size = np.nan_to_num(np.abs(r), nan=0.0).max(0)
+    return np.flatnonzero(size > farthest_expected(int(np.isfinite(r).sum())))
+
+
+def farthest_expected(n: int) -> float:
+    """Return the distance, in sigmas, that the farthest of n normal residuals exceeds in 1 %."""
+    return -normal_quantile(0.005 / max(n, 1))
+
+
+def listed(index: Any, most: int = 6) -> str:
+    """Name rows: ``rows 3, 17 and 21``."""
+    shown = [str(i) for i in index[:most]]
+    if len(index) > most:
+        return f"rows {', '.join(shown)} and {len(index) - most:,} more"
+    head, last = ", ".join(shown[:-1]), shown[-1]
+    return f"rows {head} and {last}" if head else f"row {last}"
+
+
+def _runs(fit: Fitted, r: FloatArray) -> Check:
+    """Count runs of one sign along the first variable (Wald and Wolfowitz 1940)."""
+    along = np.argsort(rows(fit.observed.x)[0], kind="stable")
+    signs = np.sign(r[0][along])
+    signs = signs[np.isfinite(signs) & (signs != 0)]
+    above, below = int((signs > 0).sum()), int((signs < 0).sum())
+    n = above + below
+    name = "runs of one sign"
+    if min(above, below) < 4:
+        return Check(name, "-", "too few points on one side to tell", True)
+    runs = 1 + int((signs[1:] != signs[:-1]).sum())
+    expected = 1 + 2 * above * below / n
+    z = (runs - expected) / math.sqrt((expected - 1) * (expected - 2) / (n - 1))
+    found = f"{runs:,} (expected {expected:,.0f})"
+    if z < normal_quantile(0.001):
+        return Check(name, found, "too few: the model misses a trend", False)
+    if z > normal_quantile(0.999):
+        return Check(name, found, "too many: neighbours alternate", False)
+    return Check(name, found, "no trend left", True)

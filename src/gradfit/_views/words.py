@@ -1,0 +1,117 @@
+"""What a fit assumed and what to beware of, in words."""
+
+import math
+
+import numpy as np
+
+from gradfit._format import number, plural, probability
+from gradfit._views.fitted import Fitted, Observations, as_array
+from gradfit._views.residuals import listed, outlying, sigmas
+
+INFORMATION = {
+    "expected": "expected information (Gauss-Newton)",
+    "observed": "observed information (exact second derivatives)",
+    "propagated": "errors of the data carried through the fit, to first order",
+    "sandwich": "sandwich: the residuals themselves, whatever their distribution",
+}
+"""Where a covariance came from, by ``cov_type``."""
+
+ILL_CONDITIONED = 1e6
+"""Condition from which a third of the digits of the data no longer reach the parameters."""
+TOO_GOOD, TOO_BAD = 0.999, 0.001
+LIGHT = 0.5
+"""Robust weight below which a point counts as an outlier."""
+
+
+def errors_given(data: Observations) -> str:
+    """Say which coordinates have errors."""
+    if all(each is None for each in (data.sx, data.sy, data.rho, data.cov)):
+        return "no errors given: every coordinate counts the same"
+    sx, sy = sigmas(data)
+    if data.y is None:
+        return "errors in x"
+    x, y = bool((sx > 0).any()), bool((sy > 0).any())
+    said = "errors in x and y" if x and y else "errors in x only" if x else "errors in y only"
+    linked = (data.rho is not None and np.any(data.rho)) or (data.cov is not None and x and y)
+    return f"{said}, correlated" if linked else said
+
+
+def convention(fit: Fitted) -> str:
+    """Say whether the sigmas were taken as they are."""
+    data = fit.observed
+    if fit.absolute_sigma:
+        return "sigmas taken as given, not scaled by the scatter"
+    if all(each is None for each in (data.sx, data.sy, data.rho, data.cov)):
+        return "scaled by the scatter of the points (MSWD)"
+    return "sigmas taken as relative, scaled by the scatter (MSWD)"
+
+
+def information(fit: Fitted) -> str:
+    """Say where the covariance came from."""
+    return INFORMATION.get(fit.cov_type, fit.cov_type)
+
+
+def warnings(fit: Fitted) -> list[str]:
+    """Say what a reader should beware of; empty for a sound fit."""
+    if not all(math.isfinite(value) for value in fit.params.values()):
+        return []
+    found = (_condition(fit), _bounds(fit), _freedom(fit), _agreement(fit), _outliers(fit))
+    return [text for text in found if text]
+
+
+def _condition(fit: Fitted) -> str:
+    if not ILL_CONDITIONED < fit.condition < math.inf:
+        return ""
+    return (
+        f"ill-conditioned ({number(fit.condition, 2)}): parameters nearly make up for each other; "
+        "centre x, rescale, or fix one"
+    )
+
+
+def _bounds(fit: Fitted) -> str:
+    if not fit.at_bound:
+        return ""
+    names = ", ".join(fit.at_bound)
+    return f"{names} ended at a bound: the other errors hold for {names} kept there"
+
+
+def _freedom(fit: Fitted) -> str:
+    if fit.dof == 0:
+        return "as many parameters as points: the fit cannot tell whether the model is right"
+    if fit.dof >= 3 or fit.dof < 0:
+        return ""
+    rough = "" if fit.absolute_sigma else "; the errors are rough, use interval()"
+    return f"only {plural(fit.dof, 'degree')} of freedom{rough}"
+
+
+def _agreement(fit: Fitted) -> str:
+    p = fit.p_value
+    if p < TOO_BAD:
+        return (
+            f"the points scatter more than their sigmas allow (p {_p(p)}): the model is wrong or "
+            f"the sigmas are too small; with sigmas {math.sqrt(fit.mswd):.2g} times as large "
+            "they would agree"
+        )
+    if p > TOO_GOOD:
+        return (
+            f"the points agree better than their sigmas allow (p = {p:.4f}): "
+            "the sigmas look too large"
+        )
+    return ""
+
+
+def _p(p: float) -> str:
+    said = probability(p)
+    return said if said.startswith("<") else f"= {said}"
+
+
+def _outliers(fit: Fitted) -> str:
+    if fit.loss != "linear":
+        light = np.flatnonzero(as_array(fit.weights) < LIGHT)
+        verb = "counts" if light.size == 1 else "count"
+        return f"{listed(light)} {verb} less than half" if light.size else ""
+    far = outlying(fit)
+    if not far.size:
+        return ""
+    verb = "lies" if far.size == 1 else "lie"
+    return f"{listed(far)} {verb} farther from the curve than errors explain"
