@@ -239,7 +239,7 @@ def _tell(frame: Frame, work: Work, found: Spread) -> tuple[Work, Spread]:
         -2,
     )
     J = torch.where(frame.steep[:, None, None], turned, flat)
-    vertical = frame.steep & (t == 0)
+    vertical = frame.steep & (t.abs() <= 1e-12 * found.cov[:, 0, 0].sqrt())
     beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
     lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
     cov = torch.where(vertical[:, None, None], lost, J @ found.cov @ J.mT)
