@@ -15,6 +15,8 @@ GRADIENT, COST, STEP = 1, 2, 3
 MAX_STEPS, STALLED, NONFINITE = 10, 11, 12
 
 EPS = 2.0**-52
+EXACT = 100.0
+"""Up to this many times the chi-square of rounding error, data lie on the curve exactly."""
 REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""
 RESCUE = 4.0
@@ -84,7 +86,7 @@ def rules(ops: Ops) -> Rules:
         """Status of a fit at its present point, asked before the next step is tried."""
         stuck = bare & (promise <= blur(cost, noise)) & (eta >= 0.5 * flat)
         done = where(n_steps >= max_steps, MAX_STEPS, 0)
-        done = where(stuck, COST, done)
+        done = where(stuck | (cost <= EXACT * noise), COST, done)
         done = where(bare & (still | (promise <= noise)), STEP, done)
         done = where(bare & (promise <= gtol * gtol * cost), GRADIENT, done)
         return where(status == 0, done, status)
