@@ -4,7 +4,7 @@ A test calls each of them, so that a new torch that drops one says so.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import CodeType
 from typing import Any
@@ -32,7 +32,7 @@ def base(tensor: Tensor) -> Tensor:
 def memory(tensor: Tensor) -> int:
     """Return a number that tensors share exactly when they share memory."""
     try:
-        return tensor.untyped_storage()._cdata
+        return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
     except (AttributeError, RuntimeError, NotImplementedError):  # sparse, or a wrapper
         return -id(tensor)
 
@@ -63,7 +63,8 @@ def _no_transform() -> None:
     return None
 
 
-_peek = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", _no_transform)
+_functorch = getattr(getattr(torch, "_C", None), "_functorch", None)
+_peek = getattr(_functorch, "peek_interpreter_stack", _no_transform)
 
 
 def is_accumulator(node: AutogradNode) -> bool:
@@ -105,7 +106,7 @@ MODULE_CALL_CODE = _code(torch.nn.Module, "_call_impl")
 
 
 @contextmanager
-def compiled_code_runs_eagerly() -> Iterator[None]:
+def compiled_code_runs_eagerly() -> Generator[None, None, None]:
     """Make compiled callables run as they were written, where the compiler is loaded at all."""
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         yield

@@ -7,7 +7,7 @@ last one ends. Threads that do not trace go straight through. An alias saved bef
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ _n_watching = 0
 
 
 @contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
+def watched(watcher: Watcher) -> Generator[None, None, None]:
     """Tell ``watcher`` of every custom Function that this thread applies."""
     global _original, _n_watching
     with _lock:

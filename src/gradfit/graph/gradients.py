@@ -5,7 +5,7 @@ on every node that an operation owns sees the gradient that arrives at its outpu
 that leaves for each of its inputs before parts are added up. No ``.grad`` is touched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,20 +123,21 @@ class Gradients:
         stack, seen = [node], {node}
         while stack:
             for edge in stack.pop().next_functions:
+                behind: AutogradNode = edge[0]
                 if edge in self._known:
                     known[self._known[edge]] = None
-                elif edge[0] is not None and edge[0] not in seen:
-                    seen.add(edge[0])
-                    if private.is_accumulator(edge[0]):
-                        leaves.append(edge[0].variable)
+                elif behind is not None and behind not in seen:
+                    seen.add(behind)
+                    if private.is_accumulator(behind):
+                        leaves.append(behind.variable)
                     else:
-                        stack.append(edge[0])
+                        stack.append(behind)
         return list(known), leaves, len(seen) - len(leaves)
 
     # -- listening -------------------------------------------------------------------------------
 
     @contextmanager
-    def listening(self) -> Iterator[set[GradEdge]]:
+    def listening(self) -> Generator[set[GradEdge], None, None]:
         """Write down the gradients of the backward pass that runs inside; tell what it reached."""
         self._listening = True
         self._reached = set()
@@ -150,16 +151,16 @@ class Gradients:
         """Run the backward pass of the sum of some tensors; return what it reached."""
         ends = list(self._ends.items())
         with self.listening() as reached:
-            found = torch.autograd.grad(
+            found: Grads = torch.autograd.grad(
                 roots,
                 [GradientEdge(*edge) for edge, _ in ends],
                 [torch.ones_like(root) for root in roots],
                 retain_graph=True,
                 allow_unused=True,
             )
-        for (_, draft), gradient in zip(ends, found, strict=True):
-            if gradient is not None and draft.grad is None:
-                self._arrived(draft, gradient)
+            for (_, draft), gradient in zip(ends, found, strict=True):
+                if gradient is not None and draft.grad is None:
+                    self._arrived(draft, gradient)
         return reached
 
     def _at_leaf(self, draft: Draft, gradients: Grads) -> None:
@@ -185,6 +186,8 @@ class Gradients:
 
     def _take(self, gradient: Tensor) -> Snapshot:
         """Copy a gradient; what leaves one node often is what arrives at the next."""
+        if gradient.numel() > self._keep:
+            return take(gradient, self._keep)
         key = id(gradient), private.version(gradient)
         known = self._taken.get(key)
         if known is None:  # the tensor is kept too, so that its identity is not used twice

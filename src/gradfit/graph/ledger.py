@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
-from gradfit.graph.draft import Draft, Held, Step, Why
+from gradfit.graph.autograd_private import AutogradNode
+from gradfit.graph.draft import Draft, GradEdge, Held, Step, Why
 from gradfit.graph.functions import described
 from gradfit.graph.gradients import Gradients
 from gradfit.graph.names import Names
@@ -112,9 +113,13 @@ class Ledger:
             return base, writer.draft
         return base, self._held[id(base)].draft
 
-    def leaves(self) -> list[Held]:
-        """Return the tensors in hand that gradients are for."""
-        return [h for h in self._held.values() if h.draft.is_leaf and h.tensor.is_leaf]
+    def full_leaves(self) -> dict[GradEdge | None, int]:
+        """Return the leaves whose ``.grad`` is not empty: their places, and their nodes now."""
+        return {
+            held.draft.edge: held.draft.id
+            for held in self._held.values()
+            if held.draft.is_leaf and held.tensor.is_leaf and held.tensor.grad is not None
+        }
 
     # -- tensors that the trace did not see being made -------------------------------------------
 
@@ -132,7 +137,7 @@ class Ledger:
 
     def _unseen(self, tensor: Tensor) -> Draft:
         """Make one honest card for all that happened out of sight."""
-        node = tensor.grad_fn
+        node: AutogradNode = tensor.grad_fn
         cls = private.forward_class(node)
         if cls is not None:
             for step in self.pending:

@@ -47,7 +47,7 @@ class Place(NamedTuple):
 class Places:
     """Reads the stack, from an operation down to the trace itself."""
 
-    def __init__(self, stop: FrameType, names: Names) -> None:
+    def __init__(self, stop: FrameType | None, names: Names) -> None:
         self._stop = stop
         self._names = names
         self._numbers: dict[FrameType, int] = {}  # keeps frames alive, so none is mistaken

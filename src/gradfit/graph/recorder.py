@@ -1,9 +1,9 @@
 """Watch every torch operation of one run, and draft a node for each tensor that comes out."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import currentframe
 from types import FrameType
 from typing import Any
 
@@ -49,7 +49,7 @@ class Recorder(TorchFunctionMode):
         what = operation(func)
         if self._inside or what.role == "silent" or private.in_transform():
             return func(*args, **kwargs)
-        place = self._places.at(sys._getframe(1))
+        place = self._places.at(currentframe())
         if place.apply is not None:
             self._saw_custom(place.apply)
             return func(*args, **kwargs)
@@ -61,7 +61,7 @@ class Recorder(TorchFunctionMode):
             return run()
         self._inside = True
         try:
-            place = self._places.at(sys._getframe(1))
+            place = self._places.at(currentframe())
             return self._record(APPLY, place, run, cls)
         finally:
             self._inside = False
@@ -223,9 +223,7 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, step: Step, run: Callable[[], Any]) -> Any:
         """Listen to a backward pass that the function runs itself."""
-        full = {
-            h.draft.edge: h.draft.id for h in self._ledger.leaves() if h.tensor.grad is not None
-        }
+        full = self._ledger.full_leaves()
         with self._ledger.gradients.listening() as reached:
             result = run()
         uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))

@@ -1,8 +1,8 @@
 """Run a function once, as it is, and write down what autograd did."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from inspect import currentframe
 from itertools import count
 from typing import Any
 
@@ -77,7 +77,7 @@ def trace(
         raise TraceError("a trace runs already in this thread; trace one function at a time")
     names = Names(fn, inputs)
     ledger = Ledger(names, keep, max_nodes)
-    recorder = Recorder(ledger, Places(sys._getframe(), names))
+    recorder = Recorder(ledger, Places(currentframe(), names))
     state = torch.get_rng_state().numpy()
     given: dict[int, int] = {}
     for name, tensor in sorted(names.inputs(), key=_has_history):
@@ -115,7 +115,7 @@ def _pull(ledger: Ledger, returned: Sequence[Tensor]) -> Iterator[Backward]:
     if not roots:
         return
     nodes = tuple(dict.fromkeys(ledger.draft_of(tensor).id for tensor in roots))
-    full = {h.draft.edge: h.draft.id for h in ledger.leaves() if h.tensor.grad is not None}
+    full = ledger.full_leaves()
     try:
         reached = ledger.gradients.pull(roots)
     except RuntimeError as error:

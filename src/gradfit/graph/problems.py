@@ -1,0 +1,340 @@
+"""Where a NaN, an inf, a zero, a None or an overwritten value was born."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from gradfit.graph.graph import Backward, Graph
+from gradfit.graph.record import Node, Snapshot, Source
+
+ProblemKind = Literal["nan", "inf", "zero", "none", "overwritten", "freed", "uncleared"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that went wrong, at the place where it began.
+
+    Attributes
+    ----------
+    kind : {"nan", "inf", "zero", "none", "overwritten", "freed", "uncleared"}
+    phase : {"forward", "backward"}
+        Whether the value or the gradient is concerned.
+    node : int or None
+        The node where it began.
+    message, remedy : str
+        What happened, and what to do.
+    source : Source or None
+    """
+
+    kind: ProblemKind
+    phase: Literal["forward", "backward"]
+    node: int | None
+    message: str
+    remedy: str
+    source: Source | None = None
+
+    @property
+    def line(self) -> int | None:
+        """The line where it began."""
+        return self.source.line if self.source else None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.message}. {self.remedy[:1].upper()}{self.remedy[1:]}."
+
+
+class Problems(tuple[Problem, ...]):
+    """All problems of a graph, forward first; empty (and false) when there are none."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "no problems found"
+
+    __repr__ = __str__
+
+
+def problems(graph: Graph) -> Problems:
+    """Find the origins of bad values and gradients.
+
+    A forward origin is an operation with a bad output and only good inputs; a backward origin, one
+    whose outgoing part is bad although the gradient that arrived is good; a zero origin, one whose
+    outgoing part is all zero although what arrived is not.
+    """
+    found = [*_forward(graph), *_uncleared(graph)]
+    errors = [backward for backward in graph.backwards if backward.error]
+    if errors:
+        found += _failed(graph, errors)
+    else:
+        found += [*_backward(graph), *_zero(graph), *_none(graph)]
+    return Problems(found)
+
+
+def uncleared(leaves: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Name the leaves whose ``.grad`` is not empty, so that ``backward()`` would add to it."""
+    return tuple(name for name, leaf in leaves.items() if leaf.grad is not None)
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+
+def _forward(graph: Graph) -> Iterator[Problem]:
+    for node in graph:
+        if not _bad(node.value) or any(_bad(graph[e.source].value) for e in node.inputs):
+            continue
+        if node.writes is not None and _bad(graph[node.writes].value):
+            continue
+        kind = _kind_of(node.value)
+        if node.inputs:
+            origin = f"{_WORD[kind]} begins in the forward of `{node.expr or node.label}`"
+            remedy = _DOMAIN.get(node.op.strip("_."), "look at what goes in")
+        else:
+            origin = f"`{node.label}` came in with {_WORD[kind]}{_first_bad(node.value)}"
+            remedy = "clean the data before"
+        yield Problem(kind, "forward", node.id, origin, remedy, node.source)
+
+
+def _bad(value: Snapshot | None) -> bool:
+    return value is not None and value.stats.n_nonfinite > 0
+
+
+def _kind_of(value: Snapshot | None) -> Literal["nan", "inf"]:
+    values = value.values if value is not None else None
+    return "inf" if values is not None and not np.isnan(values).any() else "nan"
+
+
+def _first_bad(value: Snapshot | None) -> str:
+    if value is None or value.values is None or value.n == 1:
+        return ""
+    first = np.argwhere(~np.isfinite(value.values))[0]
+    return f", first at index {', '.join(map(str, first))}"
+
+
+# -- gradients ------------------------------------------------------------------------------------
+
+
+def _arriving(graph: Graph, node: Node) -> list[Snapshot]:
+    """Return the gradients that arrive at an operation: its own, or those of its outputs."""
+    outputs = (graph[use] for use in graph.uses[node.id] if graph[use].output is not None)
+    grads = [node.grad] if node.value is not None else [output.grad for output in outputs]
+    return [grad for grad in grads if grad is not None]
+
+
+def _backward(graph: Graph) -> Iterator[Problem]:
+    for node in graph:
+        inputs = (graph[edge.source].value for edge in node.inputs)
+        if node.output is not None or any(map(_bad, (*_arriving(graph, node), *inputs))):
+            continue
+        for edge in node.inputs:
+            if _bad(edge.part):
+                yield _backward_origin(graph, node, edge.part)
+                break
+
+
+def _backward_origin(graph: Graph, node: Node, part: Snapshot | None) -> Problem:
+    kind = _kind_of(part)
+    text = node.expr or node.label
+    message = f"{_WORD[kind]} in the gradient begins in the backward of `{text}`"
+    remedy = _SLOPE.get(node.op.strip("_."), "keep away from the point where it has no derivative")
+    chooser = _dropped_by(graph, node, part)
+    if chooser is not None:
+        message += f": 0 * inf, in the branch that `{chooser.op}` on line {_line(chooser)} dropped"
+        remedy = (
+            "choose before computing: f(torch.where(ok, x, 1)) inside, torch.where(ok, ...) outside"
+        )
+    return Problem(kind, "backward", node.id, message, remedy, node.source)
+
+
+def _dropped_by(graph: Graph, node: Node, part: Snapshot | None) -> Node | None:
+    """Return the ``where`` that dropped every entry whose gradient is bad."""
+    choosers = [graph[use] for use in graph.uses[node.id] if graph[use].op in _CHOOSERS]
+    if not choosers or part is None or part.values is None:
+        return None
+    bad = ~np.isfinite(part.values)
+    for arriving in _arriving(graph, node):
+        same = arriving.values is not None and arriving.shape == part.shape
+        if same and arriving.values is not None and (arriving.values[bad] == 0).all():
+            return choosers[0]
+    return None
+
+
+def _zero(graph: Graph) -> Iterator[Problem]:
+    for node in graph:
+        arriving = _arriving(graph, node)
+        if node.output is not None or not arriving or all(map(_is_zero, arriving)):
+            continue
+        for edge in node.inputs:
+            if edge.part is not None and _is_zero(edge.part) and _is_zero(graph[edge.source].grad):
+                text = node.expr or node.label
+                message = f"the gradient becomes zero in `{text}`, for `{graph[edge.source].label}`"
+                remedy = _FLAT.get(node.op.strip("_."), "start from another point")
+                yield Problem("zero", "backward", node.id, message, remedy, node.source)
+                break
+
+
+def _is_zero(grad: Snapshot | None) -> bool:
+    if grad is None or grad.n == 0:
+        return False
+    low, high, _, bad = grad.stats
+    return low == high == 0 and not bad
+
+
+def _none(graph: Graph) -> Iterator[Problem]:
+    reached = _reaching(graph)
+    overwritten = {node.writes for node in graph}
+    for leaf in graph.leaves:
+        if leaf.grad is not None or leaf.id in overwritten:
+            continue
+        cut = _cut(graph, leaf)
+        if not graph.uses[leaf.id]:
+            message, remedy = f"`{leaf.label}` is not used", "use it, or do not ask for its gradient"
+            yield Problem("none", "backward", leaf.id, f"{message}: its gradient is None", remedy)
+        elif cut is not None:
+            message = f"the gradient of `{leaf.label}` is None: cut at `{cut.expr or cut.label}`"
+            if cut.reason:
+                message += f" ({cut.reason})"
+            remedy = "move it out of no_grad()" if cut.in_no_grad else _ASIDE
+            remedy = _CUT.get(cut.op.strip("_."), remedy)
+            yield Problem("none", "backward", cut.id, message, remedy, cut.source)
+        elif leaf.id not in reached:
+            message = f"what is computed from `{leaf.label}` is not part of the result"
+            remedy = "return it, or leave it out"
+            yield Problem("none", "backward", leaf.id, f"{message}: its gradient is None", remedy)
+
+
+def _reaching(graph: Graph) -> set[int]:
+    """Return the nodes that a gradient can reach from where a backward pass began."""
+    reached = {root for backward in graph.backwards for root in backward.roots}
+    for node in reversed(graph.nodes):
+        if node.id in reached:
+            reached.update(edge.source for edge in node.inputs if edge.flows)
+    return reached
+
+
+def _cut(graph: Graph, leaf: Node) -> Node | None:
+    """Return the first operation behind a leaf where its way to the result is cut."""
+    behind, before = _behind(graph, leaf.id), _before_results(graph)
+    for number in sorted(behind):
+        node = graph[number]
+        if node.kind == "read" and node.op in _CUT:
+            return node
+        loses = node.kind == "op" and not node.requires_grad and node.value is not None
+        if loses and number in before:
+            return node
+    return None
+
+
+def _behind(graph: Graph, start: int) -> set[int]:
+    stack, seen = [start], {start}
+    while stack:
+        new = [use for use in graph.uses[stack.pop()] if use not in seen]
+        seen.update(new)
+        stack += new
+    return seen
+
+
+def _before_results(graph: Graph) -> set[int]:
+    seen = {root for backward in graph.backwards for root in backward.roots} | set(graph.results)
+    for node in reversed(graph.nodes):
+        if node.id in seen:
+            seen.update(edge.source for edge in node.inputs)
+    return seen
+
+
+# -- passes that failed or added up ----------------------------------------------------------------
+
+
+def _failed(graph: Graph, errors: list[Backward]) -> Iterator[Problem]:
+    found = False
+    for node in graph:
+        if node.saved_overwritten:
+            found = True
+            yield _overwritten(graph, node)
+    if not found:
+        said = (errors[0].error or "").split(" (")[0].split(". ")[0]
+        message = f"the backward pass failed: {said}"
+        remedy = "compute the values again for each pass, or call backward(retain_graph=True)"
+        root = graph[errors[0].roots[0]]
+        yield Problem("freed", "backward", root.id, message, remedy, root.source)
+
+
+def _overwritten(graph: Graph, node: Node) -> Problem:
+    saved = node.saved_overwritten[0]
+    keeps_result = saved in ("result", "output", "out", "values")
+    candidates = [node.id] if keeps_result else [e.source for e in node.inputs] + [node.id]
+    memory = {graph[c].view_of if graph[c].view_of is not None else c for c in candidates}
+    memory.update(candidates)
+    writer = next((n for n in graph if n.writes in memory and n.id > node.id), None)
+    what = "its result" if keeps_result else f"`{graph[candidates[0]].label}`"
+    message = f"`{node.expr or node.label}` on line {_line(node)} saved {what} for its backward"
+    source = node.source
+    if writer is not None:
+        message += f"; `{writer.expr or writer.label}` on line {_line(writer)} overwrote it"
+        source = writer.source
+    remedy = "write to a copy: y = y * 3 instead of y.mul_(3), or y.clone() before the write"
+    return Problem("overwritten", "backward", node.id, message, remedy, source)
+
+
+def _uncleared(graph: Graph) -> Iterator[Problem]:
+    for number, backward in enumerate(graph.backwards):
+        if not backward.uncleared:
+            continue
+        names = ", ".join(f"`{graph[leaf].label}`" for leaf in backward.uncleared)
+        before = "the trace" if number == 0 or backward.source is None else "an earlier backward()"
+        message = f"{names} held a gradient from before {before}, and backward() adds to it"
+        if number > 0:
+            message = f"{names} held a gradient from {before}, and this backward() added to it"
+        remedy = "clear it before each pass: optimizer.zero_grad(), or p.grad = None"
+        leaf = backward.uncleared[0]
+        yield Problem("uncleared", "backward", leaf, message, remedy, backward.source)
+
+
+def _line(node: Node) -> int | str:
+    return node.source.line if node.source else "?"
+
+
+_CHOOSERS = ("where", "masked_fill", "[]=")
+_ASIDE = "keep to operations that have a derivative, in floating point"
+_WORD = {"nan": "NaN", "inf": "inf"}
+_DOMAIN = {
+    "sqrt": "the square root needs numbers that are not negative",
+    "log": "the logarithm needs positive numbers; log of 0 is -inf",
+    "/": "do not divide by 0",
+    "div": "do not divide by 0",
+    "**": "a fractional power needs numbers that are not negative",
+    "pow": "a fractional power needs numbers that are not negative",
+    "acos": "the arc cosine needs numbers between -1 and 1",
+    "asin": "the arc sine needs numbers between -1 and 1",
+    "exp": "the exponential overflows; scale the exponent down",
+}
+_SLOPE = {
+    "sqrt": "the slope of sqrt at 0 is infinite: add a tiny number inside",
+    "hypot": "the slope of hypot at (0, 0) is undefined: add a tiny number inside",
+    "linalg_norm": "the slope of a norm at 0 is undefined: add a tiny number inside",
+    "norm": "the slope of a norm at 0 is undefined: add a tiny number inside",
+    "**": "the slope of a power below 1 at 0 is infinite: add a tiny number inside",
+    "pow": "the slope of a power below 1 at 0 is infinite: add a tiny number inside",
+    "acos": "the slope of acos at -1 and 1 is infinite: clamp just inside, or use atan2",
+    "asin": "the slope of asin at -1 and 1 is infinite: clamp just inside, or use atan2",
+    "atan2": "the angle of the point (0, 0) is undefined: keep away from it",
+    "log": "the slope of log at 0 is infinite: add a tiny number inside",
+    "/": "do not divide by 0",
+}
+_FLAT = {
+    **dict.fromkeys(("round", "floor", "ceil", "trunc", "sign"), "it is flat: use a smooth form"),
+    **dict.fromkeys(("clamp", "clip", "hardtanh"), "all values lie beyond the bound: widen it"),
+    **dict.fromkeys(("relu", "threshold"), "every unit is off: start elsewhere or use leaky_relu"),
+}
+_CUT = {
+    "detach": "leave out detach() where a gradient is wanted",
+    "data": "leave out .data where a gradient is wanted",
+    "item": "stay with tensors: item() leaves the graph",
+    "numpy": "stay with tensors: numpy() leaves the graph",
+    "tolist": "stay with tensors: tolist() leaves the graph",
+    "float": "stay with tensors: float() leaves the graph",
+    "array": "stay with tensors: NumPy leaves the graph",
+    "argmax": "an index has no derivative: use softmax for a soft choice",
+}
