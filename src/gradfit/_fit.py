@@ -77,7 +77,7 @@ def fit(
     device: str | torch.device | None = None,
     on_step: Callable[[FitStep], None] | None = None,
     max_steps: int = 500,
-    gtol: float = 1e-12,
+    gtol: float = 1e-11,
     ftol: float = 0.0,
     xtol: float = 0.0,
 ) -> FitResult | FitTable:

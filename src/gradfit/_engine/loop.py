@@ -133,7 +133,7 @@ def _leave_newton(w: Work, good: Any) -> Work:
 def _measure_noise(w: Work, proposal: Proposal, cost: Any) -> Work:
     """Measure rounding error once per row, when the end is near."""
     c = w.state.control
-    near = (proposal.promise <= 1e-8 * cost + 1e-300) | (c.refused == 3)
+    near = (proposal.promise <= 1e-8 * cost + 1e-300) | (c.refused == 1)
     asked = (c.noise != c.noise) & near
     if not _any(asked):
         return w

@@ -28,7 +28,7 @@ class Options(NamedTuple):
         Steps taken or refused.
     """
 
-    gtol: float = 1e-12
+    gtol: float = 1e-11
     ftol: float = 0.0
     xtol: float = 0.0
     max_steps: int = 500
