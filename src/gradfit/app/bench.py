@@ -7,6 +7,7 @@ them, with derivatives by finite differences.
 
 import importlib
 import importlib.metadata
+import json
 import os
 import statistics
 import time
@@ -18,7 +19,7 @@ import numpy as np
 
 from gradfit._fit import fit
 from gradfit._types import FloatArray
-from gradfit.app.output import progress, show, to_json
+from gradfit.app.output import progress, show
 
 MODEL = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.5}
@@ -178,7 +179,9 @@ def _json(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return to_json({"machine": _machine(), "tolerance": TOLERANCE, "rows": table})
+    return json.dumps(
+        {"machine": _machine(), "tolerance": TOLERANCE, "rows": table}, indent=2, allow_nan=False
+    )
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -1,7 +1,5 @@
 """Results to standard output and to files; everything else to standard error."""
 
-import json
-import math
 import os
 import sys
 import warnings
@@ -9,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -35,7 +33,7 @@ def deliver(result: Fit, delivery: Delivery) -> int:
         if not delivery.quiet:
             remark(f"wrote {', '.join(str(path) for path in written)}")
     if delivery.as_json:
-        show(to_json(result.to_dict()))
+        show(result.to_json())
     elif not delivery.quiet:
         show(result.summary())
     return 0 if np.all(result.success) else 1
@@ -76,19 +74,6 @@ def progress(label: str, quiet: bool) -> Generator[Callable[[str], None] | None]
 
     with Console(stderr=True).status(label) as status:
         yield lambda text: status.update(f"{label}: {text}")
-
-
-def to_json(value: Any) -> str:
-    """Write JSON that every reader accepts: full precision, ``null`` for NaN and infinity."""
-    plain = _plain(value)
-    if not isinstance(plain, dict):
-        return json.dumps(plain, ensure_ascii=False, allow_nan=False)
-    rows = (
-        f"  {json.dumps(key, ensure_ascii=False)}: "
-        f"{json.dumps(item, ensure_ascii=False, allow_nan=False)}"
-        for key, item in plain.items()
-    )
-    return "{\n" + ",\n".join(rows) + "\n}"
 
 
 def check_directory(path: Path | None) -> None:
@@ -132,34 +117,17 @@ def write_files(directory: Path, files: Mapping[str, Callable[[Path], object]]) 
 
 def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
     files: dict[str, Callable[[Path], object]] = {
-        "fit.json": lambda path: _save_text(path, to_json(result.to_dict())),
+        "fit.json": lambda path: _save_text(path, result.to_json()),
         "summary.txt": lambda path: _save_text(path, result.summary()),
     }
     if isinstance(result, FitTable):
-        return {**files, "fits.csv": lambda path: result.to_frame().write_csv(path)}
-    return {
-        **files,
-        "fit.png": lambda path: _save_picture(result, path),
-        "fit.svg": lambda path: _save_picture(result, path),
-        "report.html": result.report,
-    }
+        files["fits.csv"] = lambda path: result.to_frame().write_csv(path)
+    else:
+        files["report.html"] = result.report
+    if np.any(result.success):
+        files |= {name: lambda path: result.plot().savefig(path) for name in ("fit.png", "fit.svg")}
+    return files
 
 
 def _save_text(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _save_picture(result: FitResult, path: Path) -> None:
-    result.plot().savefig(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
