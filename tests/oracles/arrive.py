@@ -1,0 +1,56 @@
+"""Fit a reference problem through the public door, and say how near double precision can come."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import gradfit as gf
+from oracles.refsets import RefSet, load
+
+EPS = np.finfo(float).eps
+
+
+@cache
+def fit(name: str, start: str, **options: Any) -> Any:
+    """Fit problem `name` from its start values `start`; deviations are taken as they are."""
+    problem = load(name)
+    options = {"absolute_sigma": True} | options
+    return gf.fit(
+        problem.formula.model(), start=problem.start(start), **problem.keywords(), **options
+    )
+
+
+def noise(problem: RefSet) -> float:
+    """Rounding error of all residuals together, in standard deviations (one response).
+
+    Every residual is a sum of terms, each known to eps of its size.
+    """
+    h, beta = 1e-30, problem.beta.astype(complex)
+    x = (problem.x if problem.foot_x is None else problem.foot_x).astype(complex)
+
+    def f(at: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return problem.formula(list(at), list(b), np)[0] + 0 * at[0]
+
+    by_beta = np.array([f(x, beta + 1j * h * e).imag / h for e in np.eye(len(beta))])
+    by_x = np.array([f(x + 1j * h * e[:, None], beta).imag / h for e in np.eye(len(x))])
+    G = np.vstack([by_x, -np.ones_like(by_x[:1])]).T
+    S = np.einsum("ni,nij,nj->n", G, problem.covariance(), G)
+    terms = np.abs(problem.y[0]) + np.abs(by_beta * problem.beta[:, None]).sum(0)
+    terms = terms + np.abs(by_x * problem.x).sum(0)
+    return float(EPS * np.sqrt((terms**2 / S).sum()))
+
+
+def chi2_noise(problem: RefSet) -> float:
+    """Change of chi2 by rounding alone."""
+    size = noise(problem)
+    return 2 * size * np.sqrt(problem.chi2) + size**2
+
+
+def deviations(problem: RefSet, key: str = "sd_gn") -> np.ndarray:
+    """Expected standard errors of all parameters, 0 where fixed."""
+    sd = np.zeros(len(problem.beta))
+    expected = problem.expected(key)
+    if expected is not None:
+        sd[[problem.names.index(k) for k in problem.free]] = expected
+    return sd
