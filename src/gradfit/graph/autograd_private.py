@@ -113,3 +113,24 @@ def compiled_code_runs_eagerly() -> Generator[None, None, None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextmanager
+def kernels_run() -> Generator[list[str], None, None]:
+    """List the ATen operations that run inside, as autograd's kernels call them."""
+    names: list[str] = []
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        yield names
+        return
+
+    class Listing(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            names.append(getattr(func, "overloadpacket", func).__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Listing():
+        yield names

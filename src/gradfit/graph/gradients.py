@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -151,14 +151,14 @@ class Gradients:
         """Run the backward pass of the sum of some tensors; return what it reached."""
         ends = list(self._ends.items())
         with self.listening() as reached:
-            found: Grads = torch.autograd.grad(
+            found = torch.autograd.grad(
                 roots,
                 [GradientEdge(*edge) for edge, _ in ends],
                 [torch.ones_like(root) for root in roots],
                 retain_graph=True,
                 allow_unused=True,
             )
-            for (_, draft), gradient in zip(ends, found, strict=True):
+            for (_, draft), gradient in zip(ends, cast(Grads, found), strict=True):
                 if gradient is not None and draft.grad is None:
                     self._arrived(draft, gradient)
         return reached

@@ -190,8 +190,9 @@ def _none(graph: Graph) -> Iterator[Problem]:
             continue
         cut = _cut(graph, leaf)
         if not graph.uses[leaf.id]:
-            message, remedy = f"`{leaf.label}` is not used", "use it, or do not ask for its gradient"
-            yield Problem("none", "backward", leaf.id, f"{message}: its gradient is None", remedy)
+            message = f"`{leaf.label}` is not used: its gradient is None"
+            remedy = "use it, or do not ask for its gradient"
+            yield Problem("none", "backward", leaf.id, message, remedy)
         elif cut is not None:
             message = f"the gradient of `{leaf.label}` is None: cut at `{cut.expr or cut.label}`"
             if cut.reason:
@@ -200,9 +201,9 @@ def _none(graph: Graph) -> Iterator[Problem]:
             remedy = _CUT.get(cut.op.strip("_."), remedy)
             yield Problem("none", "backward", cut.id, message, remedy, cut.source)
         elif leaf.id not in reached:
-            message = f"what is computed from `{leaf.label}` is not part of the result"
-            remedy = "return it, or leave it out"
-            yield Problem("none", "backward", leaf.id, f"{message}: its gradient is None", remedy)
+            what = f"what is computed from `{leaf.label}` is not part of the result"
+            message, remedy = f"{what}: its gradient is None", "return it, or leave it out"
+            yield Problem("none", "backward", leaf.id, message, remedy)
 
 
 def _reaching(graph: Graph) -> set[int]:

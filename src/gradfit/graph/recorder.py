@@ -98,6 +98,8 @@ class Recorder(TorchFunctionMode):
                 return (list if isinstance(value, list) else tuple)(map(refer, value))
             if isinstance(value, dict):
                 return {key: refer(each) for key, each in value.items()}
+            if isinstance(value, slice):
+                return slice(refer(value.start), refer(value.stop), refer(value.step))
             return value
 
         path = what.path if custom is None else f"{custom.__name__}.apply"
