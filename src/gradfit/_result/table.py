@@ -196,9 +196,11 @@ class FitTable:
         -------
         matplotlib.figure.Figure
         """
-        from gradfit._views.groups import plot_groups
+        from gradfit._views.groups import SHOWN, plot_groups
 
-        return plot_groups([self[key] for key in self.keys[:SHOWN]], self, level, theme)
+        shown = self.keys[:SHOWN]
+        fits, labels = [self[key] for key in shown], [str(key) for key in shown]
+        return plot_groups(fits, labels, len(self), level, theme)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -304,8 +306,6 @@ class FitTable:
         return cls.from_dict(json.loads(text))
 
 
-SHOWN = 24
-"""Groups that a picture shows."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("keys", "names", "fixed"), tuple),

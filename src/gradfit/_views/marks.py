@@ -1,0 +1,203 @@
+"""Measured points on axes, so that three look as good as a hundred thousand."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from gradfit._types import FloatArray
+from gradfit._views.fitted import Fitted, Observations, as_array
+from gradfit._views.palette import Palette
+from gradfit._views.words import LIGHT
+
+Corner: TypeAlias = Literal["upper right", "upper left", "lower right", "lower left"]
+
+FEW, SOME, MANY, CROWD = 40, 400, 3000, 20_000
+"""Numbers of points from which marks get smaller, bars fainter, then no bars, then a density."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Points in a plane with their errors; all arrays (N,), finite.
+
+    Attributes
+    ----------
+    x, y : ndarray
+        Where they are.
+    sx, sy : ndarray or None
+        Half-lengths of bars; None for none.
+    hollow : ndarray of bool
+        Points that hardly count.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    sx: FloatArray | None
+    sy: FloatArray | None
+    hollow: Any
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return self.x.size
+
+    def where(self, keep: Any) -> "Cloud":
+        """Return some of the points."""
+        sx, sy = (None if s is None else s[keep] for s in (self.sx, self.sy))
+        return replace(self, x=self.x[keep], y=self.y[keep], sx=sx, sy=sy, hollow=self.hollow[keep])
+
+
+def hollow(fit: Fitted) -> Any:
+    """Return which points hardly count in a robust fit."""
+    with np.errstate(invalid="ignore"):
+        return as_array(fit.weights) < LIGHT
+
+
+def bar_lengths(data: Observations, sigma: Any) -> FloatArray | None:
+    """Return a standard deviation for every row; None where none was given or all are 0."""
+    given = any(each is not None for each in (data.sx, data.sy, data.rho, data.cov))
+    if not given or not np.any(sigma):
+        return None
+    return np.broadcast_to(sigma, data.x.shape[-1:])
+
+
+def scatter(ax: Axes, cloud: Cloud, colour: str, colours: Palette) -> None:
+    """Draw points, with bars while there is room for them."""
+    if cloud.n > CROWD:
+        density(ax, cloud, colour)
+        return
+    if cloud.n <= MANY:
+        bars(ax, cloud, colour)
+    size = 4.6 if cloud.n <= FEW else 3.4 if cloud.n <= SOME else 2.4 if cloud.n <= MANY else 1.6
+    opaque = 1.0 if cloud.n <= SOME else 0.65 if cloud.n <= MANY else 0.3
+    # Thousands of vector marks make files that no viewer opens gladly. A few points lie above the
+    # curve, a crowd below it.
+    style: dict[str, Any] = {
+        "ls": "",
+        "marker": "o",
+        "zorder": 6 if cloud.n <= SOME else 4,
+        "rasterized": cloud.n > MANY,
+    }
+    full, hollow = cloud.where(~cloud.hollow), cloud.where(cloud.hollow)
+    ax.plot(full.x, full.y, ms=size, mfc=colour, mec="none", alpha=opaque, **style)
+    ax.plot(hollow.x, hollow.y, ms=size, mfc=colours.paper, mec=colour, mew=0.9, **style)
+
+
+def bars(ax: Axes, cloud: Cloud, colour: str) -> None:
+    """Draw one standard deviation to each side."""
+    if cloud.sx is None and cloud.sy is None:
+        return
+    thin = 1.0 if cloud.n <= FEW else 0.8 if cloud.n <= SOME else 0.5
+    opaque = 0.55 if cloud.n <= FEW else 0.4 if cloud.n <= SOME else 0.15
+    ax.errorbar(
+        cloud.x,
+        cloud.y,
+        xerr=cloud.sx,
+        yerr=cloud.sy,
+        ls="",
+        ecolor=(colour, opaque),
+        elinewidth=thin,
+        zorder=3,
+        rasterized=cloud.n > SOME,
+    )
+
+
+def density(ax: Axes, cloud: Cloud, colour: str) -> None:
+    """Draw how many points lie where, in one colour from pale to full."""
+    width, height = ax.get_window_extent().size
+    counts, xs, ys = np.histogram2d(cloud.x, cloud.y, bins=(160, round(160 * height / width)))
+    ramp = [to_rgba(colour, 0.12), to_rgba(colour, 0.95)]
+    ax.imshow(
+        np.ma.masked_equal(counts.T, 0),
+        norm=LogNorm(1, max(2.0, float(counts.max()))),
+        cmap=LinearSegmentedColormap.from_list("counts", ramp),
+        extent=(xs[0], xs[-1], ys[0], ys[-1]),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        zorder=2,
+    )
+
+
+def typical(ax: Axes, cloud: Cloud, colours: Palette) -> None:
+    """Draw the median error as one cross in a corner, where every bar would be too many."""
+    if cloud.n <= MANY or (cloud.sx is None and cloud.sy is None):
+        return
+    sx, sy = (0.0 if s is None else float(np.median(s)) for s in (cloud.sx, cloud.sy))
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    if max(sx / (right - left), sy / (top - bottom)) < 0.004:
+        return
+    corners = emptiest(ax, cloud, 0.22, 0.22)
+    vertical, horizontal = next(c for c in corners if c != emptiest(ax, cloud)[0]).split()
+    inward, upward = 1 if horizontal == "left" else -1, 1 if vertical == "lower" else -1
+    x = (left if inward > 0 else right) + inward * (0.04 * (right - left) + sx)
+    y = (bottom if upward > 0 else top) + upward * (0.08 * (top - bottom) + sy)
+    ax.errorbar(x, y, xerr=sx, yerr=sy, ecolor=colours.ink, elinewidth=1.1, zorder=6)
+    ax.annotate(
+        "median σ",
+        (x + inward * sx, y),
+        (5 * inward, 0),
+        textcoords="offset points",
+        ha=horizontal,
+        va="center",
+        fontsize=8.5,
+    )
+
+
+def join(
+    ax: Axes, x: FloatArray, y: FloatArray, x_hat: FloatArray, y_hat: FloatArray, colours: Palette
+) -> None:
+    """Join each point to its foot point by a thin line."""
+    gap = np.full_like(x, np.nan)
+    xs, ys = (np.stack(parts, 1).ravel() for parts in ((x, x_hat, gap), (y, y_hat, gap)))
+    ax.plot(xs, ys, color=colours.foot, lw=1.1, zorder=5.5, solid_capstyle="round")
+
+
+def frame(ax: Axes, cloud: Cloud) -> None:
+    """Fix the limits to what was measured, so that no curve can run away with them."""
+    if not cloud.n:
+        return
+    for values, sigma, place in (
+        (cloud.x, cloud.sx, ax.set_xlim),
+        (cloud.y, cloud.sy, ax.set_ylim),
+    ):
+        reach = sigma if cloud.n <= MANY and sigma is not None else 0.0
+        low, high = float(np.min(values - reach)), float(np.max(values + reach))
+        margin = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
+        place(low - margin, high + margin)
+
+
+def legend(
+    ax: Axes, cloud: Cloud, colours: Palette, curve: str | None, level: float, joined: bool
+) -> None:
+    """Say what is what, in the emptiest corner; ``curve`` is its colour, None for no curve."""
+    barred = cloud.n <= MANY and not (cloud.sx is None and cloud.sy is None)
+    name = "measured, ± one σ" if barred else "measured"
+    dot: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.6, "mec": colours.point}
+    drawn: list[Any] = [Line2D([], [], mfc=colours.point, label=name, **dot)]
+    if cloud.hollow.any():
+        drawn.append(Line2D([], [], mfc=colours.paper, label="counts less than half", **dot))
+    if joined:
+        drawn.append(Line2D([], [], color=colours.foot, lw=1.1, label="to its foot point"))
+    if curve is not None:
+        drawn.append(Line2D([], [], color=curve, lw=1.8, label="fit"))
+        band = f"{100 * level:.4g} % confidence band"
+        drawn.append(Patch(fc=curve, alpha=0.18, label=band))
+    ax.legend(handles=drawn, loc=emptiest(ax, cloud)[0])
+
+
+def emptiest(ax: Axes, cloud: Cloud, wide: float = 0.4, high: float = 0.38) -> list[Corner]:
+    """Return the corners of the axes, the one with fewest points first; sizes as shares."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    u, v = (cloud.x - left) / (right - left), (cloud.y - bottom) / (top - bottom)
+    corners: dict[Corner, Any] = {
+        "upper right": (u > 1 - wide) & (v > 1 - high),
+        "upper left": (u < wide) & (v > 1 - high),
+        "lower right": (u > 1 - wide) & (v < high),
+        "lower left": (u < wide) & (v < high),
+    }
+    return sorted(corners, key=lambda corner: int(corners[corner].sum()))
