@@ -16,6 +16,7 @@ from gradfit._engine.feet import search
 from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
 from gradfit._engine.loss import SCALES, Loss
+from gradfit._engine.points import Grouping
 from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
@@ -25,6 +26,8 @@ from gradfit._types import Status
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
+HARDLY = 2
+"""Steps up to which a fit is asked whether its end is a minimum at all."""
 FOOT_ROUNDS = 5
 """Times that nearer foot points are searched and the fit goes on from them."""
 
@@ -308,36 +311,39 @@ def solve(
             break
         moved |= now
         again = init(field, work.state.beta, u, ended)
-        work = run(carry(work, again), options, bounds, on_step)
+        work = run(carry(work, again, now), options, bounds, on_step)
     return _doubt(work), moved
 
 
 def _doubt(work: Work) -> Work:
-    """Ask for a minimum where a fit ended without a step: a start can be a saddle or a plateau."""
+    """Ask for a minimum where a fit hardly moved: it may have begun on a saddle or a plateau."""
     s = work.state
-    unmoved = (s.n_steps == 0) & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
-    if not bool(unmoved.any()):
+    still = (s.n_steps <= HARDLY) & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
+    if not work.field.points.rows or not bool(still.any()):
         return work
     H = work.field.exactly(s.beta, work.u, work.kept)[1].H
     scale = torch.where(s.D > 0, s.D, 1.0)
     lowest = torch.linalg.eigvalsh((H / (scale[:, :, None] * scale[:, None, :])).nan_to_num())
-    flat = unmoved & (lowest[:, 0] <= 1e-8)
+    flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
+    if work.field.shared is not None:
+        flat = flat & False
     status = torch.where(flat, int(Status.SINGULAR), s.status)
     control = s.control._replace(status=int(status[0]) if work.field.alone else status)
     return work._replace(state=s._replace(control=control))
 
 
-def carry(before: Work, again: Work) -> Work:
-    """Start again where only foot points moved: keep the counts, and rows that failed as failed."""
+def carry(before: Work, again: Work, moved: Tensor) -> Work:
+    """Go on where foot points moved; fits that kept all of theirs have ended as they had."""
     old, new = before.state, again.state
-    status = torch.where(old.status >= 10, old.status, new.status)
-    steps, evals = old.n_steps, old.n_eval + new.n_eval
+    evals = old.n_eval + new.n_eval
     if again.field.alone:
-        control = new.control._replace(
-            status=int(status[0]), n_steps=int(steps[0]), n_eval=int(evals[0])
-        )
-    else:
-        control = new.control._replace(status=status, n_steps=steps, n_eval=evals)
+        control = new.control._replace(n_steps=int(old.n_steps[0]), n_eval=int(evals[0]))
+        return again._replace(state=new._replace(control=control))
+    touched = Grouping(again.field.points.group, len(old.beta)).sum(moved.to(old.beta)) > 0
+    if again.field.shared is not None:
+        touched = touched.any().expand(len(touched))
+    status = torch.where(touched & (old.status < 10), new.status, old.status)
+    control = new.control._replace(status=status, n_steps=old.n_steps, n_eval=evals)
     return again._replace(state=new._replace(control=control))
 
 

@@ -67,7 +67,7 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     least = basis.e.masked_fill(~_relevant(basis, free), torch.inf).argmin(-1)
     weakest = basis.V.gather(2, least[:, None, None].expand(-1, basis.V.shape[1], 1))[..., 0]
     condition = torch.where(rank == free.sum(-1), (top / lowest).sqrt(), torch.inf)
-    cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free)
+    cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free, basis)
     return Spread(cov, rank, condition, weakest, free)
 
 
@@ -99,6 +99,8 @@ def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:
     s = w.state
     D = A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     basis = basis_of_normal(A.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(s.sums.g), D)
+    floor = basis.e[:, -1:] * torch.finfo(A.dtype).eps * A.shape[-1]
+    basis = basis._replace(e=torch.where(basis.e > floor, basis.e, 0.0))
     eye = torch.diag_embed((~free | (D == 0)).to(A.dtype))
     safe = solve(A + eye, s.sums.g).safe
     hard = torch.nonzero(~safe & torch.isfinite(A).all(-1).all(-1))[:, 0]
@@ -134,22 +136,25 @@ def _clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
     return torch.diagonal_scatter(cov, diagonal, dim1=-2, dim2=-1)
 
 
-def _exact(w: Work, kind: str, free: Tensor) -> Tensor:
+def _exact(w: Work, kind: str, free: Tensor, basis: Basis) -> Tensor:
+    """Invert the exact information in the directions of the expected one, where nothing cancels."""
     s = w.state
-    sums = w.field.exactly(s.beta, w.u, w.kept)[1]
-    eye = torch.diag_embed((~free).to(s.beta.dtype))
-    both = free[:, :, None] & free[:, None, :]
-    H = torch.where(both, sums.H, eye)
-    scale = H.diagonal(dim1=-2, dim2=-1).abs().sqrt()
-    outer = scale[:, :, None] * scale[:, None, :]
-    inverse = torch.linalg.inv_ex(H / outer)[0] / outer
+    known = basis.e > 0
+    T = basis.V * torch.where(known, basis.e, 1.0).rsqrt()[:, None, :] / basis.scale[:, :, None]
+    T = torch.where(free[:, :, None], T, 0.0)
+    sums = w.field.exactly(s.beta, w.u, w.kept, T)[1]
+    dead = torch.diag_embed(~(known & _relevant(basis, free))).to(T)
+    inverse = torch.linalg.inv_ex(sums.H + dead)[0]
     if kind == "propagated":
-        inverse = inverse @ torch.where(both, sums.M, 0.0) @ inverse
+        inverse = inverse @ sums.M @ inverse
     elif kind == "sandwich":
-        inverse = inverse @ torch.where(both, scores(w), 0.0) @ inverse
-    inverse = (inverse + inverse.mT) / 2
-    lost = ~(torch.isfinite(inverse).all(-1) & (inverse.diagonal(dim1=-2, dim2=-1) > 0))
-    return _clear(inverse, free, lost & free)
+        inverse = inverse @ (T.mT @ scores(w) @ T) @ inverse
+    cov = T @ inverse @ T.mT
+    cov = (cov + cov.mT) / 2
+    blind = ~known & _relevant(basis, free)
+    lost = ~(torch.isfinite(cov).all(-1) & (cov.diagonal(dim1=-2, dim2=-1) > 0))
+    lost = lost | ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2)
+    return _clear(cov, free, lost & free)
 
 
 def scores(w: Work) -> Tensor:

@@ -183,21 +183,24 @@ class Field:
         return self._attempt(beta + db, move)
 
     def exactly(
-        self, beta: Tensor, u: Tensor, kept: list[Linear]
+        self, beta: Tensor, u: Tensor, kept: list[Linear], basis: Tensor | None = None
     ) -> tuple[list[Newton], NewtonSums]:
-        """Form the reduced Newton system with exact second derivatives."""
+        """Form the reduced Newton system with exact second derivatives.
+
+        With ``basis`` (G, p, p) it is formed for the parameters along its columns, point by point,
+        so that no digits are lost where they are nearly dependent.
+        """
         done = [
-            self._exactly(s, beta, self._kept(k, s, kept, beta, u))
+            self._exactly(s, beta, self._kept(k, s, kept, beta, u), basis)
             for k, s in enumerate(self.stretches)
         ]
         sums = reduce(add, (d[1] for d in done))
         if self.prior is not None:
-            pull = self.prior * beta
+            weight, pull = torch.diag(self.prior), self.prior * beta
+            if basis is not None:
+                weight, pull = basis.mT @ weight @ basis, (basis.mT @ pull[..., None])[..., 0]
             sums = sums._replace(
-                H=sums.H + torch.diag(self.prior),
-                b=sums.b - pull,
-                d=sums.d - pull,
-                M=sums.M + torch.diag(self.prior),
+                H=sums.H + weight, b=sums.b - pull, d=sums.d - pull, M=sums.M + weight
             )
         return [d[0] for d in done] if self.keep else [], sums
 
@@ -278,11 +281,18 @@ class Field:
     def _linear(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> Linear:
         return linearize(s.points, self.fn, u, columns)
 
-    def _exactly(self, s: Stretch, beta: Tensor, linear: Linear) -> tuple[Newton, NewtonSums]:
+    def _exactly(
+        self, s: Stretch, beta: Tensor, linear: Linear, basis: Tensor | None = None
+    ) -> tuple[Newton, NewtonSums]:
         columns = self.columns(s, beta)
         d = derive(s.points, self.fn, linear.u, columns)
         nu = multipliers(s.points, linear, d.J_u)
         curvature = curve(s.points, self.fn, linear.u, columns, nu)
+        if basis is not None:
+            T = s.grouping.spread(basis.permute(1, 2, 0))
+            d = d._replace(J_beta=columns_along(d.J_beta, T))
+            bb = columns_along(columns_along(curvature.bb, T).transpose(0, 1), T)
+            curvature = curvature._replace(ub=columns_along(curvature.ub, T), bb=bb)
         return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)
 
 
@@ -313,6 +323,11 @@ def _nearer(a: Linear, b: Linear) -> Linear:
     """Take of every point the linearisation with the shorter distance; NaN is never shorter."""
     mask = ~(a.phi >= b.phi) & ~a.phi.isnan()
     return Linear(*(torch.where(mask, x, y) for x, y in zip(a, b, strict=True)))
+
+
+def columns_along(rows: Tensor, T: Tensor) -> Tensor:
+    """Multiply per point matrices ``rows`` (a, p, N) by ``T`` (p, p, N|1)."""
+    return torch.stack([times_vector(rows, T[:, j]) for j in range(T.shape[1])], 1)
 
 
 def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:

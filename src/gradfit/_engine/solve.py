@@ -70,8 +70,7 @@ def basis_of_normal(A: Tensor, g: Tensor, D: Tensor) -> Basis:
     """Diagonalise scaled normal matrices (G, p, p)."""
     scale = torch.where(D > 0, D, torch.ones_like(D))
     e, V = torch.linalg.eigh(A / (scale[:, :, None] * scale[:, None, :]))
-    floor = e[:, -1:] * torch.finfo(A.dtype).eps * A.shape[-1]
-    return Basis(torch.where(e > floor, e, 0.0), _along(V, g / scale), V, scale)
+    return Basis(e.clamp(min=0), _along(V, g / scale), V, scale)
 
 
 def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, n_points: int) -> Basis:
@@ -94,19 +93,21 @@ def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
     monotonically to the root (More 1978).
     """
     e, c = basis.e, basis.c
-    known = e > 0
-    lam = torch.zeros_like(radius)
-    # Where the matrix is singular any radius is honoured by leaving the blind directions out.
+    # A radius that is still infinite leaves out what lies below rounding error; a finite one holds
+    # every direction by itself. Each component alone must stay inside, which bounds lam from below.
+    floor = e.amax(-1, keepdim=True) * torch.finfo(e.dtype).eps * e.shape[-1]
+    known = (e > floor) | (radius < torch.inf)[:, None]
+    lam = (c.abs() / radius[:, None] - e).amax(-1).clamp(min=0)
     for _ in range(SECULAR):
-        d = torch.where(known, c / (e + lam[:, None]), 0.0)
-        norm = d.square().sum(-1).sqrt()
+        d = torch.where(known, c / (e + lam[:, None]), 0.0).nan_to_num(0.0)
+        norm = d.norm(dim=-1)
         far = norm > 1.1 * radius
         if not bool(far.any()):
             break
-        slope = torch.where(known, d * d / (e + lam[:, None]), 0.0).sum(-1)
+        slope = torch.where(known, d * d / (e + lam[:, None]), 0.0).nan_to_num(0.0).sum(-1)
         rise = norm * norm / slope * (norm - radius) / radius
         lam = torch.where(far, lam + rise, lam)
-    d = torch.where(known, c / (e + lam[:, None]), 0.0)
+    d = torch.where(known, c / (e + lam[:, None]), 0.0).nan_to_num(0.0)
     return -(basis.V @ d[..., None])[..., 0] / basis.scale, lam
 
 
