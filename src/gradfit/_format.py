@@ -125,13 +125,16 @@ def percent(ratio: float) -> str:
 
     Examples
     --------
-    >>> percent(0.01234), percent(1.5), percent(3e-9), percent(float("nan"))
-    ('1.2 %', '150 %', '3e-7 %', '-')
+    >>> percent(0.02), percent(0.52), percent(1.5), percent(3e-9), percent(float("nan"))
+    ('2.0 %', '52 %', '150 %', '3.0e-7 %', '-')
     """
     if not math.isfinite(ratio):
         return "-"
     share = 100 * ratio
-    return f"{share:.0f} %" if 99.5 <= abs(share) < 1e5 else f"{number(share, 2)} %"
+    if 99.5 <= abs(share) < 1e5:
+        return f"{share:.0f} %"
+    mantissa, exponent, power = f"{share:#.2g}".partition("e")
+    return mantissa.rstrip(".") + (f"e{int(power)}" if exponent else "") + " %"
 
 
 def probability(p: float) -> str:

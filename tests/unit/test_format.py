@@ -118,7 +118,7 @@ def test_probabilities_are_never_rounded_to_certainty_silently():
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.0, "0 %"), (-0.25, "-25 %"), (0.994, "99 %"), (0.996, "100 %"), (2e4, "2e6 %")],
+    [(0.0, "0.0 %"), (-0.25, "-25 %"), (0.994, "99 %"), (0.996, "100 %"), (2e4, "2.0e6 %")],
 )
 def test_percent(ratio, text):
     assert percent(ratio) == text

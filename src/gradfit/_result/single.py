@@ -131,7 +131,7 @@ class FitResult:
         return f"<FitResult {self.status.name}: {values}>"
 
     def _repr_html_(self) -> str:
-        from gradfit._views.page import fit_fragment
+        from gradfit._views.html import fit_fragment
 
         return fit_fragment(self)
 

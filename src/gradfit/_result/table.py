@@ -179,7 +179,7 @@ class FitTable:
         return f"<FitTable of {plural(len(self), 'fit')}, {good:,} converged>"
 
     def _repr_html_(self) -> str:
-        from gradfit._views.page import table_fragment
+        from gradfit._views.html import table_fragment
 
         return table_fragment(self)
 

@@ -27,7 +27,9 @@ WIDTH = 7.4
 """Inches: a figure over both columns of a page, with type that is not shrunk."""
 
 
-def plot_fit(fit: Drawable, ax: Axes | None, level: float, theme: str) -> Figure | Any:
+def plot_fit(
+    fit: Drawable, ax: Axes | None, level: float, theme: str, titled: bool = True
+) -> Figure | Any:
     """Draw a fit on a new figure, or its main panel on given axes."""
     if not 0 < level < 1:
         raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
@@ -42,10 +44,14 @@ def plot_fit(fit: Drawable, ax: Axes | None, level: float, theme: str) -> Figure
         return ax.figure
     with rc_context(style(colours)):
         if flat:
-            return _flat(fit, level, colours)
-        if m == 1 and 1 < q <= PANELS:
-            return _stacked(fit, level, colours)
-        return _overview(fit, colours)
+            figure = _flat(fit, level, colours)
+        elif m == 1 and 1 < q <= PANELS:
+            figure = _stacked(fit, level, colours)
+        else:
+            figure = _overview(fit, colours)
+        if titled:
+            head(figure.axes[0], fit, colours)
+        return figure
 
 
 def _main(ax: Axes, fit: Drawable, level: float, colours: Palette) -> None:
@@ -63,7 +69,6 @@ def _flat(fit: Drawable, level: float, colours: Palette) -> Figure:
     if not plane:
         main.tick_params(labelbottom=False)
         main.set_xlabel("")
-    head(main, fit, colours)
     return figure
 
 
@@ -78,7 +83,6 @@ def _stacked(fit: Drawable, level: float, colours: Palette) -> Figure:
         panel.tick_params(labelbottom=False)
         panel.set_xlabel("")
     residual_panel(figure.add_subplot(grid[q], sharex=first), fit, colours)
-    head(first, fit, colours)
     return figure
 
 
@@ -89,7 +93,6 @@ def _overview(fit: Drawable, colours: Palette) -> Figure:
     main, lower = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     (overview.spread if fit.observed.y is None else overview.against)(main, fit, colours)
     residual_panel(lower, fit, colours)
-    head(main, fit, colours)
     return figure
 
 

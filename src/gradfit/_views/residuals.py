@@ -125,12 +125,12 @@ def farthest_expected(n: int) -> float:
 
 
 def listed(index: Any, most: int = 6) -> str:
-    """Name rows: ``rows 3, 17 and 21``."""
-    shown = [str(i) for i in index[:most]]
+    """Name points by their index: ``points [3], [17] and [21]``."""
+    shown = [f"[{i}]" for i in index[:most]]
     if len(index) > most:
-        return f"rows {', '.join(shown)} and {len(index) - most:,} more"
+        return f"points {', '.join(shown)} and {len(index) - most:,} more"
     head, last = ", ".join(shown[:-1]), shown[-1]
-    return f"rows {head} and {last}" if head else f"row {last}"
+    return f"points {head} and {last}" if head else f"point {last}"
 
 
 def _runs(fit: Fitted, r: FloatArray) -> Check:

@@ -115,3 +115,34 @@ def _outliers(fit: Fitted) -> str:
         return ""
     verb = "lies" if far.size == 1 else "lie"
     return f"{listed(far)} {verb} farther from the curve than errors explain"
+
+
+def assumptions(fit: Fitted) -> list[str]:
+    """Say what the numbers rest on, one sentence each."""
+    said = [
+        "The model is right: a point lies off the curve by its errors and by nothing else.",
+        _sizes(fit.observed),
+        "The curve is nearly straight over the length of an error bar: standard errors, intervals "
+        "and bands are first order in the errors.",
+        f"Standard errors: {convention(fit)}; from the {information(fit)}.",
+    ]
+    if fit.loss != "linear":
+        said.append(
+            f"Points far from the curve count less than their errors say ({fit.loss} loss)."
+        )
+    if fit.fixed:
+        said.append(f"{', '.join(fit.fixed)} held as given, without error.")
+    return said
+
+
+def _sizes(data: Observations) -> str:
+    given = errors_given(data)
+    if given.startswith("no errors"):
+        return (
+            "No errors were given: distances count the same in every direction, so the result "
+            "depends on the units in which x and y are written."
+        )
+    return (
+        f"There are {given}: normal, independent from point to point, as large as stated; "
+        "what has no error is exact."
+    )
