@@ -1,29 +1,52 @@
-"""Start values that nobody gave: a model's own guess, its defaults, or a search of many at once."""
+"""Start values that nobody gave: the best of a search, for one fit by a race of several."""
+
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from gradfit import _start
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._problem import Problem
+from gradfit._start import propose_starts
 from gradfit.errors import InputError
 
-STARTS = 64
+STARTS = 8
 POINTS = 256
-"""Points that a search looks at, evenly chosen, when there are more."""
+"""Points that a race runs on, evenly chosen, when there are more."""
 TRIES = Options(gtol=1e-4, max_steps=40)
 
 
 def find_start(problem: Problem, loss: Loss | None) -> Tensor:
     """Return start values (G, p) for the free parameters."""
-    if problem.model.guess is not None and problem.data.y is not None:
-        columns = [problem.model.names.index(n) for n in problem.free]
-        return _clip(problem, _start.guess_starts(problem.model, problem.data)[:, columns])
-    return _search(problem, loss).expand(problem.n_groups, -1).contiguous()
+    single = problem.n_groups == 1
+    starts = _propose(problem, STARTS if single else 1, problem.fixed)
+    if problem.shared:
+        # What all groups have in common must be one value before the rest is put right for it.
+        middle = starts[:, 0].nanmedian(0)[0]
+        common = {n: float(middle[problem.free.index(n)]) for n in problem.shared}
+        starts = _propose(problem, 1, {**problem.fixed, **common})
+    if not single or starts.shape[1] == 1:
+        return starts[:, 0]
+    return _race(problem, loss, starts[0])
+
+
+def _propose(problem: Problem, n: int, known: Mapping[str, float]) -> Tensor:
+    """Return starts (G, n, p) of the free parameters, within their bounds."""
+    bounds = {}
+    if problem.bounds is not None:
+        pairs = zip(problem.bounds.lower[0].tolist(), problem.bounds.upper[0].tolist(), strict=True)
+        bounds = {
+            name: (None if math.isinf(low) else low, None if math.isinf(high) else high)
+            for name, (low, high) in zip(problem.free, pairs, strict=True)
+        }
+    starts = propose_starts(problem.model, problem.data, n, known=known, bounds=bounds)
+    index = [problem.model.names.index(name) for name in problem.free]
+    return _clip(problem, starts[..., index].to(problem.data.x))
 
 
 def _clip(problem: Problem, beta: Tensor) -> Tensor:
@@ -32,11 +55,8 @@ def _clip(problem: Problem, beta: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(beta, problem.bounds.lower), problem.bounds.upper)
 
 
-def _search(problem: Problem, loss: Loss | None) -> Tensor:
-    """Fit many starts as one batch, each a group of its own, and return the best end (1, p)."""
-    starts = _start.propose_starts(problem.model, problem.data, STARTS, seed=0)
-    index = [problem.model.names.index(n) for n in problem.free]
-    beta0 = _clip(problem, starts[:, index].to(problem.data.x))
+def _race(problem: Problem, loss: Loss | None, beta0: Tensor) -> Tensor:
+    """Fit all starts (n, p) as one batch, each a group of its own; return the best end (1, p)."""
     points = _sample(problem.points, beta0.shape[0])
     p = beta0.shape[1]
     beta0 = problem.unknowns(beta0)
@@ -49,8 +69,8 @@ def _search(problem: Problem, loss: Loss | None) -> Tensor:
     if not bool(torch.isfinite(cost[best])):
         names = ", ".join(problem.free)
         raise InputError(
-            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf at each of "
-            f"{STARTS} starts that were tried. Give values for {names}."
+            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it "
+            f"was tried. Give values for {names}."
         )
     return work.state.beta[best : best + 1, :p]
 

@@ -14,10 +14,7 @@ from torch import Tensor
 
 from gradfit import models
 from gradfit._formula import Formula
-from gradfit.errors import InputError, ModelError
-
-Guess = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``guess(x (G, n), y (G, n), weight (G, n)) -> (G, p)``: start values for G fits at once."""
+from gradfit.errors import GradfitError, InputError, ModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +29,6 @@ class Model:
         The parameters.
     label : str
         What a summary calls it: the formula, or the name of the function.
-    guess : callable or None
-        Start values from the data; built-in models have it.
     formula : Formula or None
         Where the model came from, if from text.
     n_x : int or None
@@ -42,29 +37,60 @@ class Model:
         Start values from the signature.
     x_names : tuple of str
         Names that a formula may use for the variables.
+    positive : tuple of str
+        Parameters that are positive by convention; a search for start values keeps to it.
     """
 
     fn: Callable[..., Tensor]
     names: tuple[str, ...]
     label: str
-    guess: Guess | None = None
     formula: Formula | None = None
     n_x: int | None = None
     defaults: Mapping[str, float] = field(default_factory=dict[str, float])
     x_names: tuple[str, ...] = ("x",)
+    positive: tuple[str, ...] = ()
 
     @property
     def source(self) -> str | None:
         """The text that :func:`as_model` turns into this model again; None for code."""
         if self.formula is not None:
             return self.formula.text
-        return self.label if self.guess is not None else None
+        return (
+            self.label if models.known(self.label) and models.get(self.label) is self.fn else None
+        )
+
+    def call(self, x: Tensor, params: Sequence[Tensor]) -> Tensor:
+        """Return ``fn(x, *params)``; whatever goes wrong in it is told in one line.
+
+        Raises
+        ------
+        ModelError
+            The function raised, or returned no tensor.
+        """
+        try:
+            value = cast(object, self.fn(x, *params))
+        except GradfitError:
+            raise
+        except Exception as e:
+            reason = (str(e).strip().splitlines() or ["no message"])[0].rstrip(".")
+            hint = ""
+            if "numpy" in reason.lower() or "__array__" in reason:
+                hint = " Use torch functions in the model: NumPy cannot follow its graph."
+            raise ModelError(
+                f"the model {self.label!r} failed with {type(e).__name__}: {reason}.{hint}"
+            ) from e
+        if not isinstance(value, Tensor):
+            raise ModelError(
+                f"the model {self.label!r} must return a tensor, got {type(value).__name__}. "
+                "Write it in torch operations."
+            )
+        return value
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.source is not None:
             return as_model, (self.source, self.x_names)
         fn = self.fn if _pickles(self.fn) else _Lost(self.label)
-        return Model, (fn, self.names, self.label, None, None, self.n_x, dict(self.defaults))
+        return Model, (fn, self.names, self.label, None, self.n_x, dict(self.defaults))
 
     def __deepcopy__(self, memo: Any) -> "Model":
         return self
@@ -194,7 +220,7 @@ def _from_callable(fn: Callable[..., Any]) -> Model:
         fn=_ByKeyword(fn, len(names) - len(by_keyword), by_keyword) if by_keyword else fn,
         names=names,
         label=f"f({', '.join((arguments[0].name, *names))})" if label == "<lambda>" else label,
-        guess=models.guess_of(fn),
+        positive=models.positive_of(fn),
         defaults={p.name: float(p.default) for p in parameters if p.default is not p.empty},
     )
 

@@ -327,31 +327,10 @@ def _remembered(fn: Any) -> bool:
 
 def _call(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Tensor:
     """Call the user's model; whatever goes wrong in it is told in one line."""
-    model = problem.model
     given = dict(zip(problem.free, beta, strict=True))
     params = [given[n] if n in given else x.new_full(x.shape[-1:], problem.fixed[n])
-              for n in model.names]
-    try:
-        value = model.fn(x[0] if problem.data.vector_x else x, *params)
-    except (InputError, ModelError):
-        raise
-    except Exception as e:  # noqa: BLE001 - a user's model may raise anything
-        hint = ""
-        if "numpy" in str(e).lower() or "__array__" in str(e):
-            hint = " Use torch functions in the model: NumPy cannot follow its graph."
-        raise ModelError(
-            f"the model {model.label!r} failed with {type(e).__name__}: {_first_line(e)}.{hint}"
-        ) from e
-    if not isinstance(value, Tensor):
-        raise ModelError(
-            f"the model {model.label!r} must return a tensor, got {type(value).__name__}. "
-            "Write it in torch operations."
-        )
-    return value
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e).strip().splitlines() or ["no message"])[0].rstrip(".")
+              for n in problem.model.names]
+    return problem.model.call(x[0] if problem.data.vector_x else x, params)
 
 
 def _check_shape(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
