@@ -64,7 +64,8 @@ def _gradient(graph: Graph, node: Node) -> Iterator[str]:
     count = _COUNTS[len(uses)] if len(uses) < len(_COUNTS) else f"used {len(uses)} times"
     places = _listed([f"`{use.expr or use.label}`{_line(use)}" for use in uses])
     if len(node.parts) == 1:
-        yield f"It is {count}, in {places}; its gradient is {node.grad!r}{_differences(graph, node)}."
+        gradient = f"{node.grad!r}{_differences(graph, node)}"
+        yield f"It is {count}, in {places}; its gradient is {gradient}."
         return
     yield f"It is {count}: in {places}, so its gradient is a sum:"
     width = max(len(f"{part!r}") for part in node.parts.values())
