@@ -16,14 +16,14 @@ from laws.fits import errors, fit, quiet, values
 def test_fit_in_a_batch_equals_the_fit_alone(curve: str, seed: int, n_groups: int) -> None:
     rng = np.random.default_rng(seed)
     parts = [simulate(curve, int(rng.integers(8, 40)), int(seed + k)) for k in range(n_groups)]
-    start = parts[0].start
+    start = {k: np.array([p.start[k] for p in parts]) for k in parts[0].start}
     ids = np.concatenate([np.full(len(p.x), k) for k, p in enumerate(parts)])
     flat = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("x", "y", "sx", "sy")}
 
     with quiet():
         many = gf.fit(parts[0].formula.model(), start=start, groups=ids, **flat)
         for k, p in enumerate(parts):
-            one = fit(p, start=start)
+            one = fit(p)
             assert many[k].success == one.success
             if one.success:
                 scale = np.maximum(np.abs(values(one)), errors(one))
@@ -46,8 +46,8 @@ def test_nan_in_one_group_leaves_the_others(bad: float, column: str) -> None:
         spoiled = gf.fit(parts[0].formula.model(), start=start, groups=ids, **flat)
     assert spoiled[2].status == Status.BAD_DATA
     for k in (0, 1, 3, 4):
-        assert (np.abs(values(spoiled[k]) - values(clean[k])) <= 1e-12 * errors(clean[k])).all()
-        assert spoiled[k].chi2 == pytest.approx(clean[k].chi2, rel=1e-13)
+        assert (np.abs(values(spoiled[k]) - values(clean[k])) <= 1e-10 * errors(clean[k])).all()
+        assert spoiled[k].chi2 == pytest.approx(clean[k].chi2, rel=1e-12)
 
 
 def test_overflow_in_one_group_leaves_the_others() -> None:

@@ -21,11 +21,8 @@ def fit(name: str, start: str, **options: Any) -> Any:
     )
 
 
-def noise(problem: RefSet) -> float:
-    """Rounding error of all residuals together, in standard deviations (one response).
-
-    Every residual is a sum of terms, each known to eps of its size.
-    """
+def _terms(problem: RefSet) -> tuple[np.ndarray, np.ndarray]:
+    """Size of all terms of each residual, and derivatives by x, of a problem with one response."""
     h, beta = 1e-30, problem.beta.astype(complex)
     x = (problem.x if problem.foot_x is None else problem.foot_x).astype(complex)
 
@@ -34,17 +31,28 @@ def noise(problem: RefSet) -> float:
 
     by_beta = np.array([f(x, beta + 1j * h * e).imag / h for e in np.eye(len(beta))])
     by_x = np.array([f(x + 1j * h * e[:, None], beta).imag / h for e in np.eye(len(x))])
+    terms = np.abs(problem.y[0]) + np.abs(by_beta * problem.beta[:, None]).sum(0)
+    return terms + np.abs(by_x * problem.x).sum(0), by_x
+
+
+def noise(problem: RefSet) -> float:
+    """Rounding error of all residuals together, in standard deviations (one response).
+
+    Every residual is a sum of terms, each known to eps of its size.
+    """
+    terms, by_x = _terms(problem)
     G = np.vstack([by_x, -np.ones_like(by_x[:1])]).T
     S = np.einsum("ni,nij,nj->n", G, problem.covariance(), G)
-    terms = np.abs(problem.y[0]) + np.abs(by_beta * problem.beta[:, None]).sum(0)
-    terms = terms + np.abs(by_x * problem.x).sum(0)
     return float(EPS * np.sqrt((terms**2 / S).sum()))
 
 
 def chi2_noise(problem: RefSet) -> float:
-    """Change of chi2 by rounding alone."""
-    size = noise(problem)
-    return 2 * size * np.sqrt(problem.chi2) + size**2
+    """Change of chi2 by rounding alone: of the residuals, and of each coordinate of the feet."""
+    terms, _ = _terms(problem)
+    sizes = np.vstack([np.abs(problem.x), terms])
+    variance = np.einsum("nii->in", problem.covariance())
+    own = np.divide(sizes**2, variance, out=np.zeros_like(sizes), where=variance > 0).sum()
+    return 2 * noise(problem) * np.sqrt(problem.chi2) + EPS**2 * float(own)
 
 
 def deviations(problem: RefSet, key: str = "sd_gn") -> np.ndarray:

@@ -1,0 +1,106 @@
+"""Bounds and robust losses against SciPy's least_squares, where x is exact and both can."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import Points, points
+
+import gradfit as gf
+
+optimize = pytest.importorskip("scipy.optimize")
+
+
+def scipy_fit(p: Points, start: np.ndarray, **options):
+    """Minimise the same cost with exact derivatives."""
+
+    def residuals(beta):
+        return (p.f(p.x, beta) - p.y) / p.sy
+
+    def jacobian(beta):
+        steps = beta + 1e-30j * np.eye(len(beta))
+        return np.array([p.f(p.x + 0j, b).imag / 1e-30 for b in steps]).T / p.sy[:, None]
+
+    tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "max_nfev": 3000}
+    return optimize.least_squares(residuals, start, jac=jacobian, **tight, **options)
+
+
+def values(mapping) -> np.ndarray:
+    return np.array(list(mapping.values()))
+
+
+@settings(max_examples=40)
+@given(points(("decay", "peak", "saturation"), correlated=False), st.integers(0, 2))
+def test_bounded_fit_equals_least_squares(p: Points, which: int) -> None:
+    names = list(p.truth)
+    name = names[which % len(names)]
+    free = gf.fit(p.formula.model(), p.x, p.y, start=p.start, sy=p.sy)
+    # A bound two standard errors inside the free optimum: it must become active.
+    limit = free.params[name] - 2 * free.stderr[name]
+    start = p.start | {name: limit - 0.5 * free.stderr[name]}
+    got = gf.fit(p.formula.model(), p.x, p.y, start=start, sy=p.sy, bounds={name: (None, limit)})
+    upper = np.full(len(names), np.inf)
+    upper[names.index(name)] = limit
+    peer = scipy_fit(p, values(start), bounds=(-np.inf, upper), x_scale="jac")
+    assert got.success, got.message
+    assert got.at_bound == (name,)
+    assert got.params[name] == limit
+    assert got.chi2 <= 2 * peer.cost * (1 + 1e-12)
+    assert got.chi2 == pytest.approx(2 * peer.cost, rel=1e-6)
+    # It is the fit with that parameter held there.
+    rest = {k: v for k, v in start.items() if k != name}
+    held = gf.fit(p.formula.model(), p.x, p.y, start=rest, sy=p.sy, fixed={name: limit})
+    others = [k for k in names if k != name]
+    for k in others:
+        assert abs(got.params[k] - held.params[k]) <= 1e-8 * held.stderr[k]
+        assert got.stderr[k] == pytest.approx(held.stderr[k], rel=1e-7)
+
+
+@settings(max_examples=20)
+@given(points(("decay", "peak"), correlated=False))
+def test_bounds_that_do_not_bind_change_nothing(p: Points) -> None:
+    wide = {k: (v - 100, v + 100) for k, v in p.start.items()}
+    a = gf.fit(p.formula.model(), p.x, p.y, start=p.start, **p.errors, bounds=wide)
+    b = gf.fit(p.formula.model(), p.x, p.y, start=p.start, **p.errors)
+    assert a.at_bound == ()
+    assert (np.abs(values(a.params) - values(b.params)) <= 1e-9 * values(b.stderr)).all()
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
+@settings(max_examples=25)
+@given(points(("line", "decay", "quadratic"), correlated=False), st.integers(0, 2**32 - 1))
+def test_robust_fit_equals_least_squares(loss: str, p: Points, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bad = rng.choice(len(p.x), size=max(1, len(p.x) // 8), replace=False)
+    p.y[bad] += 12 * p.sy[bad] * rng.choice([-1, 1], len(bad))
+    got = gf.fit(p.formula.model(), p.x, p.y, start=p.start, sy=p.sy, loss=(loss, 1.5))
+    assert got.success, got.message
+    u = (p.f(p.x, values(got.params)) - p.y) / p.sy / 1.5
+    weights = {
+        "huber": 1 / np.maximum(np.abs(u), 1),
+        "soft_l1": 1 / np.sqrt(1 + u**2),
+        "cauchy": 1 / (1 + u**2),
+    }[loss]
+    np.testing.assert_allclose(got.weights, weights, rtol=1e-7)
+    # The weighted residuals are orthogonal to every column of the Jacobian ...
+    steps = values(got.params) + 1e-30j * np.eye(len(p.truth))
+    J = np.array([p.f(p.x + 0j, b).imag / 1e-30 for b in steps]).T / p.sy[:, None]
+    gradient = (J * (1.5 * u * weights)[:, None]).sum(0)
+    assert (np.abs(gradient) * values(got.stderr) <= 1e-9 * np.sqrt(got.chi2)).all()
+    # ... and SciPy, started there, finds nothing better.
+    peer = scipy_fit(p, values(got.params), loss=loss, f_scale=1.5, x_scale="jac")
+    assert got.chi2 == pytest.approx(2 * peer.cost, rel=1e-9)
+
+
+def test_robust_fit_names_the_outlier() -> None:
+    x = np.linspace(0, 10, 30)
+    rng = np.random.default_rng(3)
+    y = 1 + 2 * x + 0.1 * rng.standard_normal(30)
+    y[17] += 5
+    for loss in ("huber", "soft_l1", "cauchy", "tukey"):
+        got = gf.fit("a + b*x", x, y, start={"a": 0.9, "b": 2.1}, sx=0.05, sy=0.1, loss=loss)
+        assert got.success
+        assert np.argmin(got.weights) == 17
+        assert abs(got.params["b"] - 2) < 5 * got.stderr["b"]
+        far = gf.fit("a + b*x", x, y, start={"a": 0.9, "b": 2.1}, sx=0.05, sy=0.1)
+        assert abs(got.params["b"] - 2) < abs(far.params["b"] - 2)
