@@ -1,6 +1,7 @@
 """Shared by all tests: laws are tried on the same examples in every run, figures need no screen."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,3 +17,28 @@ settings.load_profile("gradfit")
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(20240229)
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write tests/golden anew from what the code says now; read the diff before committing",
+    )
+
+
+@pytest.fixture
+def golden(request):
+    """Hold a text against the file of that name under tests/golden."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        assert text + "\n" == path.read_text(encoding="utf-8")
+
+    return check

@@ -192,7 +192,7 @@ def columns(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[
 
 def _aligned(cells: list[str], how: str) -> list[str]:
     if how == "p":
-        left = max((len(cell.partition(" ± ")[0]) for cell in cells if " ± " in cell), default=0)
+        left = max(len(cell.partition(" ± ")[0]) for cell in cells)
         cells = [
             cell.partition(" ± ")[0].rjust(left) + "".join(cell.partition(" ± ")[1:])
             for cell in cells

@@ -74,6 +74,16 @@ def predict(model: Model, params: Mapping[str, float], at: Places) -> Any:
     return at.give(evaluate(model, list(params.values()), at.x))
 
 
+METHODS = ("t",)
+"""Ways to an interval."""
+
+
+def check_method(method: str) -> None:
+    """Raise an InputError that lists what exists unless ``method`` does."""
+    if method not in METHODS:
+        raise InputError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+
+
 def quantile(level: float, dof: float) -> float:
     """Return how many standard errors hold ``level`` on both sides; ``dof`` inf: normal."""
     if not 0 < level < 1:

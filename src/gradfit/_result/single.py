@@ -288,8 +288,7 @@ class FitResult:
         >>> print(f"{low:.4f} {high:.4f}")
         0.9405 1.0452
         """
-        if method not in METHODS:
-            raise InputError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+        prediction.check_method(method)
         width = self._quantile(level)
         return {
             n: (value - width * self.stderr[n], value + width * self.stderr[n])
@@ -345,9 +344,6 @@ class FitResult:
         """
         return cls.from_dict(json.loads(text))
 
-
-METHODS = ("t",)
-"""What :meth:`FitResult.interval` can do."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("names", "fixed", "at_bound"), tuple),

@@ -18,7 +18,7 @@ from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
 from gradfit._types import FloatArray, Status
 from gradfit._views.fitted import as_array
-from gradfit.errors import FitError, InputError
+from gradfit.errors import FitError
 
 Array: TypeAlias = FloatArray | Tensor
 Theme: TypeAlias = Literal["light", "dark"]
@@ -214,8 +214,7 @@ class FitTable:
         InputError
             Unknown method, or a level outside 0..1.
         """
-        if method != "t":
-            raise InputError(f"`method` must be 't'; got {method!r}.")
+        prediction.check_method(method)
         dofs = np.full(len(self), np.inf) if self.absolute_sigma else self.dof
         known = {dof: prediction.quantile(level, dof) for dof in np.unique(dofs).tolist()}
         width: Any = np.array([known[dof] for dof in dofs.tolist()])

@@ -17,7 +17,7 @@ def fit_fragment(fit: Fitted) -> str:
     title = escape(equation(fit.model, fit.observed))
     points = f"{plural(fit.observed.n_points, 'point')}, {words.errors_given(fit.observed)}"
     warned = "".join(f"<div>⚠ {escape(text)}</div>" for text in words.warnings(fit))
-    stopped = "" if fit.success else f"<div><b>Not converged: {fit.status.name}</b></div>"
+    stopped = "" if fit.success else f"<div><b>Failed: {fit.status.name}</b></div>"
     head = ["parameter", "value ± error", "relative", ""]
     body = [[name, value, share, remark] for name, value, share, remark in parameter_rows(fit)]
     rest = [[heading, "; ".join(lines)] for heading, lines in facts(fit)]

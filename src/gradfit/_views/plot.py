@@ -138,7 +138,7 @@ def head(ax: Axes, fit: Fitted, colours: Palette) -> None:
 
 def _outcome(fit: Fitted) -> list[str]:
     if not fit.success:
-        return [f"NOT CONVERGED: {fit.status.name}"]
+        return [f"FAILED: {fit.status.name}"]
     values = [
         f"{n} = {number(fit.params[n], 10)} (fixed)"
         if n in fit.fixed

@@ -56,9 +56,7 @@ def page(fit: Reportable) -> str:
 def _head(fit: Reportable, title: str) -> str:
     data = fit.observed
     points = f"{plural(data.n_points, 'point')}, {words.errors_given(data)}"
-    kind, said = (
-        ("good", "converged") if fit.success else ("bad", f"not converged: {fit.status.name}")
-    )
+    kind, said = ("good", "converged") if fit.success else ("bad", f"failed: {fit.status.name}")
     return (
         f"<header><h1>{title}</h1>"
         f'<p>{escape(points)} <span class="pill {kind}">{said}</span></p></header>'

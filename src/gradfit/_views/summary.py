@@ -19,7 +19,10 @@ STRONGEST = 6
 
 def summary(fit: Fitted) -> str:
     """Return a fit as text: parameters with errors, quality, conventions, status, warnings."""
-    parts = [_head(fit), _parameters(fit), correlations(fit), _facts(fit), _warnings(fit)]
+    parts = [_head(fit)]
+    if has_values(fit):
+        parts += [_parameters(fit), correlations(fit)]
+    parts += [_facts(fit), _warnings(fit)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -31,8 +34,13 @@ def _head(fit: Fitted) -> list[str]:
         points,
     ]
     if not fit.success:
-        lines += ["", f"NOT CONVERGED ({fit.status.name}): these are the values where it stopped"]
+        lines += ["", *wrap(f"FAILED ({fit.status.name}): {fit.message}", WIDTH)]
     return lines
+
+
+def has_values(fit: Fitted) -> bool:
+    """Return whether there are parameters to speak of; a fit of bad data has none."""
+    return all(math.isfinite(value) for value in fit.params.values())
 
 
 def parameter_rows(fit: Fitted) -> list[tuple[str, str, str, str]]:
@@ -46,6 +54,8 @@ def _parameter(fit: Fitted, name: str) -> tuple[str, str, str, str]:
         return name, number(value, 10), "", "fixed"
     if name in fit.at_bound:
         return name, number(value, 10), "", "at its bound"
+    if error == math.inf:
+        return name, number(value), "", "undetermined"
     return name, measured(value, error), percent(error / abs(value) if value else math.inf), ""
 
 
@@ -97,23 +107,20 @@ def coefficient(r: float) -> str:
 
 def facts(fit: Fitted) -> list[tuple[str, list[str]]]:
     """Return what else there is to say, as headings with lines of text."""
-    loss = [] if fit.loss == "linear" else [("loss", [f"{fit.loss}: far points count less"])]
-    return [
-        ("chi2", [f"{number(fit.chi2, 5)} for {plural(fit.dof, 'degree')} of freedom"]),
-        ("MSWD", [number(fit.mswd, 4) if math.isfinite(fit.mswd) else "-"]),
-        ("p-value", [probability(fit.p_value)]),
-        *loss,
-        (
-            "errors",
-            [
-                "one standard deviation",
-                words.convention(fit),
-                f"from the {words.information(fit)}",
-            ],
-        ),
-        ("status", [fit.message, _work(fit)]),
-        ("backend", [f"{fit.backend}, {duration(fit.seconds)}"]),
-    ]
+    said: list[tuple[str, list[str]]] = []
+    if has_values(fit):
+        said = [
+            ("chi2", [f"{number(fit.chi2, 5)} for {plural(fit.dof, 'degree')} of freedom"]),
+            ("MSWD", [number(fit.mswd, 4) if math.isfinite(fit.mswd) else "-"]),
+            ("p-value", [probability(fit.p_value)]),
+        ]
+        if fit.loss != "linear":
+            said.append(("loss", [f"{fit.loss}: far points count less"]))
+        source = f"from the {words.information(fit)}"
+        said.append(("errors", ["one standard deviation", words.convention(fit), source]))
+    ended = [fit.message] if fit.success else [fit.status.name]
+    said.append(("status", [*ended, _work(fit)]))
+    return [*said, ("backend", [f"{fit.backend}, {duration(fit.seconds)}"])]
 
 
 def _work(fit: Fitted) -> str:

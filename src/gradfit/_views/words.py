@@ -53,7 +53,7 @@ def information(fit: Fitted) -> str:
 
 def warnings(fit: Fitted) -> list[str]:
     """Say what a reader should beware of; empty for a sound fit."""
-    if not all(math.isfinite(value) for value in fit.params.values()):
+    if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         return []
     found = (_condition(fit), _bounds(fit), _freedom(fit), _agreement(fit), _outliers(fit))
     return [text for text in found if text]
