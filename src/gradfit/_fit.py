@@ -316,9 +316,10 @@ def solve(
 
 
 def _doubt(work: Work) -> Work:
-    """Ask for a minimum where a fit hardly moved: it may have begun on a saddle or a plateau."""
+    """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau."""
     s = work.state
-    still = (s.n_steps <= HARDLY) & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
+    doubtful = (s.n_steps <= HARDLY) | (s.n_eval > s.n_steps + 1)
+    still = doubtful & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
     if not work.field.points.rows or not bool(still.any()):
         return work
     H = work.field.exactly(s.beta, work.u, work.kept)[1].H

@@ -99,18 +99,21 @@ def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:
     s = w.state
     D = A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     basis = basis_of_normal(A.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(s.sums.g), D)
-    floor = basis.e[:, -1:] * torch.finfo(A.dtype).eps * A.shape[-1]
-    basis = basis._replace(e=torch.where(basis.e > floor, basis.e, 0.0))
     eye = torch.diag_embed((~free | (D == 0)).to(A.dtype))
     safe = solve(A + eye, s.sums.g).safe
     hard = torch.nonzero(~safe & torch.isfinite(A).all(-1).all(-1))[:, 0]
     if not len(hard):
-        return basis
+        return _seen(basis)
     p = s.beta.shape[1]
     R = torch.stack([w.field.factor(s.beta, w.u, w.kept, int(i))[:p, :p] for i in hard.tolist()])
     R = R * free[hard][:, None, :]
     exact = basis_of_factor(R, torch.zeros_like(R[:, 0]), D[hard], w.field.points.n)
-    return Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True)))
+    return _seen(Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True))))
+
+
+def _seen(basis: Basis) -> Basis:
+    """Write 0 for eigenvalues that are rounding error."""
+    return basis._replace(e=torch.where(basis.e > basis.floor, basis.e, 0.0))
 
 
 def _relevant(basis: Basis, free: Tensor) -> Tensor:

@@ -93,7 +93,10 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         options.gtol,
         options.max_steps,
     )
-    running = (status == 0) & proposal.bare if newton else status == 0
+    if not w.field.alone:
+        # Rows that wait for the other kind of step are left as they are.
+        status = torch.where(c.newton == newton, status, c.status)
+    running = (status == 0) & (c.newton == newton)
     w = w._replace(state=s._replace(control=c._replace(status=status)))
     if not _any(running):
         return w
@@ -133,7 +136,7 @@ def _leave_newton(w: Work, good: Any) -> Work:
 def _measure_noise(w: Work, proposal: Proposal, cost: Any) -> Work:
     """Measure rounding error once per row, when the end is near."""
     c = w.state.control
-    near = (proposal.promise <= 1e-8 * cost + 1e-300) | (c.refused == 1)
+    near = (proposal.promise <= 1e-8 * cost + 1e-300) | (c.n_steps >= 5)
     asked = (c.noise != c.noise) & near
     if not _any(asked):
         return w

@@ -58,19 +58,23 @@ class Basis(NamedTuple):
         Directions, as columns, of the scaled parameters.
     scale : Tensor (G, p)
         Norm of each Jacobian column.
+    floor : Tensor (G, 1)
+        Eigenvalues up to here are rounding error.
     """
 
     e: Tensor
     c: Tensor
     V: Tensor
     scale: Tensor
+    floor: Tensor
 
 
 def basis_of_normal(A: Tensor, g: Tensor, D: Tensor) -> Basis:
     """Diagonalise scaled normal matrices (G, p, p)."""
     scale = torch.where(D > 0, D, torch.ones_like(D))
     e, V = torch.linalg.eigh(A / (scale[:, :, None] * scale[:, None, :]))
-    return Basis(e.clamp(min=0), _along(V, g / scale), V, scale)
+    floor = e[:, -1:] * torch.finfo(A.dtype).eps * A.shape[-1]
+    return Basis(e.clamp(min=0), _along(V, g / scale), V, scale, floor)
 
 
 def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, n_points: int) -> Basis:
@@ -81,8 +85,7 @@ def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, n_points: int) -> Basis:
     scale = torch.where(D > 0, D, torch.ones_like(D))
     U, s, Vt = torch.linalg.svd(R / scale[:, None, :])
     floor = s[:, :1] * torch.finfo(R.dtype).eps * max(n_points, 10)
-    s = torch.where(s > floor, s, 0.0)
-    return Basis(s * s, s * _along(U, c), Vt.mT, scale)
+    return Basis(s * s, s * _along(U, c), Vt.mT, scale, floor * floor)
 
 
 def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,8 +98,7 @@ def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
     e, c = basis.e, basis.c
     # A radius that is still infinite leaves out what lies below rounding error; a finite one holds
     # every direction by itself. Each component alone must stay inside, which bounds lam from below.
-    floor = e.amax(-1, keepdim=True) * torch.finfo(e.dtype).eps * e.shape[-1]
-    known = (e > floor) | (radius < torch.inf)[:, None]
+    known = (e > basis.floor) | (radius < torch.inf)[:, None]
     lam = (c.abs() / radius[:, None] - e).amax(-1).clamp(min=0)
     for _ in range(SECULAR):
         d = torch.where(known, c / (e + lam[:, None]), 0.0).nan_to_num(0.0)
