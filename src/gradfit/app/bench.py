@@ -26,7 +26,7 @@ START = {"a": 3.5, "b": 0.35, "c": 0.5}
 SX, SY = 0.05, 0.05
 TOLERANCE = 1e-12
 """Relative change of chi-square and of the parameters at which every solver stops."""
-SAME = 1e-5
+SAME = 1e-3
 """Largest difference of answers that count as equal, in standard errors."""
 
 Solver = Callable[[FloatArray, FloatArray], FloatArray]
@@ -186,10 +186,10 @@ def _json(rows: Sequence[Row]) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     names = list(rows[0].seconds)
-    head = f"{'work':<24}" + "".join(f"{name:>22}" for name in names)
+    head = f"{'work':<24}" + "".join(f"{name:>23}" for name in names)
     lines = [head, "-" * len(head)]
     for row in rows:
-        cells = "".join(f"{_cell(row, name):>22}" for name in names)
+        cells = "".join(f"{_cell(row, name):>23}" for name in names)
         lines.append(f"{row.work.title:<24}{cells}")
     facts = ", ".join(f"{name} {value}" for name, value in _machine().items() if value)
     return "\n".join(
