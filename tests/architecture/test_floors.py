@@ -48,7 +48,8 @@ def test_every_module_has_a_meaning():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
 def test_the_library_never_prints_nor_runs_text(path):
-    allowed: dict[str, set[str]] = {"eval": set(), "exec": set(), "print": {"cli", "output"}}
+    # A NumPy program is written by the graph itself and run to check it; no text of a user is.
+    allowed: dict[str, set[str]] = {"eval": set(), "exec": {"program"}, "print": {"cli", "output"}}
     calls = {
         node.func.id
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
