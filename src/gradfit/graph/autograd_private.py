@@ -3,8 +3,9 @@
 A test calls each of them, so that a new torch that drops one says so.
 """
 
+import importlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import CodeType
 from typing import Any
@@ -134,3 +135,20 @@ def kernels_run() -> Generator[list[str], None, None]:
 
     with Listing():
         yield names
+
+
+def dynamo_graphs(
+    function: Callable[..., Any], arguments: Sequence[Any]
+) -> tuple[list[Any], list[tuple[int | None, str]]]:
+    """Return the graphs that ``torch.compile`` cuts a function into, and why: line and reason."""
+    explain = getattr(importlib.import_module("torch._dynamo"), "explain", None)
+    if explain is None:
+        return [], []
+    found = explain(function)(*arguments)
+    breaks: list[tuple[int | None, str]] = []
+    for each in found.break_reasons:
+        line = each.user_stack[-1].lineno if each.user_stack else None
+        reason = str(each.reason).split("\n")[0]
+        reason = "a branch on a tensor" if reason.startswith("generic_jump") else reason
+        breaks.append((line, reason))
+    return list(found.graphs), breaks

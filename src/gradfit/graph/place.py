@@ -65,7 +65,7 @@ class Places:
             elif code is private.MODULE_CALL_CODE and module is None:
                 module = frame.f_locals.get("self")
             if caller is None:
-                if _is_library(code.co_filename):
+                if is_library(code.co_filename):
                     inner = frame
                 else:
                     caller = frame
@@ -78,7 +78,8 @@ class Places:
 
 
 @lru_cache(maxsize=1024)
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Whether a file belongs to torch, to Python, or to the tracer itself."""
     if file.startswith((_TORCH, _HERE, "<frozen")):
         return True
     return file.startswith(_STDLIB) and "-packages" not in file[len(_STDLIB) :]
