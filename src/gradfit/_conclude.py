@@ -183,8 +183,11 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
     m, beta = data.x.shape[0], work.state.beta.mT
     q = 0 if data.y is None or not problem.joined else data.y.shape[0]
     columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
-    delta = torch.zeros_like(points.x[: m + q])
-    delta[list(points.rows)] = points.shift_x(work.u)
+    if len(points.rows) == m + q:
+        delta = points.shift_x(work.u)
+    else:
+        delta = torch.zeros_like(points.x[: m + q])
+        delta[list(points.rows)] = points.shift_x(work.u)
     if problem.systematic is not None:
         t = torch.stack(columns[len(problem.free) :])
         delta -= problem.systematic.shift(t, m + q)

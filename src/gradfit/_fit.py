@@ -288,8 +288,11 @@ def solve(
     loss: Loss | None = None,
     ended: Tensor | None = None,
     on_step: Callable[[Report], None] | None = None,
+    feet: int = FOOT_ROUNDS,
 ) -> tuple[Work, Tensor]:
     """Run the engine, look for nearer foot points, and go on from them while there are any.
+
+    ``feet`` rounds at most; a straight line has only one foot for each point.
 
     Returns the work and which points (N,) had to move to a nearer foot.
     """
@@ -305,7 +308,7 @@ def solve(
     )
     work = run(init(field, beta0, ended=ended), options, bounds, on_step)
     moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
-    for _ in range(FOOT_ROUNDS):
+    for _ in range(feet):
         u, now = search(work)
         if not bool(now.any()):
             break

@@ -89,7 +89,7 @@ def line(
     turned = _problem(frame.data, absolute_sigma)
     with torch.enable_grad():
         work, moved = solve(
-            turned, frame.start, Options(max_steps=max_steps), ended=unfit(problem)
+            turned, frame.start, Options(max_steps=max_steps), ended=unfit(problem), feet=0
         )
         found = spread(work, cov_type)
     outer, told = _tell(frame, work, found)
@@ -164,19 +164,18 @@ class Frame:
 
     def exchange(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Exchange two (1, N) tensors where the points are turned."""
-        flip = Grouping(self.data.group, len(self.steep)).spread(self.steep)
-        return torch.where(flip, b, a), torch.where(flip, a, b)
+        return _exchange(Grouping(self.data.group, len(self.steep)).spread(self.steep), a, b)
 
 
 def _frame(data: Data, n_groups: int) -> Frame:
     """Centre each group, turn steep ones on their side, and guess the slope from moments."""
     grouping = Grouping(data.group, n_groups)
-    points = data.x if data.y is None else torch.cat([data.x, data.y])
-    count = grouping.sum(torch.ones_like(points[0]))
-    centre = grouping.sum(points) / count
-    points = points - grouping.spread(centre)
-    dx, dy = points
-    sxx, syy, sxy = grouping.sum(torch.stack([dx * dx, dy * dy, dx * dy])) / count
+    y = data.x if data.y is None else data.y
+    count = grouping.sum(torch.ones_like(data.x[0]))
+    centre = torch.stack([grouping.sum(v[0]) for v in (data.x, y)]) / count
+    away = grouping.spread(centre)
+    dx, dy = data.x - away[:1], y - away[1:]
+    sxx, syy, sxy = (grouping.sum((a * b)[0]) / count for a, b in ((dx, dx), (dy, dy), (dx, dy)))
     vx, vy = _mean_variances(data, grouping, count)
     # One unit of each coordinate is one typical error; a coordinate without errors has no scale,
     # and the points then lie along it.
@@ -188,7 +187,7 @@ def _frame(data: Data, n_groups: int) -> Frame:
     regression = sxy / torch.where(steep, syy, sxx)
     slope = torch.where(both, orthogonal, regression).nan_to_num(0.0, 0.0, 0.0)
     start = torch.stack([slope, torch.zeros_like(slope)], 1)
-    return Frame(_turn(data, grouping.spread(steep), points), steep, centre, start)
+    return Frame(_turn(data, grouping.spread(steep), dx, dy), steep, centre, start)
 
 
 def _mean_variances(data: Data, grouping: Grouping, count: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,19 +203,21 @@ def _mean_variances(data: Data, grouping: Grouping, count: Tensor) -> tuple[Tens
     return mean(data.sx), mean(data.sy)
 
 
-def _turn(data: Data, flip: Tensor, points: Tensor) -> Data:
+def _turn(data: Data, flip: Tensor, dx: Tensor, dy: Tensor) -> Data:
     """Return centred data, x and y exchanged where ``flip`` (N,) or (1,)."""
-    dx, dy = points[:1], points[1:]
     sx, sy = data.sx, data.sy
     if sx is not None or sy is not None:
-        zero = points.new_zeros(1, 1)
-        sx, sy = zero if sx is None else sx, zero if sy is None else sy
-        sx, sy = torch.where(flip, sy, sx), torch.where(flip, sx, sy)
-    if len(flip) == 1:
-        x, y = (dy, dx) if bool(flip) else (dx, dy)
-    else:
-        x, y = torch.where(flip, dy, dx), torch.where(flip, dx, dy)
+        zero = dx.new_zeros(1, 1)
+        sx, sy = _exchange(flip, zero if sx is None else sx, zero if sy is None else sy)
+    x, y = _exchange(flip, dx, dy)
     return replace(data, x=x, y=y, sx=sx, sy=sy)
+
+
+def _exchange(flip: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Exchange two (1, N) tensors where ``flip`` (N,) or (1,); nothing is copied for one fit."""
+    if len(flip) == 1:
+        return (b, a) if bool(flip) else (a, b)
+    return torch.where(flip, b, a), torch.where(flip, a, b)
 
 
 def _tell(frame: Frame, work: Work, found: Spread) -> tuple[Work, Spread]:

@@ -33,7 +33,7 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
     moved : Tensor (N,) bool
         Points that found a nearer foot.
     """
-    u = w.u.clone()
+    u = w.u
     moved = torch.zeros(w.field.points.n, dtype=torch.bool, device=u.device)
     if not w.field.points.rows:
         return u, moved
@@ -46,7 +46,7 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
         if not len(index):
             continue
         here, better = _nearer(s, linear, columns, index, w)
-        u[:, s.start + index] = here
+        u = u.index_copy(1, s.start + index, here)
         moved[s.start + index] = better
     return u, moved
 

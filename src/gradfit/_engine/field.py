@@ -5,7 +5,7 @@ the linearisation of every stretch is kept from one step to the next; when they 
 formed again, so that memory beyond the data and the foot points does not grow with N.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -138,19 +138,22 @@ class Field:
 
         Returns the foot points, the linearisations (empty when not kept) and the sums.
         """
-        done = [self._at(s, self.columns(s, beta), u[:, s.start : s.stop]) for s in self.stretches]
-        return self._collect(done, beta)
+        return self._walk(
+            beta, u, (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches)
+        )
 
     def attempt(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
 
-        def move(k: int, s: Stretch) -> Tensor:
-            linear = self._kept(k, s, kept, beta, u)
-            return advance(linear, s.grouping.spread(db.mT))
+        new = beta + db
 
-        return self._attempt(beta + db, move)
+        def move(k: int, s: Stretch) -> Linear:
+            there = advance(self._kept(k, s, kept, beta, u), s.grouping.spread(db.mT))
+            return self._linear(s, self.columns(s, new), there)
+
+        return self._walk(new, u, (move(k, s) for k, s in enumerate(self.stretches)))
 
     def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> tuple[Tensor, list[Linear], Sums]:
         """Put the foot points right at ``beta`` (G, p): of each point the better of two, then down.
@@ -159,28 +162,31 @@ class Field:
         blame, so each takes the nearer of where the step put it and where it was ``before``, and
         moves on alone as far as its own distance shrinks.
         """
-        done: list[tuple[Linear, Sums]] = []
-        for s in self.stretches:
+
+        def settled(s: Stretch) -> Linear:
             columns = self.columns(s, beta)
             best = _nearer(
-                self._linear(s, columns, u[:, s.start : s.stop]),
-                self._linear(s, columns, before[:, s.start : s.stop]),
+                self._linear(s, columns, self._own(u, s)),
+                self._linear(s, columns, self._own(before, s)),
             )
-            best = descend(s.points, self.fn, best, columns, SETTLE)
-            done.append((best, add_up(best, s.grouping, self.loss)))
-        return self._collect(done, beta)
+            return descend(s.points, self.fn, best, columns, SETTLE)
+
+        return self._walk(beta, u, (settled(s) for s in self.stretches))
 
     def attempt_exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
 
-        def move(k: int, s: Stretch) -> Tensor:
+        new = beta + db
+
+        def move(k: int, s: Stretch) -> Linear:
             linear = self._kept(k, s, kept, beta, u)
             exact = newton[k] if newton else self._exactly(s, beta, linear)[0]
-            return advance_exactly(linear, exact, s.grouping.spread(db.mT))
+            there = advance_exactly(linear, exact, s.grouping.spread(db.mT))
+            return self._linear(s, self.columns(s, new), there)
 
-        return self._attempt(beta + db, move)
+        return self._walk(new, u, (move(k, s) for k, s in enumerate(self.stretches)))
 
     def exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], basis: Tensor | None = None
@@ -190,11 +196,14 @@ class Field:
         With ``basis`` (G, p, p) it is formed for the parameters along its columns, point by point,
         so that no digits are lost where they are nearly dependent.
         """
-        done = [
-            self._exactly(s, beta, self._kept(k, s, kept, beta, u), basis)
-            for k, s in enumerate(self.stretches)
-        ]
-        sums = reduce(add, (d[1] for d in done))
+        exact: list[Newton] = []
+        parts: list[NewtonSums] = []
+        for s, linear in self.linears(beta, u, kept):
+            newton, part = self._exactly(s, beta, linear, basis)
+            parts.append(part)
+            if self.keep:
+                exact.append(newton)
+        sums = reduce(add, parts)
         if self.prior is not None:
             weight, pull = torch.diag(self.prior), self.prior * beta
             if basis is not None:
@@ -202,7 +211,7 @@ class Field:
             sums = sums._replace(
                 H=sums.H + weight, b=sums.b - pull, d=sums.d - pull, M=sums.M + weight
             )
-        return [d[0] for d in done] if self.keep else [], sums
+        return exact, sums
 
     def linears(
         self, beta: Tensor, u: Tensor, kept: list[Linear]
@@ -247,36 +256,42 @@ class Field:
     ) -> Linear:
         if kept:
             return kept[k]
-        here = u[:, s.start : s.stop]
+        here = self._own(u, s)
         d = derive(s.points, self.fn, here, self.columns(s, beta))
         return eliminate(s.points, here, d)
 
-    def _attempt(
-        self, beta: Tensor, move: Callable[[int, Stretch], Tensor]
-    ) -> tuple[Tensor, list[Linear], Sums]:
-        done = [
-            self._at(s, self.columns(s, beta), move(k, s)) for k, s in enumerate(self.stretches)
-        ]
-        return self._collect(done, beta)
+    def _own(self, u: Tensor, s: Stretch) -> Tensor:
+        return u if len(self.stretches) == 1 else u[:, s.start : s.stop]
 
-    def _collect(
-        self, done: list[tuple[Linear, Sums]], beta: Tensor
+    def _walk(
+        self, beta: Tensor, like: Tensor, linears: Iterable[Linear]
     ) -> tuple[Tensor, list[Linear], Sums]:
-        kept = [d[0] for d in done] if self.keep else []
-        sums = reduce(add, (d[1] for d in done))
-        if self.prior is not None:
-            pull = self.prior * beta
-            sums = sums._replace(
-                cost=sums.cost + (pull * beta).sum(-1),
-                A=sums.A + torch.diag(self.prior),
-                g=sums.g + pull,
-            )
-        u = done[0][0].u if len(done) == 1 else torch.cat([d[0].u for d in done], 1)
-        return u, kept, sums
+        """Add up the stretches one after the other; only what is kept outlives its turn."""
+        u = like if len(self.stretches) == 1 else torch.empty_like(like)
+        kept: list[Linear] = []
+        sums: Sums | None = None
+        for s, linear in zip(self.stretches, linears, strict=True):
+            part = add_up(linear, s.grouping, self.loss)
+            sums = part if sums is None else sums + part
+            if len(self.stretches) == 1:
+                u = linear.u
+            else:
+                u[:, s.start : s.stop] = linear.u
+            if self.keep:
+                kept.append(linear)
+        if sums is None:
+            raise ValueError("a field without points")
+        return u, kept, sums if self.prior is None else self._with_prior(sums, beta)
 
-    def _at(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> tuple[Linear, Sums]:
-        linear = self._linear(s, columns, u)
-        return linear, add_up(linear, s.grouping, self.loss)
+    def _with_prior(self, sums: Sums, beta: Tensor) -> Sums:
+        if self.prior is None:
+            return sums
+        pull = self.prior * beta
+        return sums._replace(
+            cost=sums.cost + (pull * beta).sum(-1),
+            A=sums.A + torch.diag(self.prior),
+            g=sums.g + pull,
+        )
 
     def _linear(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> Linear:
         return linearize(s.points, self.fn, u, columns)
