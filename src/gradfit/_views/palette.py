@@ -73,7 +73,6 @@ def style(colours: Palette) -> dict[Any, Any]:
         "axes.spines.right": False,
         "axes.axisbelow": True,
         "axes.formatter.limits": (-4, 5),
-        "axes.formatter.use_mathtext": True,
         "axes.prop_cycle": _cycle(colours),
         "text.color": colours.ink,
         "xtick.color": colours.muted,

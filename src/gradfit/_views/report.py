@@ -15,7 +15,7 @@ from gradfit._views.html import correlation_table
 from gradfit._views.palette import DARK, LIGHT, Palette
 from gradfit._views.plot import plot_fit
 from gradfit._views.residuals import checks
-from gradfit._views.summary import facts, parameter_rows
+from gradfit._views.summary import facts, has_values, parameter_rows
 
 LEVEL = 0.95
 
@@ -35,13 +35,8 @@ def page(fit: Reportable) -> str:
         _head(fit, title),
         _warnings(fit),
         _picture(fit),
-        _section("Parameters", _parameters(fit)),
-        _section("Correlations", correlation_table(fit)),
-        _section("Quality of the fit", _quality(fit)),
-        _section("What the residuals say", _checks(fit)),
-        _section("What this rests on", _list(words.assumptions(fit))),
+        *(_numbers(fit) if has_values(fit) else []),
         _section("How it ended", _facts(fit)),
-        _digits(fit),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -51,6 +46,16 @@ def page(fit: Reportable) -> str:
         + f"\n<footer>gradfit {__version__}, {escape(fit.backend)} backend, "
         f"{duration(fit.seconds)}</footer>\n</main>\n</body>\n</html>\n"
     )
+
+
+def _numbers(fit: Reportable) -> list[str]:
+    return [
+        _section("Parameters", _parameters(fit) + _digits(fit)),
+        _section("Correlations", correlation_table(fit)),
+        _section("Quality of the fit", _quality(fit)),
+        _section("What the residuals say", _checks(fit)),
+        _section("What this rests on", _list(words.assumptions(fit))),
+    ]
 
 
 def _head(fit: Reportable, title: str) -> str:
@@ -135,8 +140,6 @@ def _quality(fit: Reportable) -> str:
 
 
 def _checks(fit: Reportable) -> str:
-    if not math.isfinite(fit.chi2):
-        return ""
     rows = [["✓" if c.fine else "!", c.name, c.found, c.verdict] for c in checks(fit)]
     return _table(["", "", "found", "meaning"], rows, "checks")
 
@@ -203,7 +206,7 @@ tbody tr{border-top:1px solid var(--faint)}
 dl{display:flex;flex-wrap:wrap;gap:.6rem 2.6rem;margin:0}
 dt{font-size:.85rem}
 dd{margin:0;font-size:1.2rem;font-variant-numeric:tabular-nums}
-details{margin-top:2.4rem}
+details{margin-top:.8rem;font-size:.9rem}
 summary{cursor:pointer;color:var(--muted)}
 pre{overflow-x:auto;font-size:.8rem;line-height:1.5}
 footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--faint);font-size:.85rem}
