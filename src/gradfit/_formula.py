@@ -110,7 +110,7 @@ class Formula:
     >>> f.names, f.target
     (('a', 'b', 'x', 'c'), 'y')
     >>> f.evaluate({"a": 2.0, "b": 0.0, "c": 1.0, "x": torch.tensor([0.0, 1.0])})
-    tensor([3., 3.], dtype=torch.float64)
+    tensor([3., 3.])
     """
 
     text: str
@@ -219,6 +219,8 @@ def _split(text: str) -> tuple[str | None, int]:
     left, equals, right = text.partition("=")
     if not equals or right.startswith("=") or left[-1:] in "<>!":
         return None, 0
+    if left.count("(") != left.count(")"):
+        return None, 0
     name = left.strip()
     if not name.isidentifier() or keyword.iskeyword(name):
         refuse(text, 0, len(left.rstrip()), "left of `=` only one name may stand, as in y = ...")
@@ -284,7 +286,9 @@ class _Checker(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         if isinstance(node.op, ast.BitXor):
-            self.refuse(node, "`^` is no power in Python; use **.")
+            before = self.text.encode()[: self.text.encode().index(b"^", node.left.end_col_offset)]
+            column = len(before.decode())
+            refuse(self.text, column, column + 1, "`^` is no power in Python; use **.")
         if not isinstance(node.op, _ARITHMETIC):
             self.refuse(node, "this operator is not allowed; use + - * / **.")
         node.left, node.right = self.visit(node.left), self.visit(node.right)

@@ -235,7 +235,7 @@ class _Gate:
             )
         missing = [k for k in ("sx", "sy") if self.asked[k] is None]
         if missing:
-            raise InputError(f"`rho` needs `sx` and `sy`; {missing[0]} is not given.")
+            raise InputError(f"`rho` needs `sx` and `sy`; `{missing[0]}` is not given.")
         t = self.tensor("rho")
         if tuple(t.shape) not in ((), (n,), (1,)):
             raise InputError(
@@ -323,8 +323,9 @@ def _refuse_where(bad: Tensor, values: Tensor, what: str, advice: str) -> None:
     place = at[-1] if one_row else tuple(at)
     if bad.numel() == 1:
         raise InputError(f"{what}, got {float(values.reshape(-1)[0]):g}. {advice}")
+    count = int(bad.sum())
     raise InputError(
-        f"{what}; {int(bad.sum())} of {bad.numel()} values are "
+        f"{what}; {count} of {bad.numel()} values {'is' if count == 1 else 'are'} wrong "
         f"(first at index {place}: {float(values[tuple(at)]):g}). {advice}"
     )
 

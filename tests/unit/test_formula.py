@@ -1,0 +1,221 @@
+"""Formulas: what they mean, what they refuse, and where they say so."""
+
+import linecache
+import math
+import pickle
+import traceback
+
+import numpy as np
+import pytest
+import scipy.special
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradfit._formula import FUNCTIONS, Formula
+from gradfit.errors import InputError
+
+X = torch.linspace(0.1, 0.9, 7, dtype=torch.float64)
+
+
+def evaluate(text: str, **values: object) -> np.ndarray:
+    return Formula(text).evaluate({"x": X, **values}).numpy()
+
+
+def test_names_come_in_the_order_of_first_appearance():
+    f = Formula("y = where(x < b, a, pi)*exp(-b*(x - x0)) + a")
+    assert f.names == ("x", "b", "a", "x0")
+    assert f.target == "y"
+    assert f.body == "where(x < b, a, pi)*exp(-b*(x - x0)) + a"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2*x**2 - 3*x/4 + 1", lambda x: 2 * x**2 - 3 * x / 4 + 1),
+        ("-x**2", lambda x: -(x**2)),
+        ("x**-0.5", lambda x: x**-0.5),
+        ("+x", lambda x: x),
+        ("sqrt(2)*x + pi - e", lambda x: np.sqrt(2) * x + np.pi - np.e),
+        ("where(x < 0.5, 0.1, 0.2)", lambda x: np.where(x < 0.5, 0.1, 0.2)),
+        ("where(x >= 0.5, x, 0)", lambda x: np.where(x >= 0.5, x, 0)),
+        ("maximum(x, 0.3) + minimum(0.3, x)", lambda x: np.full_like(x, 0.3) + x),
+        ("clamp(x, 0.2, 0.4)", lambda x: np.clip(x, 0.2, 0.4)),
+        ("atan2(x, 2) + hypot(x, 1)", lambda x: np.arctan2(x, 2) + np.hypot(x, 1)),
+        ("(x < 0.5)*x", lambda x: (x < 0.5) * x),
+        ("x\n  + 1", lambda x: x + 1),
+    ],
+)
+def test_formulas_mean_what_numpy_means(text, expected):
+    np.testing.assert_allclose(evaluate(text), expected(X.numpy()), rtol=1e-15)
+
+
+REFERENCE = {
+    "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh,
+    "atan": np.arctan, "atanh": np.arctanh, "digamma": scipy.special.digamma,
+    "erf": scipy.special.erf, "erfc": scipy.special.erfc, "erfinv": scipy.special.erfinv,
+    "i0": scipy.special.i0, "i1": scipy.special.i1, "lgamma": scipy.special.gammaln,
+    "logit": scipy.special.logit, "sigmoid": scipy.special.expit,
+    "softplus": lambda x: np.log1p(np.exp(x)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(FUNCTIONS - {"where", "clamp", "minimum", "maximum", "hypot", "atan2", "arctan2"}),
+)
+def test_every_function_is_that_of_numpy_or_scipy_and_has_a_gradient(name):
+    x = (X + (1 if "acosh" in name or "arccosh" in name else 0)).requires_grad_()
+    value = Formula(f"{name}(x)").evaluate({"x": x})
+    expected = REFERENCE.get(name) or getattr(np, name)
+    np.testing.assert_allclose(value.detach(), expected(x.detach().numpy()), rtol=1e-12, atol=1e-15)
+    value.sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_numbers_stay_in_double_precision():
+    assert evaluate("0.1 + 0*x")[0] == 0.1
+    assert float(Formula("exp(1)/3").evaluate({})) == math.e / 3
+
+
+def test_a_function_of_the_formula_shows_its_text_in_a_traceback():
+    f = Formula("y = a*x + x[9]")
+    assert f.indexed == {"x": (9,)}
+    assert f.whole == {"a", "x"}
+    with pytest.raises(IndexError) as caught:
+        f.function(("x", "a"))(X, 2.0)
+    frame = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert frame.line == "y = a*x + x[9]"
+    assert frame.line[frame.colno : frame.end_colno] == "x[9]"
+    assert linecache.getline(frame.filename, 1) == "y = a*x + x[9]"
+
+
+def test_columns_stand_for_rows_of_x():
+    fn = Formula("a*u + b*v**u").function(("x", "a", "b"), {"u": 0, "v": 1})
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    torch.testing.assert_close(fn(x, 10.0, 1.0), torch.tensor([13.0, 36.0]))
+
+
+def test_the_same_question_gives_the_same_function():
+    first = Formula("a*x").function(("x", "a"))
+    assert Formula("a * x".replace(" ", "")).function(("x", "a")) is first
+
+
+def test_a_formula_survives_pickling():
+    f = pickle.loads(pickle.dumps(Formula("y = a*x")))
+    assert f == Formula("y = a*x")
+    assert f.target == "y"
+
+
+def test_missing_values_are_named():
+    with pytest.raises(InputError, match=r"needs values for a, b\."):
+        Formula("a*x + b").evaluate({"x": X})
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "reason"),
+    [
+        ("a*foo(x)", 3, r"unknown function 'foo'"),
+        ("expp(x)", 1, r"Did you mean 'exp'"),
+        ("__import__('os')", 1, r"unknown function '__import__'"),
+        ("x.__class__", 1, r"an attribute"),
+        ("a + (x.real)", 6, r"an attribute"),
+        ("exp.__call__(x)", 1, r"only the functions of formulas"),
+        ("(lambda: 1)()", 2, r"only the functions of formulas"),
+        ("[a, b]", 1, r"a list"),
+        ("a, b", 1, r"a comma"),
+        ("a if x else b", 1, r"use where"),
+        ("x and a", 1, r"`and`"),
+        ("not x", 1, r"only \+ and -"),
+        ("a := x", 1, r"only one name"),
+        ("'a'*x", 1, r"is not a number"),
+        ("True*x", 1, r"is not a number"),
+        ("2j*x", 1, r"is not a number"),
+        ("__x + a", 1, r"not allowed"),
+        ("a^x", 2, r"use \*\*"),
+        ("a // x", 1, r"use \+ - \* / \*\*"),
+        ("a @ x", 1, r"use \+ - \* / \*\*"),
+        ("0 < x < 1", 1, r"two values at a time"),
+        ("a*(1 < 2)", 4, r"compares two numbers"),
+        ("where(x, 1, 2)", 7, r"needs a comparison"),
+        ("exp(x, a)", 1, r"takes 1 value"),
+        ("clamp(x, 1)", 1, r"takes 3 values"),
+        ("exp(x=1)", 1, r"without names"),
+        ("exp(*x)", 5, r"not allowed"),
+        ("exp*x", 1, r"write exp\(\.\.\.\)"),
+        ("x[a]", 1, r"only name\[number\]"),
+        ("x[0:1]", 1, r"only name\[number\]"),
+        ("x[True]", 1, r"only name\[number\]"),
+        ("9**9**9**9", 4, r"not a finite number"),
+        ("a + 1/0", 5, r"not a finite number"),
+        ("(-8)**(1/3)*x", 1, r"not a finite real number"),
+        ("log(0)*x", 1, r"not a finite real number"),
+        ("1e999*x", 1, r"not a finite real number"),
+        ("2x", 1, r"Write every operator"),
+        ("a (x", 3, r"never closed"),
+        ("a b", 3, r"Write every operator"),
+        ("lambda*x", 1, r"a word of Python"),
+        ("f(x) = a", 1, r"only one name"),
+        ("y = ", 3, r"nothing stands right"),
+        ("σ*µ + a^2", 8, r"use \*\*"),
+        ("σ = a^2", 6, r"use \*\*"),
+    ],
+)
+def test_what_is_no_formula_is_refused_at_its_place(text, column, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        Formula(text)
+    assert f"column {column}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    shown, mark = caught.value.__notes__[0].split("\n")
+    assert mark.index("^") - 4 == column - 1
+    assert shown.strip() == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("x+" * 6000 + "x", "at most 10000"),
+        (3, "must be text"),
+    ],
+)
+def test_what_is_no_text_of_bearable_length_is_refused(text, reason):
+    with pytest.raises(InputError, match=reason):
+        Formula(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-" * 3000 + "x", "(" * 150 + "x" + ")" * 150 + "*" * 3, "+x" * 4000]
+)
+def test_deep_nesting_is_an_input_error_not_a_crash(text):
+    try:
+        Formula(text).evaluate({"x": X})
+    except InputError:
+        return
+    assert text.startswith("+x")
+
+
+@given(st.text(alphabet="abxe01.+-*/()^[]<>=,_ 'lσ\n", max_size=40))
+def test_any_text_is_a_formula_or_an_input_error(text):
+    try:
+        f = Formula(text)
+    except InputError:
+        return
+    assert all(n.isidentifier() for n in f.names)
+
+
+@given(st.recursive(
+    st.sampled_from(["x", "a", "2.5", "3"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*"), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+        inner.map(lambda s: f"sin({s})"),
+        inner.map(lambda s: f"-{s}"),
+    ),
+    max_leaves=12,
+))  # fmt: skip
+def test_formulas_agree_with_pythons_own_reading(text):
+    names = {"x": X.numpy(), "a": np.float64(0.7), "sin": np.sin}
+    expected = eval(text, {"__builtins__": {}}, names)
+    got = Formula(text).evaluate({"x": X, "a": 0.7}).numpy()
+    np.testing.assert_allclose(got, expected + 0 * got, rtol=1e-12, atol=1e-12)
