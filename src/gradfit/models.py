@@ -184,7 +184,8 @@ def double_decay(
 ) -> Tensor:
     """Return ``amplitude1 * exp(-rate1*x) + amplitude2 * exp(-rate2*x) + offset``.
 
-    Parameters: amplitudes [y] at x = 0, rates 1/[x] with the faster first, ``offset`` [y].
+    Parameters: ``amplitude1`` and ``amplitude2`` [y] at x = 0, ``rate1`` and ``rate2`` 1/[x], in
+    either order, ``offset`` [y].
     """
     return amplitude1 * torch.exp(-rate1 * x) + amplitude2 * torch.exp(-rate2 * x) + offset
 
@@ -225,7 +226,8 @@ def gaussian_on_line(
 ) -> Tensor:
     """Return ``amplitude * exp(-(x - center)**2 / (2*sigma**2)) + slope*x + intercept``.
 
-    Parameters: as ``gaussian``, on a background with ``slope`` [y]/[x] and ``intercept`` [y].
+    Parameters: ``amplitude``, ``center`` and ``sigma`` as of ``gaussian``; ``slope`` [y]/[x] and
+    ``intercept`` [y] of the background.
     """
     return amplitude * _gauss(x, center, sigma) + slope * x + intercept
 
@@ -248,7 +250,8 @@ def lorentzian_on_line(
 ) -> Tensor:
     """Return ``amplitude / (1 + ((x - center)/gamma)**2) + slope*x + intercept``.
 
-    Parameters: as ``lorentzian``, on a background with ``slope`` [y]/[x] and ``intercept`` [y].
+    Parameters: ``amplitude``, ``center`` and ``gamma`` as of ``lorentzian``; ``slope`` [y]/[x] and
+    ``intercept`` [y] of the background.
     """
     return amplitude * _lorentz(x, center, gamma) + slope * x + intercept
 
@@ -320,7 +323,8 @@ def damped_sine(
 ) -> Tensor:
     """Return ``amplitude * exp(-rate*x) * sin(2*pi*frequency*x + phase) + offset``.
 
-    Parameters: as ``sine``; ``amplitude`` is that at x = 0, and it falls with ``rate`` 1/[x].
+    Parameters: ``amplitude`` [y] at x = 0, which falls with ``rate`` 1/[x]; ``frequency``, ``phase``
+    and ``offset`` as of ``sine``.
     """
     wave = torch.sin(2 * math.pi * frequency * x + phase)
     return amplitude * torch.exp(-rate * x) * wave + offset
