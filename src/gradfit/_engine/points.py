@@ -144,7 +144,7 @@ class Grouping:
         q, r, n = rows.shape
         if self.group is None:
             flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
-            return (flat @ flat.mT)[None]
+            return _products(flat, flat)[None]
         upper = [(i, j) for i in range(r) for j in range(i, r)]
         products = torch.stack(
             [
@@ -164,7 +164,7 @@ class Grouping:
         (k, r, n), c = a.shape, b.shape[1]
         if self.group is None:
             left, right = a.transpose(0, 1).reshape(r, k * n), b.transpose(0, 1).reshape(c, k * n)
-            return (left @ right.mT)[None]
+            return _products(left, right)[None]
         products = [
             sum((a[m, i] * b[m, j] for m in range(1, k)), a[0, i] * b[0, j])
             for i in range(r)
@@ -175,6 +175,17 @@ class Grouping:
     def spread(self, values: Tensor) -> Tensor:
         """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
         return values if self.group is None else values[..., self.group]
+
+
+SMALL = 1 << 15
+"""Products up to which waking the threads of a matrix product costs more than it saves."""
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products (r, c) of the rows of ``a`` (r, n) and ``b`` (c, n)."""
+    if a.shape[0] * b.shape[0] * a.shape[1] <= SMALL and a.device.type == "cpu":
+        return (a[:, None] * b[None]).sum(-1)
+    return a @ b.mT
 
 
 def times(factor: Tensor, v: Tensor) -> Tensor:
