@@ -76,6 +76,8 @@ _NAMESPACE: dict[str, Any] = {
 }
 FUNCTIONS = frozenset(_ARITY)
 """Names that a formula may call."""
+ALSO_NAMES = frozenset({"i0", "i1", "mean", "sum"})
+"""Those that are parameters where a formula does not call them: currents, a mean, a total."""
 
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -278,7 +280,7 @@ class _Checker(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in CONSTANTS:
             return ast.copy_location(ast.Constant(CONSTANTS[node.id]), node)
-        if node.id in FUNCTIONS and node.id not in _REDUCTIONS:
+        if node.id in FUNCTIONS and (node.id not in ALSO_NAMES or f"{node.id}(" in self.text):
             self.refuse(node, f"{node.id!r} is a function: write {node.id}(...).")
         if node.id.startswith("__"):
             self.refuse(node, f"the name {node.id!r} is not allowed in a formula.")

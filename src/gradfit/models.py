@@ -312,7 +312,7 @@ def sine(x: Tensor, amplitude: Tensor, frequency: Tensor, phase: Tensor, offset:
     """Return ``amplitude * sin(2*pi*frequency*x + phase) + offset``.
 
     Parameters: ``amplitude`` [y]; ``frequency`` 1/[x], in cycles; ``phase`` in radians at x = 0;
-    ``offset`` [y]. The guess looks up to where half the median spacing of x is half a turn.
+    ``offset`` [y]. A search looks up to where half the median spacing of x is half a turn.
     """
     return amplitude * torch.sin(2 * math.pi * frequency * x + phase) + offset
 
@@ -323,8 +323,8 @@ def damped_sine(
 ) -> Tensor:
     """Return ``amplitude * exp(-rate*x) * sin(2*pi*frequency*x + phase) + offset``.
 
-    Parameters: ``amplitude`` [y] at x = 0, which falls with ``rate`` 1/[x]; ``frequency``, ``phase``
-    and ``offset`` as of ``sine``.
+    Parameters: ``amplitude`` [y] at x = 0, which falls with ``rate`` 1/[x]; ``frequency``,
+    ``phase`` and ``offset`` as of ``sine``.
     """
     wave = torch.sin(2 * math.pi * frequency * x + phase)
     return amplitude * torch.exp(-rate * x) * wave + offset

@@ -73,6 +73,14 @@ def test_every_function_is_that_of_numpy_or_scipy_and_has_a_gradient(name):
     assert torch.isfinite(x.grad).all()
 
 
+def test_a_mean_or_a_current_may_be_a_parameter_where_it_is_not_called():
+    f = Formula("i0*exp(-(x - mean)**2)")
+    assert f.names == ("i0", "x", "mean")
+    assert float(f.evaluate({"i0": 3.0, "x": 2.0, "mean": 2.0})) == 3.0
+    with pytest.raises(InputError, match=r"column 1: 'mean' is a function"):
+        Formula("mean*mean(x)")
+
+
 def test_numbers_stay_in_double_precision():
     assert evaluate("0.1 + 0*x")[0] == 0.1
     assert float(Formula("exp(1)/3").evaluate({})) == math.e / 3
