@@ -488,3 +488,25 @@ def test_table_of_tensors_answers_with_tensors():
 def test_observed_counts_points_that_were_used():
     x = np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
     assert Observed(x=x, y=None).n_points == 2
+
+
+def test_residuals_of_more_points_than_pass_at_once_are_those_of_each(monkeypatch):
+    from gradfit._views import residuals
+
+    results = [
+        made.york(),
+        made.circle(),
+        fit("a + b*x", X, Y, sx=0.2, sy=0.3, rho=np.linspace(-0.5, 0.5, 7), start={"a": 1, "b": 1}),
+        fit("a + b*x", X, Y, cov=X[:, None, None] * np.eye(2), start={"a": 1, "b": 1}),
+    ]
+    whole = [standardised(result) for result in results]
+    monkeypatch.setattr(residuals, "CHUNK", 3)
+    for result, expected in zip(results, whole, strict=True):
+        np.testing.assert_array_equal(standardised(result), expected)
+
+
+def test_graph_leaves_out_rows_that_were_left_out():
+    y = Y.copy()
+    y[2] = np.nan
+    result = fit("a + b*x", X, y, sx=0.1, sy=0.3, start={"a": 0, "b": 1}, nan_policy="omit")
+    assert float(result.graph().result) == pytest.approx(result.chi2, rel=1e-9)

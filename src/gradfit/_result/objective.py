@@ -44,12 +44,10 @@ def _objective(fit: Fitted) -> Callable[..., Tensor]:
     used = np.isfinite(rows(fit.x_hat)).all(0)
     data, model = fit.observed, fit.model
     x_hat = torch.from_numpy(np.array(as_array(fit.x_hat)[..., used]))
-    at = tangent(model, list(fit.params.values()), x_hat)
-    slope = np.full((*at.J_x.shape[:2], used.size), np.nan)
-    slope[..., used] = at.J_x.numpy()
-    noise = np.moveaxis(scatter(data, slope)[..., used], -1, 0)
+    slope = tangent(model, list(fit.params.values()), x_hat).J_x.numpy()
+    noise = np.moveaxis(scatter(data, slope, used), -1, 0)
     weights = torch.from_numpy(np.sqrt(as_array(fit.weights)[used]))
-    target = torch.from_numpy(np.einsum("qmn,mn->qn", slope, rows(fit.delta))[:, used])
+    target = torch.from_numpy(np.einsum("qmn,mn->qn", slope, rows(fit.delta)[:, used]))
     if data.y is not None:
         target = target + torch.from_numpy(rows(data.y)[:, used])
     if len(target) > 1:

@@ -22,7 +22,7 @@ class Drawing(Figure):
         with rc_context({"svg.hashsalt": "gradfit"}):
             kind = kwargs.get("format") or str(fname).rpartition(".")[2]
             if kind == "svg":
-                kwargs.setdefault("metadata", {"Date": None})
+                kwargs.setdefault("metadata", {"Date": None, "Creator": "gradfit"})
             super().savefig(fname, **kwargs)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from gradfit._distributions import normal_quantile
-from gradfit._tangent import tangent
+from gradfit._tangent import CHUNK, tangent
 from gradfit._types import FloatArray
-from gradfit._views.fitted import Fitted, Observations, rows
+from gradfit._views.fitted import Fitted, Observations, as_array, rows
 
 
 def standardised(fit: Fitted) -> FloatArray:
@@ -23,35 +23,51 @@ def standardised(fit: Fitted) -> FloatArray:
 
     Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter.
     """
-    data = fit.observed
-    x_hat = np.array(rows(fit.x_hat) if data.x.ndim > 1 else rows(fit.x_hat)[0])
-    at = tangent(fit.model, list(fit.params.values()), torch.from_numpy(x_hat))
-    J = at.J_x.numpy()
-    moved = np.einsum("qmn,mn->qn", J, rows(fit.delta))
-    h = moved - rows(fit.eps) if data.y is not None else at.value.numpy() - moved
-    spread = np.sqrt(np.einsum("qqn->qn", scatter(data, J)))
-    if not fit.absolute_sigma:
-        spread = spread * math.sqrt(fit.mswd)
+    n = fit.observed.x.shape[-1]
+    pieces = [_standardised(fit, slice(k, k + CHUNK)) for k in range(0, n, CHUNK)]
+    scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return h / spread
+        return np.concatenate(pieces, 1) / scale
 
 
-def scatter(data: Observations, J: FloatArray) -> FloatArray:
-    """Return the covariance (q, q, N) that the errors make across a curve of slope J (q, m, N)."""
+def _standardised(fit: Fitted, at: slice) -> FloatArray:
+    """Return the residuals of some rows, for sigmas as given."""
+    data = fit.observed
+    x_hat = torch.from_numpy(np.array(as_array(fit.x_hat)[..., at]))
+    here = tangent(fit.model, list(fit.params.values()), x_hat)
+    J = here.J_x.numpy()
+    moved = np.einsum("qmn,mn->qn", J, rows(fit.delta)[:, at])
+    h = here.value.numpy() - moved if data.y is None else moved - rows(fit.eps)[:, at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return h / np.sqrt(np.einsum("qqn->qn", scatter(data, J, at)))
+
+
+def scatter(data: Observations, J: FloatArray, at: Any = slice(None)) -> FloatArray:
+    """Return the covariance (q, q, n) that the errors make across a curve of slope J (q, m, n).
+
+    ``at`` says which rows of the data these are.
+    """
     q, m, n = J.shape
     if data.cov is not None:
-        V = data.cov
+        V = _part(data.cov, at)
         of_x = np.einsum("qin,ijn,rjn->qrn", J, np.broadcast_to(V[:m, :m], (m, m, n)), J)
         if data.y is None:
             return of_x
         mixed = np.einsum("qin,irn->qrn", J, np.broadcast_to(V[:m, m:], (m, q, n)))
         return of_x - mixed - mixed.swapaxes(0, 1) + V[m:, m:]
-    sx, sy = sigmas(data)
+    sx, sy = (_part(sigma, at) for sigma in sigmas(data))
     of_x = np.einsum("qmn,rmn->qrn", J * np.broadcast_to(sx**2, (m, n)), J)
     if data.y is None:
         return of_x
-    mixed = 0.0 if data.rho is None else data.rho * J * sx * sy
-    return of_x - 2 * mixed + np.eye(q)[:, :, None] * sy**2
+    total = of_x + np.eye(q)[:, :, None] * sy**2
+    if data.rho is None:
+        return total
+    return total - 2 * _part(np.atleast_1d(data.rho), at) * J * sx * sy
+
+
+def _part(values: FloatArray, at: Any) -> FloatArray:
+    """Return the numbers of some rows; one number for all rows stays one."""
+    return values if values.shape[-1] == 1 else values[..., at]
 
 
 def sigmas(data: Observations) -> tuple[FloatArray, FloatArray]:
