@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from gradfit.cli import main
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -42,3 +45,22 @@ def golden(request):
         assert text + "\n" == path.read_text(encoding="utf-8")
 
     return check
+
+
+class Run(NamedTuple):
+    """What one command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run ``gradfit`` with arguments in this process."""
+
+    def run(*arguments: object) -> Run:
+        code = main([str(argument) for argument in arguments])
+        return Run(code, *capsys.readouterr())
+
+    return run

@@ -28,6 +28,14 @@ def test_main_job_writes_its_picture(cli, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "fit.json").read_text())["success"] is True
 
 
+@pytest.mark.parametrize("line", [line for line in SHELL[2].splitlines() if "bench" not in line])
+def test_every_command_shown_runs_as_it_stands(cli, tmp_path, monkeypatch, line):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    run = cli(*shlex.split(line)[1:])
+    assert run.code == 0, run.err
+
+
 @pytest.mark.parametrize("line", [line for block in SHELL[:2] for line in block.splitlines()])
 def test_each_of_the_two_commands_is_one_line_that_installs_what_it_runs(line):
     install = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt "
