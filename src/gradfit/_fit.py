@@ -200,12 +200,14 @@ def fit(
         systematic=systematic,
         cov_joint=cov_joint,
     )
-    ended = unfit(problem)
+    if problem.data.y is not None:
+        unfit(problem)
     with torch.enable_grad():
         beta0 = start_of(problem, start)
         if beta0 is None:
             beta0 = find_start(problem, robust)
-        check_model(problem, beta0)
+        problem = check_model(problem, beta0)
+        ended = unfit(problem)
         work, moved = solve(problem, beta0, options, robust, ended, _teller(problem, on_step))
         _refuse_bad_start(problem, work)
         found = spread(work, cov_type, problem.limits())

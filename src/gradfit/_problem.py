@@ -5,7 +5,7 @@ the model's shapes are checked, and its promise to be pointwise and differentiab
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
@@ -51,6 +51,8 @@ class Problem:
         Errors that points share; their unknowns follow the free parameters.
     shared : tuple of str
         Free parameters that all groups have in common.
+    implicit_equations : int
+        Equations per point of an implicit model, known once it has been called.
     """
 
     data: Data
@@ -63,6 +65,7 @@ class Problem:
     absolute: bool
     systematic: Systematic | None = None
     shared: tuple[str, ...] = ()
+    implicit_equations: int = 1
 
     @property
     def n_groups(self) -> int:
@@ -72,7 +75,7 @@ class Problem:
     @property
     def n_equations(self) -> int:
         """Number of equations per point, ``q``."""
-        return 1 if self.data.y is None else self.data.y.shape[0]
+        return self.implicit_equations if self.data.y is None else self.data.y.shape[0]
 
     @property
     def n_hidden(self) -> int:
@@ -300,8 +303,15 @@ def _column(problem: Problem, name: str, value: Any) -> Tensor:
 
 
 def check_model(problem: Problem, beta0: Tensor) -> Problem:
-    """Test once that the model returns the right shape, is pointwise, and keeps its graph."""
+    """Test once that the model returns the right shape, is pointwise, and keeps its graph.
+
+    Returns the problem, which now knows how many equations an implicit model has.
+    """
     fn = problem.model.fn
+    if problem.data.y is None:
+        with torch.no_grad():
+            one = _call(problem, problem.data.x[:, :1], [c[:1] for c in beta0.mT])
+        problem = replace(problem, implicit_equations=1 if one.ndim < 2 else one.shape[0])
     if _remembered(fn):
         return problem
     take = torch.arange(min(SAMPLE, problem.data.x.shape[1]), device=beta0.device)

@@ -239,7 +239,9 @@ def eliminate_exactly(
     if loss is not None:
         weight = loss.weight(linear.phi)
         coupling, slope, noisy = coupling * weight, slope * weight, noisy * weight
-        curvature = curvature._replace(bb=curvature.bb * weight)
+        score = vector_times(linear.h, d.J_beta if not mu else linear.J)
+        bent = 2 * loss.bend(linear.phi) * score[:, None] * score
+        curvature = curvature._replace(bb=curvature.bb * weight + bent)
     bb = grouping.sum(curvature.bb).permute(2, 0, 1)
     sums = NewtonSums(
         bb - grouping.cross(coupling, X[:, :p]),

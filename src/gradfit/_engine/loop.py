@@ -123,12 +123,12 @@ def _leave_newton(w: Work, good: Any) -> Work:
     c = w.state.control
     if w.field.alone:
         eta = c.eta if good else math.inf
-        c = c._replace(newton=good, eta=eta, n_eval=c.n_eval + 1)
+        c = c._replace(newton=good, eta=eta, n_eval=c.n_eval + 2)
     else:
         c = c._replace(
             newton=c.newton & good,
             eta=torch.where(good, c.eta, math.inf),
-            n_eval=c.n_eval + (c.status == 0),
+            n_eval=c.n_eval + 2 * (c.status == 0),
         )
     return w._replace(state=w.state._replace(control=c))
 

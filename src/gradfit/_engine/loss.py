@@ -44,3 +44,15 @@ class Loss(NamedTuple):
         if self.name == "cauchy":
             return 1 / (1 + z)
         return (1 - z).clamp(min=0) ** 2
+
+    def bend(self, phi: Tensor) -> Tensor:
+        """Return ``rho''(phi)``, never positive: how fast the weight falls."""
+        c2 = self.scale**2
+        z = phi / c2
+        if self.name == "huber":
+            return torch.where(z <= 1, 0.0, -0.5 * z.clamp(min=1) ** -1.5) / c2
+        if self.name == "soft_l1":
+            return -0.5 * (1 + z) ** -1.5 / c2
+        if self.name == "cauchy":
+            return -1 / (1 + z) ** 2 / c2
+        return -2 * (1 - z).clamp(min=0) / c2

@@ -143,7 +143,9 @@ def _basis(
 
 def inside(beta: Tensor, g: Tensor, bounds: Bounds) -> Tensor:
     """Return which parameters (G, p) may move: not at a bound with the cost falling beyond it."""
-    held = ((beta <= bounds.lower) & (g > 0)) | ((beta >= bounds.upper) & (g < 0))
+    # A step that ends on a bound may miss it by its last bit.
+    near = 1e-15 * beta.abs()
+    held = ((beta - bounds.lower <= near) & (g > 0)) | ((bounds.upper - beta <= near) & (g < 0))
     return ~held
 
 
