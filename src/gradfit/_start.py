@@ -17,10 +17,10 @@ PEAKS = 64
 """Frequencies taken from a spectrum."""
 LONGEST = 1 << 20
 """Points and bins of a spectrum."""
-BUDGET = 1 << 26
+BUDGET = 1 << 24
 """Values of the model that many groups may cost together."""
-CHUNK = 1 << 22
-"""Values of the model at once."""
+CHUNK = 1 << 18
+"""Values of the model at once: few enough to stay in cache."""
 PILOTS = 16
 """Groups that are searched thoroughly; the others profit from what they find."""
 
@@ -89,7 +89,7 @@ def _search_groups(
     wanted = (1, 512, 2048)[free] if free < 3 else 4096
     device = trial.w.device
 
-    def run(rows: Tensor, draws: int, more: Tensor | None) -> Tensor:
+    def run(rows: Tensor, n: int, draws: int, more: Tensor | None) -> Tensor:
         part = trial.take(rows)
         theta = draw(part, anatomy, draws, seed)
         if more is not None:
@@ -100,11 +100,11 @@ def _search_groups(
     shared = None
     if affordable < wanted:
         pilots = torch.linspace(0, G - 1, PILOTS).round().long().unique().to(device)
-        shared = torch.cat([run(g[None], wanted, None).flatten(1) for g in pilots], 1)
+        shared = torch.cat([run(g[None], max(n, 4), wanted, None).flatten(1) for g in pilots], 1)
         wanted = affordable
     step = max(1, CHUNK // (wanted * points))
     rows = torch.arange(G, device=device)
-    parts = [run(rows[i : i + step], wanted, shared) for i in range(0, G, step)]
+    parts = [run(rows[i : i + step], n, wanted, shared) for i in range(0, G, step)]
     most = max(part.shape[2] for part in parts)
     # Where fewer starts differ, the last is repeated.
     return torch.cat([p[..., torch.arange(most).clamp(max=p.shape[2] - 1)] for p in parts], 1)
@@ -210,6 +210,8 @@ def _whole(data: Data) -> tuple[Tensor, Tensor, Tensor]:
 
 def _fastest(x: Tensor, w: Tensor) -> Tensor:
     """Return the frequency (G,) where the median spacing of x is half a turn."""
+    if x.shape[1] < 2:
+        return torch.ones_like(x[:, 0])
     gap = torch.where(w > 0, x, torch.nan).sort(1)[0].diff(dim=1)
     gap = torch.where(gap > 1e-9 * gap.nan_to_num().sum(1, keepdim=True), gap, torch.nan)
     return 0.5 / gap.nanmedian(1)[0].nan_to_num(1.0)
