@@ -161,8 +161,9 @@ def project(
     M = A if damping is None else A + torch.diag_embed(damping)
     stuck = torch.zeros_like(db, dtype=torch.bool)
     for _ in range(db.shape[1]):
-        target = torch.minimum(torch.maximum(beta + db, bounds.lower), bounds.upper) - beta
-        new = (target != db) & ~stuck
+        there = beta + db
+        target = torch.minimum(torch.maximum(there, bounds.lower), bounds.upper) - beta
+        new = ((there < bounds.lower) | (there > bounds.upper)) & ~stuck
         if not bool(new.any()):
             break
         stuck = stuck | new
