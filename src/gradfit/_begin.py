@@ -1,7 +1,4 @@
-"""Start values that nobody gave: the best of a search, for one fit by a race of several."""
-
-import math
-from collections.abc import Mapping
+"""Start values that nobody gave: the most promising of a search, fitted side by side."""
 
 import torch
 from torch import Tensor
@@ -16,37 +13,40 @@ from gradfit._start import propose_starts
 from gradfit.errors import InputError
 
 STARTS = 8
+"""Starts that are followed a few steps, as one batch, before one is chosen."""
 POINTS = 256
-"""Points that a race runs on, evenly chosen, when there are more."""
+"""Points that they look at, evenly chosen, when there are more."""
 TRIES = Options(gtol=1e-4, max_steps=40)
 
 
 def find_start(problem: Problem, loss: Loss | None) -> Tensor:
     """Return start values (G, p) for the free parameters."""
-    single = problem.n_groups == 1
-    starts = _propose(problem, STARTS if single else 1, problem.fixed)
-    if problem.shared:
-        # What all groups have in common must be one value before the rest is put right for it.
-        middle = starts[:, 0].nanmedian(0)[0]
-        common = {n: float(middle[problem.free.index(n)]) for n in problem.shared}
-        starts = _propose(problem, 1, {**problem.fixed, **common})
-    if not single or starts.shape[1] == 1:
-        return starts[:, 0]
-    return _race(problem, loss, starts[0])
+    found = propose_starts(
+        problem.model,
+        problem.data,
+        STARTS if problem.data.group is None else 1,
+        known=problem.fixed,
+        bounds=_ranges(problem),
+    ).to(problem.data.x)
+    columns = [problem.model.names.index(n) for n in problem.free]
+    starts = _clip(problem, found[:, :, columns])
+    best = starts[:, 0] if starts.shape[1] == 1 else _best(problem, loss, starts[0])
+    if problem.data.group is None and not bool(torch.isfinite(best).all()):
+        raise InputError(
+            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it was "
+            f"tried. Give values for {', '.join(problem.free)}."
+        )
+    return best.nan_to_num(0.0, 0.0, 0.0).contiguous()
 
 
-def _propose(problem: Problem, n: int, known: Mapping[str, float]) -> Tensor:
-    """Return starts (G, n, p) of the free parameters, within their bounds."""
-    bounds = {}
-    if problem.bounds is not None:
-        pairs = zip(problem.bounds.lower[0].tolist(), problem.bounds.upper[0].tolist(), strict=True)
-        bounds = {
-            name: (None if math.isinf(low) else low, None if math.isinf(high) else high)
-            for name, (low, high) in zip(problem.free, pairs, strict=True)
-        }
-    starts = propose_starts(problem.model, problem.data, n, known=known, bounds=bounds)
-    index = [problem.model.names.index(name) for name in problem.free]
-    return _clip(problem, starts[..., index].to(problem.data.x))
+def _ranges(problem: Problem) -> dict[str, tuple[float | None, float | None]]:
+    if problem.bounds is None:
+        return {}
+    ends = zip(problem.bounds.lower[0].tolist(), problem.bounds.upper[0].tolist(), strict=True)
+    return {
+        name: (None if low == -torch.inf else low, None if high == torch.inf else high)
+        for name, (low, high) in zip(problem.free, ends, strict=True)
+    }
 
 
 def _clip(problem: Problem, beta: Tensor) -> Tensor:
@@ -55,36 +55,24 @@ def _clip(problem: Problem, beta: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(beta, problem.bounds.lower), problem.bounds.upper)
 
 
-def _race(problem: Problem, loss: Loss | None, beta0: Tensor) -> Tensor:
-    """Fit all starts (n, p) as one batch, each a group of its own; return the best end (1, p)."""
-    points = _sample(problem.points, beta0.shape[0])
-    p = beta0.shape[1]
-    beta0 = problem.unknowns(beta0)
-    field = Field.of(
-        points, problem.function(), beta0.shape[0], beta0.shape[1], loss, problem.prior()
-    )
+def _best(problem: Problem, loss: Loss | None, starts: Tensor) -> Tensor:
+    """Follow starts (n, p) as so many fits of the same points; return where the best came to."""
+    points = _sample(problem.points, len(starts))
+    beta0 = problem.unknowns(starts)
+    n, p = beta0.shape
+    field = Field.of(points, problem.function(), n, p, loss, problem.prior())
     work = run(init(field, beta0), TRIES, problem.limits())
-    cost = work.state.sums.cost
-    best = int(torch.where(torch.isfinite(cost), cost, torch.inf).argmin())
+    cost = torch.where(torch.isfinite(work.state.sums.cost), work.state.sums.cost, torch.inf)
+    best = int(cost.argmin())
     if not bool(torch.isfinite(cost[best])):
-        names = ", ".join(problem.free)
-        raise InputError(
-            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it "
-            f"was tried. Give values for {names}."
-        )
-    return work.state.beta[best : best + 1, :p]
+        return torch.full_like(starts[:1], torch.nan)
+    return work.state.beta[best : best + 1, : starts.shape[1]]
 
 
 def _sample(points: Points, copies: int) -> Points:
     """Repeat some of the points once for each start."""
-    n = points.n
-    chosen = torch.arange(n, device=points.x.device)
-    finite = torch.isfinite(points.x).all(0)
-    if points.y is not None:
-        finite = finite & torch.isfinite(points.y).all(0)
-    chosen = chosen[finite]
-    if len(chosen) > POINTS:
-        chosen = chosen[torch.linspace(0, len(chosen) - 1, POINTS).round().long()]
-    index = chosen.repeat(copies)
-    group = torch.arange(copies, device=points.x.device).repeat_interleave(len(chosen))
-    return points.take(index)._replace(group=group)
+    chosen = torch.arange(points.n, device=points.x.device)
+    if points.n > POINTS:
+        chosen = torch.linspace(0, points.n - 1, POINTS, device=chosen.device).round().long()
+    group = torch.arange(copies, device=chosen.device).repeat_interleave(len(chosen))
+    return points.take(chosen.repeat(copies))._replace(group=group)
