@@ -1,11 +1,12 @@
 """Measured points on axes, so that three look as good as a hundred thousand."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
+from matplotlib.contour import ContourSet
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -14,7 +15,17 @@ from gradfit._views.fitted import Fitted, Observations, as_array
 from gradfit._views.palette import Palette
 from gradfit._views.words import LIGHT
 
-Corner: TypeAlias = Literal["upper right", "upper left", "lower right", "lower left"]
+Place: TypeAlias = Literal[
+    "upper right",
+    "upper left",
+    "lower right",
+    "lower left",
+    "upper center",
+    "lower center",
+    "center right",
+    "center left",
+    "center",
+]
 
 FEW, SOME, MANY, CROWD = 40, 400, 3000, 20_000
 """Numbers of points from which marks get smaller, bars fainter, then no bars, then a density."""
@@ -131,8 +142,9 @@ def typical(ax: Axes, cloud: Cloud, colours: Palette) -> None:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     if max(sx / (right - left), sy / (top - bottom)) < 0.004:
         return
-    corners = emptiest(ax, cloud, 0.22, 0.22)
-    vertical, horizontal = next(c for c in corners if c != emptiest(ax, cloud)[0]).split()
+    taken = vacant(ax, cloud)[0]
+    corners = (place for place in vacant(ax, cloud, 0.22, 0.22) if "center" not in place)
+    vertical, horizontal = next(place for place in corners if place != taken).split()
     inward, upward = 1 if horizontal == "left" else -1, 1 if vertical == "lower" else -1
     x = (left if inward > 0 else right) + inward * (0.04 * (right - left) + sx)
     y = (bottom if upward > 0 else top) + upward * (0.08 * (top - bottom) + sy)
@@ -174,7 +186,7 @@ def frame(ax: Axes, cloud: Cloud) -> None:
 def legend(
     ax: Axes, cloud: Cloud, colours: Palette, curve: str | None, level: float, joined: bool
 ) -> None:
-    """Say what is what, in the emptiest corner; ``curve`` is its colour, None for no curve."""
+    """Say what is what, where there is room; ``curve`` is its colour, None for no curve."""
     barred = cloud.n <= MANY and not (cloud.sx is None and cloud.sy is None)
     name = "measured, ± one σ" if barred else "measured"
     dot: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.6, "mec": colours.point}
@@ -187,17 +199,27 @@ def legend(
         drawn.append(Line2D([], [], color=curve, lw=1.8, label="fit"))
         band = f"{100 * level:.4g} % confidence band"
         drawn.append(Patch(fc=curve, alpha=0.18, label=band))
-    ax.legend(handles=drawn, loc=emptiest(ax, cloud)[0])
+    ax.legend(handles=drawn, loc=vacant(ax, cloud)[0])
 
 
-def emptiest(ax: Axes, cloud: Cloud, wide: float = 0.4, high: float = 0.38) -> list[Corner]:
-    """Return the corners of the axes, the one with fewest points first; sizes as shares."""
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    u, v = (cloud.x - left) / (right - left), (cloud.y - bottom) / (top - bottom)
-    corners: dict[Corner, Any] = {
-        "upper right": (u > 1 - wide) & (v > 1 - high),
-        "upper left": (u < wide) & (v > 1 - high),
-        "lower right": (u > 1 - wide) & (v < high),
-        "lower left": (u < wide) & (v < high),
-    }
-    return sorted(corners, key=lambda corner: int(corners[corner].sum()))
+def vacant(ax: Axes, cloud: Cloud, wide: float = 0.4, high: float = 0.38) -> list[Place]:
+    """Return places of the axes, the one with least drawn in it first; sizes are shares.
+
+    Among equals corners come before the middles of edges.
+    """
+    drawn = [np.stack([cloud.x, cloud.y], 1), *(np.asarray(line.get_xydata()) for line in ax.lines)]
+    for curve in ax.collections:
+        if isinstance(curve, ContourSet):
+            drawn += [np.asarray(path.vertices) for path in curve.get_paths()]
+    at = np.concatenate(drawn).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        u, v = ax.transAxes.inverted().transform(ax.transData.transform(at)).T
+        across = {"right": u > 1 - wide, "left": u < wide, "center": np.abs(u - 0.5) < wide / 2}
+        down = {"upper": v > 1 - high, "lower": v < high, "center": np.abs(v - 0.5) < high / 2}
+    inside = (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+
+    def filled(place: Place) -> int:
+        vertical, _, horizontal = place.partition(" ")
+        return int((inside & down[vertical] & across[horizontal or "center"]).sum())
+
+    return sorted(get_args(Place), key=filled)

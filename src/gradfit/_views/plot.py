@@ -122,14 +122,13 @@ def residual_panel(ax: Axes, fit: Fitted, colours: Palette) -> None:
 
 def head(ax: Axes, fit: Fitted, colours: Palette) -> None:
     """Write the model above the topmost panel and, below it, what came out."""
-    outcome = _outcome(fit)
-    title = wrap(equation(fit.model, fit.observed), 78, max_lines=2, placeholder=" ...")
-    ax.set_title("\n".join(outcome), color=colours.muted, pad=8, linespacing=1.4)
+    below = ax.set_title("\n".join(_outcome(fit)), color=colours.muted, pad=8, linespacing=1.4)
+    title = wrap(equation(fit.model, fit.observed), 62, max_lines=2, placeholder=" ...")
     ax.annotate(
         "\n".join(title),
         (0, 1),
-        (0, 13 + 13 * len(outcome)),
-        xycoords="axes fraction",
+        (0, 7),
+        xycoords=below,
         textcoords="offset points",
         fontsize=11.5,
         fontweight="bold",

@@ -101,7 +101,7 @@ def coefficient(r: float) -> str:
     """Write a correlation; more digits where it comes near 1."""
     if not math.isfinite(r):
         return "-"
-    digits = 3 if abs(r) < 0.9995 else min(12, 1 + math.ceil(-math.log10(max(1 - abs(r), 1e-12))))
+    digits = 3 if abs(r) < 0.9995 else 6
     return f"{r:.{digits}f}"
 
 
