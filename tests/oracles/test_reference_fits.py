@@ -84,7 +84,8 @@ def test_scaled_standard_errors_agree_to_eight_digits(name: str) -> None:
     free = [problem.names.index(k) for k in problem.free]
     expected = problem.expected("sd_gn_scaled")
     if problem.chi2 < 1e-20:  # exact data: the scale itself is rounding error
-        assert (values(got.stderr)[free] <= 10 * noise(problem) * problem.expected("sd_gn")).all()
+        scale = np.sqrt(10 * chi2_noise(problem) / problem.dof)
+        assert (values(got.stderr)[free] <= scale * problem.expected("sd_gn")).all()
     else:
         rtol = 1e-8 + 5 * chi2_noise(problem) / problem.chi2
         np.testing.assert_allclose(values(got.stderr)[free], expected, rtol=rtol)

@@ -73,6 +73,30 @@ def test_bounded_fit_arrives_and_names_the_bound(name: str, start: str) -> None:
     assert_uncertainties(got, problem)
 
 
+PUBLISHED = [
+    (s.name, item["source"])
+    for s in IMPLICIT + RESPONSES + BOUNDED
+    for item in s.raw.get("published", ())
+    if "beta" in item
+]
+
+
+@pytest.mark.parametrize(("name", "source"), PUBLISHED)
+def test_published_figures_agree_to_their_digits(name: str, source: str) -> None:
+    """As far as they are the solution: ODRPACK's penalty leaves 1e-6 of its own."""
+    problem = refsets.load(name)
+    item = next(i for i in problem.raw["published"] if i["source"] == source)
+    got = fit(name, list(problem.starts)[-1])
+    printed = np.array(item["beta"], float)
+    np.testing.assert_allclose(
+        values(got.params), printed, rtol=10 ** -item["beta_digits"], atol=1e-12
+    )
+    if item.get("sd_is") == "gn_scaled":
+        scaled = fit(name, list(problem.starts)[-1], absolute_sigma=False)
+        limit = 10 ** -item["sd_digits"]
+        np.testing.assert_allclose(values(scaled.stderr), np.array(item["sd"], float), rtol=limit)
+
+
 def test_fixed_coordinates_are_exact_coordinates() -> None:
     problem = refsets.load("odrpack_ex1_sandstone")
     expected = fit(problem.name, "near")
