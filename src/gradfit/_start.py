@@ -11,7 +11,7 @@ from gradfit._model import Model
 from gradfit._search import Limits, Trial, draw, search
 from gradfit.errors import ModelError
 
-POINTS = 512
+POINTS = 256
 """Points of a group that the search looks at."""
 PEAKS = 64
 """Frequencies taken from a spectrum."""

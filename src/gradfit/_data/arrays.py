@@ -65,7 +65,7 @@ def series_to_array(title: str, series: Any) -> np.ndarray[Any, Any]:
 
     dtype = series.dtype
     if dtype.is_numeric():
-        numbers = series.cast(nw.Float64)
+        numbers = series if dtype == nw.Float64 else series.cast(nw.Float64)
         if numbers.null_count():
             numbers = numbers.fill_null(float("nan"))
         return numbers.to_numpy()
