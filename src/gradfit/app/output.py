@@ -29,7 +29,8 @@ class Delivery:
 def deliver(result: Fit, delivery: Delivery) -> int:
     """Write the files, print the answer, and return the exit code: 0 where all fits converged."""
     if delivery.out is not None:
-        written = write_files(delivery.out, _files(result))
+        with progress("writing", delivery.quiet):
+            written = write_files(delivery.out, _files(result))
         if not delivery.quiet:
             remark(f"wrote {', '.join(str(path) for path in written)}")
     if delivery.as_json:
