@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradfit._data.arrays import to_tensor
+from gradfit._data.checks import check_covariance, refuse_where
 from gradfit._data.frames import take_columns
 from gradfit._data.groups import number_groups, sort_order
 from gradfit.errors import InputError
@@ -217,7 +218,7 @@ class _Gate:
             )
         t = t.expand(k, -1).contiguous()
         if not float(t.min()) >= 0:
-            _refuse_where(
+            refuse_where(
                 t < 0,
                 t,
                 f"{self.title(key)} must not be negative",
@@ -243,7 +244,7 @@ class _Gate:
             )
         t = t.reshape(-1).contiguous()
         if not float(t.abs().max()) <= 1:
-            _refuse_where(
+            refuse_where(
                 t.abs() > 1,
                 t,
                 f"{self.title('rho')} must lie between -1 and 1",
@@ -263,7 +264,7 @@ class _Gate:
                 f"`cov` must have shape ({k}, {k}) or ({n}, {k}, {k}), got {tuple(t.shape)}."
             )
         t = t.reshape(-1, k, k)
-        _check_covariance(t)
+        check_covariance(t)
         return t.permute(1, 2, 0).contiguous()
 
 
@@ -275,59 +276,6 @@ def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
 
 def _labels(name: str, vector: bool, k: int) -> tuple[str, ...]:
     return (name,) if vector else tuple(f"{name}[{i}]" for i in range(k))
-
-
-def _check_covariance(cov: Tensor) -> None:
-    """Raise unless every matrix (N, k, k) is symmetric and positive semidefinite."""
-    fine = torch.isfinite(cov).flatten(1).all(1)
-    variance = cov.diagonal(dim1=1, dim2=2)
-    negative = (variance < 0).any(1) & fine
-    if bool(negative.any()):
-        _refuse_matrix(negative, "has a negative variance")
-    size = variance.sqrt()
-    scale = size[:, :, None] * size[:, None, :]
-    skew = ((cov - cov.mT).abs() > 1e-8 * scale).flatten(1).any(1) & fine
-    if bool(skew.any()):
-        _refuse_matrix(skew, "is not symmetric")
-    # Of correlations, so that the tolerance does not depend on units; 0/0 is an exact coordinate.
-    loose = ((scale == 0) & (cov != 0)).flatten(1).any(1)
-    corr = torch.where(scale > 0, cov / scale, 0.0)
-    corr[~fine] = 0
-    lowest = torch.linalg.eigvalsh(corr)[:, 0] if cov.shape[1] > 2 else _lowest_of_two(corr)
-    indefinite = ((lowest < -1e-9) | loose) & fine
-    if bool(indefinite.any()):
-        _refuse_matrix(indefinite, "is not positive semidefinite")
-
-
-def _lowest_of_two(corr: Tensor) -> Tensor:
-    return 1 - corr[:, 0, 1].abs() if corr.shape[1] == 2 else corr[:, 0, 0]
-
-
-def _refuse_matrix(bad: Tensor, what: str) -> NoReturn:
-    where = (
-        f"; {int(bad.sum())} of {len(bad)} matrices (first at index {int(bad.nonzero()[0])})"
-        if len(bad) > 1
-        else ""
-    )
-    raise InputError(
-        f"`cov` {what}{where}. Give variances on the diagonal and covariances beside it."
-    )
-
-
-def _refuse_where(bad: Tensor, values: Tensor, what: str, advice: str) -> None:
-    """Raise if any is bad: how many, the first, and what to do."""
-    if not bool(bad.any()):
-        return
-    one_row = bad.ndim == 1 or bad.shape[0] == 1
-    at = bad.nonzero()[0].tolist()
-    place = at[-1] if one_row else tuple(at)
-    if bad.numel() == 1:
-        raise InputError(f"{what}, got {float(values.reshape(-1)[0]):g}. {advice}")
-    count = int(bad.sum())
-    raise InputError(
-        f"{what}; {count} of {bad.numel()} values {'is' if count == 1 else 'are'} wrong "
-        f"(first at index {place}: {float(values[tuple(at)]):g}). {advice}"
-    )
 
 
 def _clean(
@@ -376,7 +324,7 @@ def _finite_rows(points: Data) -> Tensor:
 
 def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> None:
     for key, t in _numbers(points).items():
-        _refuse_where(
+        refuse_where(
             ~torch.isfinite(t),
             t,
             f"{title(key, names)} must be finite",
