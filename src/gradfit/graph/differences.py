@@ -56,12 +56,12 @@ class Comparison:
         found = torch.autograd.grad(self._sum(outputs), list(leaves.values()), allow_unused=True)
         return dict(zip(leaves, found, strict=True))
 
-    def value(self, moved: int | None = None, by: Tensor | None = None) -> float:
-        """Return the weighted sum, with one input moved."""
+    def at(self, moved: int | None = None, by: Tensor | None = None) -> list[Tensor]:
+        """Return the outputs, with one input moved."""
         given = {key: value.clone() for key, value in self.inputs.items()}
         if moved is not None and by is not None:
             given[moved] = given[moved] + by
-        return float(self._sum(self.function(given)).detach())
+        return [output.detach() for output in self.function(given)]
 
     def agreement(self, which: int, gradient: Tensor, *, symmetric: bool = False) -> Agreement:
         """Compare the gradient for one input with central differences, entry by entry.
@@ -72,55 +72,66 @@ class Comparison:
         slopes = [slope for _, slope in moves]
         if not all(map(_is_finite, slopes)):
             return Agreement("skipped", note="its gradient is not finite here; see problems()")
-        center = self.value()
+        center = self.at()
         reach = max(1.0, float(self.inputs[which].abs().max())) if moves else 1.0
-        scale = max([1e-5 * abs(center) / reach, 1e-12, *map(abs, slopes)])
+        size = sum(float(output.abs().sum()) for output in center)
+        scale = max([1e-6 * size / reach, 1e-12, *map(abs, slopes)])
         entries = [self._entry(which, move, slope, center, scale) for move, slope in moves]
         return gravest(entries) if entries else Agreement("skipped", note="it is empty")
 
     def _entry(
-        self, which: int, move: Tensor, slope: float, center: float, scale: float
+        self, which: int, move: Tensor, slope: float, center: list[Tensor], scale: float
     ) -> Agreement:
         """Compare one slope; where it differs, find out whether step, kink or rounding is why."""
         at = float((self.inputs[which].abs() * move.abs()).max())
         steps = [_COARSE_STEP * max(1, at)] if self.coarse else [_STEP * max(1, at), _STEP * at]
         tolerance = _COARSE_TOLERANCE if self.coarse else TOLERANCE
         worst = float("inf")
-        for step in steps:
-            if step == 0:
+        for step in filter(None, steps):
+            left, right, rounding = self._slopes(which, move, step, center)
+            if not _is_finite(left + right) or rounding > 0.1 * scale:
                 continue
-            left, right = self._slopes(which, move, step, center)
-            if not _is_finite(left + right):
-                continue
-            if abs(right - left) > 1e-3 * scale and self._is_kink(which, move, step, right - left):
+            gap = right - left
+            if abs(gap) > 1e-3 * scale and self._is_kink(which, move, step, center, gap):
                 within = min(left, right) - 1e-3 * scale <= slope <= max(left, right) + 1e-3 * scale
                 note = f"slopes {left:.4g} and {right:.4g}"
-                return Agreement("kink" if within else "wrong", abs(right - left) / scale, note)
-            worst = min(worst, abs((left + right) / 2 - slope) / max(scale, abs(left + right) / 2))
-            if worst <= tolerance:
+                return Agreement("kink" if within else "wrong", abs(gap) / scale, note)
+            difference = abs((left + right) / 2 - slope)
+            worst = min(worst, difference / max(scale, abs(left + right) / 2))
+            if worst <= tolerance or difference <= rounding:
                 return Agreement("agrees", worst)
         if worst == float("inf"):
-            return Agreement("skipped", note="not finite nearby")
+            return Agreement("skipped", note="not finite nearby, or drowned in rounding")
         if not self.coarse and self._is_noisy(which, move, at, center):
             coarse = Comparison(self.function, self.inputs, self.weights, coarse=True)
             return coarse._entry(which, move, slope, center, scale)
         return Agreement("wrong", worst)
 
-    def _slopes(self, which: int, move: Tensor, step: float, center: float) -> tuple[float, float]:
-        right = self.value(which, step * move)
-        left = self.value(which, -step * move)
-        return (center - left) / step, (right - center) / step
+    def _slopes(
+        self, which: int, move: Tensor, step: float, center: list[Tensor]
+    ) -> tuple[float, float, float]:
+        """Return the slopes to the left and right, and how far rounding may move them."""
+        # Outputs are subtracted one by one, so that large ones do not drown small ones.
+        right = list(map(torch.sub, self.at(which, step * move), center))
+        left = list(map(torch.sub, center, self.at(which, -step * move)))
+        moved = [float((c.abs() * (r != 0)).sum()) for c, r in zip(center, right, strict=True)]
+        size = sum(moved) or max(float(c.abs().max()) for c in center if c.numel())
+        rounding = 8 * torch.finfo(torch.float64).eps * size / step
+        return float(self._sum(left)) / step, float(self._sum(right)) / step, rounding
 
-    def _is_kink(self, which: int, move: Tensor, step: float, gap: float) -> bool:
+    def _is_kink(
+        self, which: int, move: Tensor, step: float, center: list[Tensor], gap: float
+    ) -> bool:
         """Whether the two slopes stay apart as the step shrinks; those of a curve close up."""
-        left, right = self._slopes(which, move, step / 16, self.value())
+        left, right, _ = self._slopes(which, move, step / 16, center)
         return abs(right - left) > abs(gap) / 2
 
-    def _is_noisy(self, which: int, move: Tensor, at: float, center: float) -> bool:
+    def _is_noisy(self, which: int, move: Tensor, at: float, center: list[Tensor]) -> bool:
         """Whether the function is rough at a scale where a double precision one is straight."""
         step = 3e-7 * max(1, at)
-        bend = self.value(which, step * move) + self.value(which, -step * move) - 2 * center
-        return abs(bend) > 1e-10 * max(abs(center), 1e-3)
+        left, right, _ = self._slopes(which, move, step, center)
+        size = sum(float(output.abs().sum()) for output in center)
+        return abs(right - left) * step > 1e-10 * max(size, 1e-3)
 
     def _sum(self, outputs: Sequence[Tensor]) -> Tensor:
         weights = self.weights or [torch.ones_like(output) for output in outputs]

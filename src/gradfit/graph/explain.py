@@ -66,14 +66,14 @@ def _gradient(graph: Graph, node: Node) -> Iterator[str]:
     if len(node.parts) == 1:
         gradient = f"{node.grad!r}{_differences(graph, node)}"
         yield f"It is {count}, in {places}; its gradient is {gradient}."
+        yield from _changed_on_the_way(node)
         return
     yield f"It is {count}: in {places}, so its gradient is a sum:"
     width = max(len(f"{part!r}") for part in node.parts.values())
     for text, part in node.parts.items():
         yield f"  {part!r:>{width}}  through {text}"
     yield f"  = {node.grad!r}{_differences(graph, node)}"
-    if not _adds_up(node):
-        yield "  (the parts do not add up to it: a hook changed it on the way)"
+    yield from _changed_on_the_way(node)
 
 
 def _differences(graph: Graph, leaf: Node) -> str:
@@ -86,6 +86,11 @@ def _differences(graph: Graph, leaf: Node) -> str:
     if verdict.outcome == "wrong":
         return f"  (central differences disagree by {verdict.worst:.0e})"
     return f"  (central differences agree to {verdict.worst:.0e})"
+
+
+def _changed_on_the_way(node: Node) -> Iterator[str]:
+    if not _adds_up(node):
+        yield "The parts do not add up to it: a hook changed it on the way."
 
 
 def _adds_up(node: Node) -> bool:

@@ -52,7 +52,7 @@ _POINTWISE = {
     "acosh": ("np.arccosh({x})", "{g} / np.sqrt({x} ** 2 - 1)"),
     "atanh": ("np.arctanh({x})", "{g} / (1 - {x} ** 2)"),
     "sigmoid": ("1 / (1 + np.exp(-{x}))", "{g} * {y} * (1 - {y})"),
-    "logsigmoid": ("-np.logaddexp(0, -{x})", "{g} / (1 + np.exp({x}))"),
+    "log_sigmoid": ("-np.logaddexp(0, -{x})", "{g} / (1 + np.exp({x}))"),
     "silu": (
         "{x} / (1 + np.exp(-{x}))",
         "{g} * (1 + {x} * (1 - 1 / (1 + np.exp(-{x})))) / (1 + np.exp(-{x}))",

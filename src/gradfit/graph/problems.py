@@ -129,17 +129,17 @@ def _backward(graph: Graph) -> Iterator[Problem]:
         if node.output is not None or any(map(_bad, (*_arriving(graph, node), *inputs))):
             continue
         for edge in node.inputs:
-            if _bad(edge.part):
-                yield _backward_origin(graph, node, edge.part)
+            dropped_by = _dropped_by(graph, node, edge.part)
+            if _bad(edge.part) and (dropped_by is not None or not _bad(node.value)):
+                yield _backward_origin(node, edge.part, dropped_by)
                 break
 
 
-def _backward_origin(graph: Graph, node: Node, part: Snapshot | None) -> Problem:
+def _backward_origin(node: Node, part: Snapshot | None, chooser: Node | None) -> Problem:
     kind = _kind_of(part)
     text = node.expr or node.label
     message = f"{_WORD[kind]} in the gradient begins in the backward of `{text}`"
     remedy = _SLOPE.get(node.op.strip("_."), "keep away from the point where it has no derivative")
-    chooser = _dropped_by(graph, node, part)
     if chooser is not None:
         message += f": 0 * inf, in the branch that `{chooser.op}` on line {_line(chooser)} dropped"
         remedy = (

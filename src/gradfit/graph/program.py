@@ -170,6 +170,7 @@ class _Writer:
 
     def _give_up(self, node: Node) -> None:
         """Take the recorded value; where a gradient passes, that is not enough."""
+        self.names.pop(node.id, None)
         if node.requires_grad:
             where = f" (line {node.source.line})" if node.source else ""
             self.missing.append(f"`{node.op}`{where}")
@@ -191,13 +192,14 @@ class _Writer:
         for output in outputs:
             if output.value is None or output.value.dtype.startswith("complex"):
                 raise NoRuleError
-        names = [(self._choose(o), o) for o in outputs]
+        for output in outputs:
+            self._name(output)
+        names = [(self.names[o.id], o) for o in outputs]
         op = Op([(name, f"grad_{name}", self._shape(o.id)) for name, o in names])
         rule(op, *self._filled(call.args), **self._filled(dict(call.kwargs)))
         if len(op.outputs) != len(outputs):
             raise NoRuleError
         for (name, output), written in zip(names, op.outputs, strict=True):
-            self.names[output.id] = name
             self._line(f"{name} = {written.text}", output)
             self.backs[output.id] = written.backs
             if written.view is not None:

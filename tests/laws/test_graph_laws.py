@@ -1,0 +1,107 @@
+"""A trace changes nothing, agrees with autograd everywhere, and so does its NumPy program."""
+
+import numpy as np
+import pytest
+import torch
+from graph_programs import TWENTY
+from hypothesis import given, settings
+from torch import Tensor
+
+from gradfit.errors import TraceError
+from gradfit.graph import Graph, trace
+from gradfit.graph.operations import outputs
+from laws.programs import Step, leaves, steps, written
+
+
+def gradients(results: list[Tensor], inputs: list[Tensor]) -> list[Tensor | None]:
+    roots = [result for result in results if result.requires_grad]
+    return list(
+        torch.autograd.grad(roots, inputs, [torch.ones_like(r) for r in roots], allow_unused=True)
+    )
+
+
+def assert_equals_autograd(graph: Graph, fn, inputs) -> None:
+    """Outputs and leaf gradients are equal bit for bit; no ``.grad`` is touched."""
+    plain = [tensor for _, tensor in outputs(fn(*inputs))]
+    traced = [tensor for _, tensor in outputs(graph.result)]
+    assert all(torch.equal(one, two) for one, two in zip(plain, traced, strict=True))
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    nodes = [node for node in graph.nodes[: len(inputs)] if node.kind == "leaf"]
+    for node, gradient in zip(nodes, gradients(plain, wanted), strict=True):
+        if gradient is None:
+            assert node.grad is None
+        else:
+            np.testing.assert_array_equal(np.asarray(node.grad), gradient.numpy())
+    assert all(tensor.grad is None for tensor in inputs)
+
+
+def assert_parts_add_up(graph: Graph, rounding: float) -> None:
+    for node in graph:
+        if node.grad is None:
+            continue
+        total = np.ones(node.grad.shape) if node.is_result else np.zeros(node.grad.shape)
+        for part in node.parts.values():
+            total = total + np.asarray(part)
+        scale = max(np.abs(total).max(initial=0), 1e-30)
+        assert np.abs(total - np.asarray(node.grad)).max(initial=0) <= rounding * scale, node.label
+
+
+@settings(max_examples=200)
+@given(steps)
+def test_random_programs_agree_with_autograd_and_with_numpy(program: list[Step]) -> None:
+    _, fn = written(program)
+    inputs = leaves()
+    graph = trace(fn, *inputs)
+    assert_equals_autograd(graph, fn, inputs)
+    assert_parts_add_up(graph, 1e-13)
+    results, found = graph.to_numpy().run()
+    assert abs(results[0] - float(graph.result)) <= 1e-12 * max(1, abs(float(graph.result)))
+    for node in graph.leaves:
+        if node.grad is not None:
+            recorded = np.asarray(node.grad)
+            scale = max(np.abs(recorded).max(), 1e-3)
+            assert np.abs(found[node.name] - recorded).max() <= 1e-12 * scale, node.name
+
+
+@settings(max_examples=25)
+@given(steps)
+def test_every_operation_of_a_random_program_passes_its_check(program: list[Step]) -> None:
+    _, fn = written(program)
+    report = trace(fn, *leaves()).check()
+    assert report, str(report)
+
+
+@pytest.mark.parametrize("name", TWENTY)
+def test_the_twenty_functions_agree_with_autograd(name: str) -> None:
+    fn, inputs = TWENTY[name]
+    graph = trace(fn, *inputs)
+    assert_equals_autograd(graph, fn, inputs)
+    assert_parts_add_up(graph, 1e-5)
+    assert not [node for node in graph if node.kind == "hidden"]
+
+
+@pytest.mark.parametrize("name", TWENTY)
+def test_the_twenty_functions_pass_their_checks(name: str) -> None:
+    fn, inputs = TWENTY[name]
+    report = trace(fn, *inputs).check()
+    assert report, str(report)
+    judged = [v for v in report.operations if v.outcome in ("agrees", "kink")]
+    assert len(judged) >= len(report.operations) - 1
+
+
+NO_RULE = {"custom_functions": "Cube.apply", "alias_of_apply": "Cube.apply", "twice": "grad"}
+
+
+@pytest.mark.parametrize("name", [name for name in TWENTY if name not in NO_RULE])
+def test_the_twenty_functions_agree_with_numpy(name: str) -> None:
+    fn, inputs = TWENTY[name]
+    report = trace(fn, *inputs).check("numpy")
+    assert report, str(report)
+    assert all(v.outcome == "agrees" for v in report.leaves)
+
+
+@pytest.mark.parametrize("name", NO_RULE)
+def test_an_operation_without_a_numpy_rule_is_named(name: str) -> None:
+    fn, inputs = TWENTY[name]
+    with pytest.raises(TraceError, match=rf"no NumPy rule for .*{NO_RULE[name]}"):
+        trace(fn, *inputs).to_numpy()
