@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 Program = tuple[Callable[..., Any], tuple[Tensor, ...]]
 
@@ -109,7 +109,7 @@ def products(x, y):
 
 
 def network(x, w, b):
-    return F.mse_loss(torch.sigmoid(F.linear(x, w, b)), torch.zeros(2, 2))
+    return functional.mse_loss(torch.sigmoid(functional.linear(x, w, b)), torch.zeros(2, 2))
 
 
 def indexed(x):

@@ -1,7 +1,6 @@
 """Run a function once, as it is, and write down what autograd did."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from inspect import currentframe
 from itertools import count
 from typing import Any
@@ -86,10 +85,7 @@ def trace(
         given[id(tensor)] = draft.id
     call = Call(title(fn), fn, _referred(inputs, given), {}, state)
     try:
-        with ExitStack() as stack:
-            stack.enter_context(private.compiled_code_runs_eagerly())
-            stack.enter_context(watched(recorder))
-            stack.enter_context(recorder)
+        with private.compiled_code_runs_eagerly(), watched(recorder), recorder:
             result = fn(*inputs)
         returned = [tensor for _, tensor in outputs(result)]
         results = list(dict.fromkeys(ledger.draft_of(tensor).id for tensor in returned))

@@ -77,7 +77,7 @@ def test_compiled_functions_run_as_they_were_written():
     assert [node.op for node in graph] == ["", "sin", "*", "sum"]
 
 
-# -- private names of torch -------------------------------------------------------------------------
+# -- private names of torch ------------------------------------------------------------------------
 
 
 def test_every_private_name_is_there():

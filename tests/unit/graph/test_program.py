@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from gradfit.errors import TraceError
 from gradfit.graph import trace
@@ -52,7 +52,12 @@ RULES = {
     ).sum(),
     "hyperbolic": lambda x, y: (x.sinh() + y.cosh() + x.asinh() + (y + 2).acosh()).sum(),
     "roots": lambda x, y: (x.sqrt() + y.rsqrt() + x.square() + y.reciprocal()).sum(),
-    "units": lambda x, y: (F.softplus(x) + F.logsigmoid(y) + F.silu(x) + F.leaky_relu(-y)).sum(),
+    "units": lambda x, y: (
+        functional.softplus(x)
+        + functional.logsigmoid(y)
+        + functional.silu(x)
+        + functional.leaky_relu(-y)
+    ).sum(),
     "extrema": lambda x, y: (
         torch.maximum(x, y) + torch.minimum(x, y) + torch.max(x, y) + x.amin(0) + y.min()
     ).sum(),
@@ -89,7 +94,9 @@ RULES = {
     "algebra": lambda x, y: (
         torch.linalg.inv(x).sum() + torch.linalg.det(y) + torch.linalg.solve(x, y).sum()
     ),
-    "losses": lambda x, y: F.mse_loss(x, y) + F.mse_loss(y, x * 2, reduction="sum"),
+    "losses": lambda x, y: (
+        functional.mse_loss(x, y) + functional.mse_loss(y, x * 2, reduction="sum")
+    ),
     "traces": lambda x, y: torch.einsum("ij,jk->", x, y) + torch.einsum("ij,ij->i", x, y).prod(),
     "cumsum": lambda x, y: (x.cumsum(1) * y.cumsum(0)).sum(),
     "conversions": lambda x, y: (x.clone().to(torch.float64) * y.contiguous()).double().sum(),

@@ -1,6 +1,8 @@
 """One call opens a function up, and leaves everything as it was."""
 
 import threading
+from statistics import median
+from time import thread_time
 
 import numpy as np
 import pytest
@@ -300,9 +302,6 @@ def test_several_backward_passes_each_leave_their_gradients():
 
 
 def test_speed_is_within_ten_times_a_plain_forward_and_backward():
-    from statistics import median
-    from time import perf_counter
-
     a, b, x = leaf(0.5), leaf(0.0), torch.arange(20.0, dtype=torch.float64)
     y = 2 * x
 
@@ -312,14 +311,15 @@ def test_speed_is_within_ten_times_a_plain_forward_and_backward():
     def plain() -> None:
         torch.autograd.grad(loss(a, b, x, y), (a, b))
 
-    def seconds(run) -> float:
-        started = perf_counter()
-        run()
-        return perf_counter() - started
+    def traced() -> None:
+        trace(loss, a, b, x, y)
 
-    def ratio() -> float:
-        pairs = [(seconds(plain), seconds(lambda: trace(loss, a, b, x, y))) for _ in range(100)]
-        return median(t for _, t in pairs) / median(p for p, _ in pairs)
+    def seconds(run) -> float:  # of this thread alone: other programs may share the machine
+        started = thread_time()
+        for _ in range(10):
+            run()
+        return thread_time() - started
 
-    ratio()
-    assert min(ratio() for _ in range(5)) < 10
+    seconds(traced)
+    pairs = [(seconds(plain), seconds(traced)) for _ in range(30)]
+    assert median(t for _, t in pairs) < 10 * median(p for p, _ in pairs)

@@ -1,0 +1,204 @@
+"""A graph as SVG: cards with name, value and gradient, arrows that carry parts of gradients."""
+
+import unicodedata
+from html import escape
+from typing import NamedTuple
+
+from gradfit.graph.fold import Card, Link, Picture, fold
+from gradfit.graph.graph import Detail, Graph, Theme
+from gradfit.graph.layout import Layout, place
+
+MARGIN, PAD, LINE, TITLE = 18.0, 10.0, 15.0, 13.0
+WIDEST, NARROWEST = 300.0, 74.0
+
+# Width of a character in em, by class; what is not listed is of middle width.
+_NARROW, _WIDE = "iljtf.,:;'|!()[]{} r-", "mwMWGOQ@%"
+
+LIGHT = {
+    "paper": "#ffffff", "ink": "#1b2430", "muted": "#5b6675", "line": "#8a96a3",
+    "card": "#f7f9fb", "edge": "#c5ced8", "grad": "#b3450a",
+    "leaf": "#e4effc", "leaf-edge": "#0b65c2", "result": "#e2f4ec", "result-edge": "#00805c",
+    "custom-edge": "#7a4bc2", "custom": "#f1eafb", "quiet": "#f2f3f5", "warn": "#c8500a",
+}  # fmt: skip
+DARK = {
+    "paper": "#11161d", "ink": "#e8edf2", "muted": "#9aa6b2", "line": "#6f7d8b",
+    "card": "#1a222c", "edge": "#3a4653", "grad": "#ff9a4d",
+    "leaf": "#142c47", "leaf-edge": "#5fb0ff", "result": "#113529", "result-edge": "#3ccf9f",
+    "custom-edge": "#b996ff", "custom": "#2a2140", "quiet": "#171d25", "warn": "#ff9a4d",
+}  # fmt: skip
+
+
+class Drawing(NamedTuple):
+    """An SVG body with its picture and size."""
+
+    body: str
+    picture: Picture
+    width: float
+    height: float
+
+
+def draw(graph: Graph, *, detail: Detail | None = None, theme: Theme = "auto") -> str:
+    """Return a graph as a self-contained SVG document.
+
+    Parameters
+    ----------
+    graph : Graph
+    detail : "statement", "operation", "kernel" or None
+        One card for each statement or operation; "kernel" adds what each backward runs. None
+        chooses by size.
+    theme : "auto", "light" or "dark"
+        "auto" follows the reader's setting.
+    """
+    made = body(graph, detail)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(graph.title)}" '
+        f'width="{made.width:.0f}" height="{made.height:.0f}" '
+        f'viewBox="0 0 {made.width:.0f} {made.height:.0f}" class="gradfit">'
+        f"<title>Computational graph of {escape(graph.title)}</title>"
+        f"<style>{styles(theme)}</style>"
+        f'<rect class="paper" width="100%" height="100%"/>{made.body}</svg>'
+    )
+
+
+def body(graph: Graph, detail: Detail | None = None) -> Drawing:
+    """Return arrows and cards of a graph, without the document around them."""
+    picture = fold(graph, detail)
+    sizes = [size_of(card) for card in picture.cards]
+    layout = place(sizes, [(k.source, k.target) for k in picture.links])
+    parts = [_arrow_head()]
+    parts += [_arrow(k, link, layout) for k, link in enumerate(picture.links)]
+    parts += [_part(link, layout.paths[k]) for k, link in enumerate(picture.links)]
+    parts += [_box(i, card, layout, sizes[i]) for i, card in enumerate(picture.cards)]
+    width, height = layout.width + 2 * MARGIN, layout.height + 2 * MARGIN
+    inner = "".join(parts)
+    return Drawing(f'<g transform="translate({MARGIN:g} {MARGIN:g})">{inner}</g>', picture, width, height)
+
+
+def styles(theme: Theme) -> str:
+    """Return the style sheet: colours as variables, and how each kind of card looks."""
+
+    def variables(colours: dict[str, str]) -> str:
+        return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+    first = DARK if theme == "dark" else LIGHT
+    sheet = f".gradfit{{{variables(first)}}}"
+    if theme == "auto":
+        sheet += f"@media(prefers-color-scheme:dark){{.gradfit{{{variables(DARK)}}}}}"
+    return sheet + _RULES
+
+
+_RULES = (
+    ".gradfit{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
+    ".gradfit .paper{fill:var(--paper)}.gradfit text{fill:var(--ink);font-size:12px}"
+    ".gradfit .title{font-size:13px;font-weight:600}.gradfit .note,.gradfit .none{fill:var(--muted);font-size:11px}"
+    ".gradfit .grad{fill:var(--grad)}.gradfit .part{fill:var(--grad);font-size:10.5px;"
+    "paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}"
+    ".gradfit .card rect{fill:var(--card);stroke:var(--edge);stroke-width:1.2}"
+    ".gradfit .leaf rect{fill:var(--leaf);stroke:var(--leaf-edge)}"
+    ".gradfit .constant rect{fill:var(--quiet);stroke:var(--edge);stroke-dasharray:4 3}"
+    ".gradfit .result rect{fill:var(--result);stroke:var(--result-edge)}"
+    ".gradfit .custom rect{fill:var(--custom);stroke:var(--custom-edge);stroke-width:2}"
+    ".gradfit .read rect{fill:none;stroke:var(--muted);stroke-dasharray:2 3}"
+    ".gradfit .hidden rect{fill:var(--quiet);stroke:var(--warn);stroke-dasharray:6 3}"
+    ".gradfit .nograd rect{stroke-dasharray:4 3}"
+    ".gradfit .link{fill:none;stroke:var(--line);stroke-width:1.4}"
+    ".gradfit .dry{stroke-dasharray:4 4;opacity:.75}.gradfit .tip{fill:var(--line)}"
+)
+
+
+def text_width(text: str, size: float = 12.0, mono: bool = True) -> float:
+    """Return about how wide a text is, in pixels; a wide character counts twice."""
+    if mono:
+        em = sum(2.0 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in text)
+        return 0.605 * size * em
+    em = sum(0.33 if c in _NARROW else 0.86 if c in _WIDE else 0.56 for c in text)
+    return size * em
+
+
+def shorten(text: str, width: float, size: float = 12.0) -> str:
+    """Cut a text in the middle so that it fits, keeping both ends."""
+    if text_width(text, size) <= width:
+        return text
+    keep = max(4, int(width / (0.605 * size)) - 1)
+    head = (keep + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (keep - head) :]}"
+
+
+def rows_of(card: Card) -> list[tuple[str, str]]:
+    """Return the lines of a card with the class of each: title, value, gradient."""
+    node, room = card.node, WIDEST - 2 * PAD
+    head = card.title if card.times == 1 else f"{card.title}  × {card.times}"
+    rows = [("title", shorten(head, room, TITLE))]
+    value = node.value.brief if node.value is not None else (node.read_answer or "")
+    if node.value is not None and node.value.shape:
+        value = f"{value}  {'×'.join(map(str, node.value.shape))}"
+    if value:
+        rows.append(("value", shorten(f"= {value}", room)))
+    if card.note:
+        rows.append(("note", shorten(card.note, room, 11.0)))
+    if node.kind == "read":
+        rows.append(("none", "Python looked at the number"))
+    elif node.grad is not None:
+        rows.append(("grad", shorten(f"grad {node.grad.brief}", room)))
+    elif node.requires_grad:
+        rows.append(("grad", "grad None: nothing came back"))
+    else:
+        rows.append(("none", "no grad" if not node.in_no_grad else "no_grad: not recorded"))
+    return rows
+
+
+def size_of(card: Card) -> tuple[float, float]:
+    """Return width and height of a card."""
+    rows = rows_of(card)
+    widest = max(text_width(t, TITLE * 1.05 if c == "title" else 12.0) for c, t in rows)
+    return max(NARROWEST, widest + 2 * PAD), 2 * PAD + LINE * len(rows)
+
+
+def _box(index: int, card: Card, layout: Layout, size: tuple[float, float]) -> str:
+    node = card.node
+    kinds = f"card {card.kind}"
+    if not node.requires_grad and card.kind in ("op", "result"):
+        kinds += " nograd"
+    lines = "".join(
+        f'<text class="{kind}" x="{PAD:g}" y="{PAD + 11 + LINE * k:g}">{escape(text)}</text>'
+        for k, (kind, text) in enumerate(rows_of(card))
+    )
+    spoken = escape(f"{card.title}: {node.reason}" if node.reason else card.title)
+    return (
+        f'<g class="{kinds}" data-card="{index}" tabindex="0" role="button" aria-label="{spoken}" '
+        f'transform="translate({layout.x[index]:.1f} {layout.y[index]:.1f})"><title>{spoken}</title>'
+        f'<rect width="{size[0]:.1f}" height="{size[1]:.1f}" rx="7"/>{lines}</g>'
+    )
+
+
+def _arrow_head() -> str:
+    return (
+        '<defs><marker id="gradfit-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
+    )
+
+
+def _arrow(index: int, link: Link, layout: Layout) -> str:
+    path = layout.paths[index]
+    x, y = path[0]
+    d = [f"M{x:.1f} {y:.1f}"]
+    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+        if abs(x0 - x1) < 0.05 or abs(y0 - y1) < 0.05:
+            d.append(f"L{x1:.1f} {y1:.1f}")
+        else:
+            middle = (y0 + y1) / 2
+            d.append(f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}")
+    kind = "link" if link.flows else "link dry"
+    return (
+        f'<path class="{kind}" data-from="{link.source}" data-to="{link.target}" '
+        f'marker-end="url(#gradfit-tip)" d="{"".join(d)}"/>'
+    )
+
+
+def _part(link: Link, path: list[tuple[float, float]]) -> str:
+    """Write what comes back along an arrow near its source, where it is added up."""
+    if link.part is None:
+        return ""
+    (x0, y0), (x1, y1) = path[1], path[2]
+    x, y = x0 + 0.12 * (x1 - x0), y0 + 0.3 * (y1 - y0)
+    return f'<text class="part" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(link.part.brief)}</text>'
