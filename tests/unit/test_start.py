@@ -1,6 +1,7 @@
 """Start values for models of the user's own: what is told of a function, and how far it carries."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from gradfit._anatomy import examine
 from gradfit._data import gather
 from gradfit._model import as_model
 from gradfit._start import POINTS, propose_starts
-from gradfit.errors import ModelError
+from gradfit.errors import ConvergenceWarning, ModelError
 
 TWO_PI = 2 * math.pi
 NAN = math.nan
@@ -136,8 +137,11 @@ def arrives(name: str, seed: int) -> bool:
     x, y = gf.simulate(text, truth, np.sort(rng.uniform(0.1, 10, 60)))
     sy = 0.02 * np.ptp(y)
     y = y + sy * rng.normal(size=60)
-    alone = gf.fit(text, x, y, sy=sy)
-    return alone.success and alone.chi2 <= gf.fit(text, x, y, sy=sy, start=truth).chi2 + 1e-6
+    with warnings.catch_warnings():
+        # A kink is no place where a gradient vanishes.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        alone, led = gf.fit(text, x, y, sy=sy), gf.fit(text, x, y, sy=sy, start=truth)
+    return alone.chi2 <= led.chi2 + 1e-6
 
 
 @pytest.mark.parametrize("name", CASES)
