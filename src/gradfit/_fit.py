@@ -104,7 +104,7 @@ def fit(
     data : data frame or mapping, optional
         Where ``x``, ``y``, ``sx``, ``sy``, ``rho`` and ``groups`` name columns.
     start : mapping or sequence, optional
-        Start values. Built-in models guess theirs; for others a search is made when it is left out.
+        Start values; left out, they are found by a search, for any model.
     sx, sy : number or array-like, optional
         Standard deviations in the units of x and y; 0 means exact. With neither ``sx``, ``sy``
         nor ``cov`` all are 1; once one is given, what is not given is exact.
