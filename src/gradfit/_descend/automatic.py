@@ -8,15 +8,16 @@ numbers, step size and momentum, are found anew at every step from gradients alo
            \Bigl(y_k - 2 d_k \frac{\lVert y_k\rVert^2}{d_k^T y_k}\Bigr)^T g_{k+1},
            \qquad y_k = g_{k+1} - g_k ,
 
-kept above :math:`\eta_k = -1 / (\lVert d_k\rVert \min(0.01, \lVert g_k\rVert))`. On a quadratic
-loss of p parameters with exact steps it arrives in p steps, however long and narrow the valley.
+kept above :math:`0.4\, d_k^T g_k / \lVert d_k\rVert^2`. On a quadratic loss of p parameters with exact
+steps it arrives in p steps, however long and narrow the valley.
 
 The step along a direction is where the slope changes its sign, found by secants within a bracket.
 Near a minimum the loss is flat to rounding error and can no longer rank two steps, but slopes
 still can. So slopes decide, and the loss need only stay within rounding error of where it was.
 
-Hager and Zhang, SIAM Journal on Optimization 16 (2005) 170 (direction, its bound, slopes before
-losses); ACM Transactions on Mathematical Software 32 (2006) 113 (brackets, first trial).
+Hager and Zhang, SIAM Journal on Optimization 16 (2005) 170 (direction, slopes before losses); ACM
+Transactions on Mathematical Software 32 (2006) 113 (brackets, first trial); SIAM Journal on
+Optimization 23 (2013) 2150 (the bound, which does not depend on the unit of the loss).
 """
 
 import math
@@ -29,7 +30,7 @@ from gradfit._descend.objective import Objective, Point
 from gradfit._descend.steppers import UNMOVED
 from gradfit.errors import InputError
 
-SLOPE = 0.03
+SLOPE = 0.1
 """A step is accepted where the slope along the line has fallen to this share."""
 ROUNDING = 100
 """Units in the last place by which the loss of two equal steps may differ."""
@@ -38,7 +39,8 @@ LONGER, LONGEST = 10.0, 100.0
 TRIALS = 60
 FIRST = 0.01
 """The first trial would lower the loss by this share of itself, were the slope constant."""
-RESTART = 0.01
+BACKWARDS = 0.4
+"""How much of the last direction may be taken back, in units of its slope."""
 QUIET = 4
 """Arrived after so many steps in a row that gained nothing; fewer for few parameters."""
 
@@ -138,15 +140,13 @@ class Automatic:
         """Take the next direction; ``before`` is the gradient where the step began."""
         d, g = self.direction, self.grads
         y = g - before
-        dy, yy, yg, dg, dd, gg = torch.stack(
-            (d @ y, y @ y, y @ g, d @ g, d @ d, before @ before)
-        ).tolist()
+        dy, yy, yg, dg, dd = torch.stack((d @ y, y @ y, y @ g, d @ g, d @ d)).tolist()
         if not dy > 0:
             self._straight_down()
             return
         beta = (yg - 2 * dg * yy / dy) / dy
-        beta = max(beta, -1 / (math.sqrt(dd) * min(RESTART, math.sqrt(gg))))
         last = self.slope
+        beta = max(beta, BACKWARDS * last / dd)
         self.direction = beta * d - g
         self.slope = float(self.direction @ g)
         if not self.slope < 0:
@@ -183,7 +183,7 @@ class Automatic:
                 previous, high = low, trial
             if high is not None and high.alpha - low.alpha <= self.rounding * high.alpha:
                 break
-            alpha = _next(previous, low, high, width)
+            alpha = _next(previous, low, high, width, ceiling)
         # No such point: at a kink, or where the loss falls without end. What was gained counts.
         return self._at(here, low.alpha) if low.loss < start.loss else None
 
@@ -212,8 +212,8 @@ class Automatic:
         self.steepest, self.highest = state["steepest"], state["highest"]
 
 
-def _next(previous: Trial, low: Trial, high: Trial | None, width: float) -> float:
-    """Return where to look next: where slopes say the minimum is, else halfway, else further."""
+def _next(previous: Trial, low: Trial, high: Trial | None, width: float, ceiling: float) -> float:
+    """Return where to look next: where slopes say the minimum is, else nearer, else further."""
     if high is None:
         longest = LONGEST * low.alpha
         bend = low.slope - previous.slope
@@ -224,6 +224,8 @@ def _next(previous: Trial, low: Trial, high: Trial | None, width: float) -> floa
     span = high.alpha - low.alpha
     if not math.isfinite(high.loss) or not math.isfinite(high.slope):
         return low.alpha + 0.1 * span
-    if high.slope <= 0 or span > 0.66 * width:
-        return low.alpha + 0.5 * span
-    return low.alpha + span * low.slope / (low.slope - high.slope)
+    share = low.slope / (low.slope - high.slope) if high.slope > 0 else 0.5
+    # Where the far end is too high, or the bracket shrinks too slowly, halve it at least.
+    if high.loss > ceiling:
+        share = min(share, 0.5)
+    return low.alpha + span * (0.5 if span > 0.66 * width else share)

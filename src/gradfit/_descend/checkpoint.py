@@ -5,7 +5,6 @@ tensors and plain numbers only, and is read as such: loading one runs no code.
 """
 
 import os
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,9 @@ def resume_from(run: Run, path: str | Path, words: dict[str, Any]) -> None:
         state = torch.load(Path(path), weights_only=True)
     except FileNotFoundError:
         raise InputError(f"`resume`: there is no file {path}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise InputError(f"`resume`: {path} cannot be read as a checkpoint: {error}") from error
+    # What is no checkpoint can fail in any way while it is unpickled.
+    except Exception as error:
+        raise InputError(f"`resume`: {path} cannot be read as a checkpoint") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise InputError(f"`resume`: {path} is no checkpoint of this version of gradfit")
     _check_same(run, state, words)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import mul
 from typing import Literal, NamedTuple, TypeAlias
 
-from gradfit._descend.loop import negligible
+from gradfit._descend.loop import NEGLIGIBLE, RUNAWAY, negligible
 from gradfit._descend.record import Kept
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import Valley
@@ -22,6 +23,7 @@ Verdict: TypeAlias = Literal[
     "noisy",
     "diverging",
     "undefined",
+    "unbounded",
     "stalled",
 ]
 
@@ -78,6 +80,8 @@ class Evidence(NamedTuple):
 
 def diagnose(e: Evidence) -> tuple[Verdict, str]:
     """Return a verdict in one word and its explanation."""
+    if e.status is DescentStatus.NONFINITE and _bottomless(e):
+        return "unbounded", _unbounded(e)
     if e.status is DescentStatus.NONFINITE:
         return ("diverging", _diverging(e)) if _grew(e) else ("undefined", _undefined(e))
     if e.status is DescentStatus.DIVERGED:
@@ -89,8 +93,10 @@ def diagnose(e: Evidence) -> tuple[Verdict, str]:
     if e.status is DescentStatus.STALLED:
         return "stalled", _stalled(e)
     risen, asked = _rises(e.tail)
-    if asked >= 5 and risen > RISING * asked:
-        return ("noisy", _noisy(e)) if e.batches else ("oscillating", _oscillating(e, risen, asked))
+    if asked >= 5 and e.batches and risen > RISING * asked:
+        return "noisy", _noisy(e)
+    if asked >= 5 and (risen > RISING * asked or (_turns(e) > 0.5 * asked and _crawls(e))):
+        return "oscillating", _oscillating(e, risen, asked)
     return ("crawling", _crawling(e)) if _crawls(e) else ("improving", _improving(e))
 
 
@@ -103,6 +109,12 @@ def _grew(e: Evidence) -> bool:
     return len(finite) >= 3 and finite[-1] > finite[-2] > finite[-3]
 
 
+def _bottomless(e: Evidence) -> bool:
+    """Whether the loss fell out of all proportion before it stopped being a number."""
+    best = e.best.point.loss
+    return best < -RUNAWAY * abs(e.rows[0].point.loss) and best < 0
+
+
 def _nothing_to_gain(e: Evidence) -> bool:
     return negligible(e.valley.gain, e.best.point.loss, e.rows[0].point.loss)
 
@@ -112,6 +124,12 @@ def _rises(tail: Sequence[Kept]) -> tuple[int, int]:
     losses = [kept.point.loss for kept in tail]
     pairs = list(pairwise(losses))
     return sum(after > before + 1e-14 * abs(before) for before, after in pairs), len(pairs)
+
+
+def _turns(e: Evidence) -> int:
+    """Count the steps at the end over which the gradient turned round."""
+    grads = [kept.point.row[len(e.columns) :] for kept in e.tail if kept.point.row is not None]
+    return sum(sum(map(mul, g, h)) < 0 for g, h in pairwise(grads))
 
 
 def _pace(e: Evidence) -> tuple[float, int]:
@@ -173,6 +191,14 @@ def _undefined(e: Evidence) -> str:
         f"The {what} is {'NaN or inf' if what == 'gradient' else number(e.last.point.loss)} "
         f"{where}: most often a logarithm or root of a negative number, a division by zero, or "
         f"an exponential that overflows. {advice}"
+    )
+
+
+def _unbounded(e: Evidence) -> str:
+    return (
+        f"The loss falls without end ({number(e.best.point.loss, 3)} at step {count(e.best.step)}): "
+        "it has no minimum. Bound the parameters that run away, for example by writing them as "
+        "exp(u) or by adding a penalty, or check the sign of the loss."
     )
 
 
@@ -242,18 +268,24 @@ def _arrived(e: Evidence) -> tuple[Verdict, str]:
         )
     said = f"Converged at step {count(e.best.step)}."
     if v.closed:
-        said += (
-            f" By its curvature the loss could still fall by {number(v.gain, 2)}, which is nothing "
-            f"beside {number(e.best.point.loss, 4)}."
-            if v.gain > 0
-            else " The gradient is zero."
-        )
+        said += _next_to_nothing(e) if v.gain > 0 else " The gradient is zero."
         if v.condition > NARROW and len(e.columns) > 1:
             said += (
                 f" The way was not easy: {_shape(e)}; a constant step size would need about "
                 f"{_steps(v.steps(v.best_lr))} steps for each factor of 100."
             )
     return "converged", said
+
+
+def _next_to_nothing(e: Evidence) -> str:
+    loss, gain = e.best.point.loss, e.valley.gain
+    beside = number(loss, 4)
+    if gain > NEGLIGIBLE * abs(loss):
+        beside = f"{number(e.rows[0].point.loss, 3)} at the start"
+    return (
+        f" By its curvature the loss could still fall by {number(gain, 2)}, which is nothing "
+        f"beside {beside}."
+    )
 
 
 def _stalled(e: Evidence) -> str:
@@ -272,6 +304,13 @@ def _stalled(e: Evidence) -> str:
             "there (`abs`, `max`, rounding), is random, or its gradient is wrong, which "
             "`graph().check()` tells."
         )
+    if math.isnan(e.lr):
+        return (
+            f"Stalled at step {count(e.last.step)}: within its own tolerances the optimizer finds "
+            f"no better step, although the gradient's norm is still {number(e.last.point.norm, 2)}."
+            f"{_remaining(e)} Make it with smaller tolerances (`optimizer=lambda params: "
+            f"torch.optim.LBFGS(params, tolerance_change=0)`). {TRY_AUTO}."
+        )
     return (
         f"Stalled at step {count(e.last.step)}: `lr` times the gradient is lost in rounding, so no "
         f"parameter moves any more, although the gradient's norm is still "
@@ -281,8 +320,8 @@ def _stalled(e: Evidence) -> str:
 
 def _oscillating(e: Evidence, risen: int, asked: int) -> str:
     said = (
-        f"Oscillating: in {risen} of the last {asked} steps the loss rose. Steps are so long that "
-        "they jump across the valley instead of going down in it. "
+        f"Oscillating: {_jumps(e, risen, asked)}. Steps are so long that they jump across the "
+        "valley instead of going down in it. "
     )
     if e.plain and e.valley.closed:
         said += (
@@ -293,6 +332,12 @@ def _oscillating(e: Evidence, risen: int, asked: int) -> str:
     else:
         said += "Try a smaller `lr`, "
     return said + 'a schedule that lowers it (`schedule="cosine"`), or `schedule="auto"`.'
+
+
+def _jumps(e: Evidence, risen: int, asked: int) -> str:
+    if risen > RISING * asked:
+        return f"in {risen} of the last {asked} steps the loss rose"
+    return f"in {_turns(e)} of the last {asked} steps the gradient turned round"
 
 
 def _noisy(e: Evidence) -> str:
@@ -306,8 +351,9 @@ def _noisy(e: Evidence) -> str:
 
 
 def _remaining(e: Evidence) -> str:
+    """Say where the quadratic at the best step ends, unless that is beyond what it can know."""
     v = e.valley
-    if not v.closed:
+    if not v.closed or v.gain > e.rows[0].point.loss - e.best.point.loss:
         return ""
     index = int(abs(v.move).argmax())
     loss = e.best.point.loss

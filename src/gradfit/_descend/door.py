@@ -130,14 +130,15 @@ def descend(
     --------
     >>> import torch
     >>> import gradfit as gf
-    >>> x = torch.linspace(0, 1, 11)
+    >>> x = torch.linspace(0, 1, 11, dtype=torch.float64)
     >>> def loss(a, b):
     ...     return torch.mean((a * x + b - (3 * x + 1)) ** 2)
-    >>> run = gf.descend(loss, {"a": 0.0, "b": 0.0}, lr=0.5, epochs=200)
-    >>> round(run.params["a"], 3), round(run.params["b"], 3), run.verdict
-    (3.0, 1.0, 'improving')
-    >>> gf.descend(loss, {"a": 0.0, "b": 0.0}).n_steps   # automatic steps
-    3
+    >>> run = gf.descend(loss, {"a": 0.0, "b": 0.0}, lr=0.5, epochs=50)
+    >>> round(run.params["a"], 2), round(run.params["b"], 2), run.verdict
+    (2.97, 1.02, 'improving')
+    >>> run = gf.descend(loss, {"a": 0.0, "b": 0.0})  # automatic steps
+    >>> round(run.params["a"], 12), round(run.params["b"], 12), run.verdict, run.n_steps
+    (3.0, 1.0, 'converged', 4)
     """
     plan = checked_plan(Plan(lr, optimizer, schedule, clip, tol, clear_grad, epochs))
     limits = Limits(

@@ -25,13 +25,15 @@ ROUNDING = 8
 """Losses that agree to so many units in the last place are the same."""
 NEGLIGIBLE = 1e-10
 """A share of the loss that is not worth a step."""
+VANISHED = 1e-12
+"""A share of the first loss that is as good as nothing, for losses that end at zero."""
 TAIL = 64
 """Steps at the end that are kept one by one, however long the way."""
 
 
 def negligible(gain: float, loss: float, first_loss: float) -> bool:
     """Whether a gain is nothing beside the loss, or beside what the loss was at the start."""
-    return gain <= max(NEGLIGIBLE * abs(loss), NEGLIGIBLE**1.6 * abs(first_loss))
+    return gain <= max(NEGLIGIBLE * abs(loss), VANISHED * abs(first_loss))
 
 
 class DescentStep(NamedTuple):
@@ -153,6 +155,8 @@ class Run:
         loss, norm, row = kept.point
         if self.best is None:
             self.best = Best(kept, None if row is not None else self.parameters.copy())
+        if not math.isfinite(loss):
+            return
         best = self.best.kept.point
         if loss < self.lowest:
             self.lowest = loss

@@ -17,6 +17,8 @@ from gradfit.errors import ModelError
 
 CURVED = 32
 """The curvature is computed for up to so many numbers."""
+FORETOLD = 0.2
+"""How far a gradient may be from what the curvature foretells before that is not trusted."""
 PATIENCE = 2.0
 """Seconds that it may take."""
 
@@ -75,18 +77,52 @@ def curvature(objective: Objective, seconds: float) -> tuple[FloatArray, FloatAr
     slow = 3 * (n + 2) * seconds > PATIENCE
     if slow or objective.batches is not None or len(objective.parameters.blocks) > 1:
         return unknown
-    leaves = list(objective.parameters)
+    counted = objective.n_eval
     try:
-        first = torch.autograd.grad(
-            objective(), leaves, create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        gradient = torch.cat([g.reshape(-1) for g in first])
-        rows = torch.stack([_row(entry, leaves) for entry in gradient])
+        gradient, hessian = _twice(objective)
+        finite = np.isfinite(hessian).all() and np.isfinite(gradient).all()
+        trusted = finite and _holds(objective, gradient, hessian)
     # Double backward is missing in many hand-written functions, each with words of its own.
     except (RuntimeError, NotImplementedError, KeyboardInterrupt):
         return unknown
-    found = _numbers(rows)
+    finally:
+        objective.n_eval = counted
+    return (gradient, hessian) if trusted else unknown
+
+
+def _twice(objective: Objective) -> tuple[FloatArray, FloatArray]:
+    """Differentiate, and differentiate the result."""
+    leaves = list(objective.parameters)
+    first = torch.autograd.grad(
+        objective(), leaves, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    gradient = torch.cat([g.reshape(-1) for g in first])
+    found = _numbers(torch.stack([_row(entry, leaves) for entry in gradient]))
     return _numbers(gradient), 0.5 * (found + found.T)
+
+
+def _holds(objective: Objective, gradient: FloatArray, hessian: FloatArray) -> bool:
+    """Whether the gradient a small step away is what the second derivatives foretell.
+
+    A hand-written backward that leaves torch on its way looks like a constant when it is
+    differentiated, and no error is raised.
+    """
+    block = objective.parameters.blocks[0]
+    here, grads = block.values.clone(), block.grads.clone()
+    unit = np.sqrt(np.abs(hessian.diagonal()))
+    unit = np.where(unit > 0, unit, 1 / np.maximum(np.abs(_numbers(here)), 1.0))
+    step = max(objective.eps, torch.finfo(here.dtype).eps) ** 0.25 / unit
+    try:
+        block.values.add_(torch.as_tensor(step, dtype=here.dtype))
+        objective.parameters.clear()
+        objective.backward()
+        moved = (_numbers(block.grads) - gradient) / unit
+    finally:
+        block.values.copy_(here)
+        block.grads.copy_(grads)
+    foretold = hessian @ step / unit
+    scale = np.linalg.norm(foretold) + np.linalg.norm(moved)
+    return not np.linalg.norm(moved - foretold) > FORETOLD * scale
 
 
 def _numbers(tensor: Tensor) -> FloatArray:

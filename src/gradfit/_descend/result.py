@@ -65,11 +65,11 @@ class Descent:
     verdict : str
         What kind of descent it was, in one word: ``"converged"``, ``"flat"``, ``"saddle"``,
         ``"crawling"``, ``"improving"``, ``"oscillating"``, ``"uncleared"``, ``"noisy"``,
-        ``"diverging"``, ``"undefined"`` or ``"stalled"``.
+        ``"diverging"``, ``"undefined"``, ``"unbounded"`` or ``"stalled"``.
     diagnosis : str
         The verdict explained, with what to try.
     n_steps, n_eval : int
-        Epochs done, evaluations of the loss.
+        Epochs done, and evaluations of the loss; those for the curvature are not counted.
     lr : float
         Step size at the start; NaN for automatic steps without ``lr``.
     optimizer, schedule : str

@@ -31,6 +31,11 @@ class Rule(Protocol):
         """Step size of the next update."""
         ...
 
+    @property
+    def settles(self) -> bool:
+        """Whether a step that changes nothing means that no later one will."""
+        ...
+
     def update(self, closure: Closure) -> None:
         """Change the values once; ``closure`` evaluates loss and gradient where they stand."""
         ...
@@ -54,6 +59,8 @@ class Plain:
     The arithmetic of ``torch.optim.SGD`` without momentum, in one operation for all parameters;
     for small losses torch's own bookkeeping would take as long as the loss itself.
     """
+
+    settles = True
 
     def __init__(self, parameters: Parameters, lr: float) -> None:
         self.blocks = parameters.blocks
@@ -87,6 +94,11 @@ class Scheduled:
         """Step size of the first group of parameters."""
         return float(self.optimizer.param_groups[0]["lr"])
 
+    @property
+    def settles(self) -> bool:
+        """Whether the optimizer looks for its own step, and found none."""
+        return needs_closure(self.optimizer) and self.schedule is None
+
     def update(self, closure: Closure) -> None:
         """Let the optimizer step."""
         if needs_closure(self.optimizer):
@@ -109,6 +121,11 @@ class Scheduled:
     def load(self, state: dict[str, Any]) -> None:
         """Load both state dictionaries."""
         self.optimizer.load_state_dict(state["optimizer"])
+        # torch casts what an optimizer keeps to the type of its parameter, which rounds on
+        # differently from there; put back exactly what was saved.
+        held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, kept in state["optimizer"]["state"].items():
+            self.optimizer.state[held[index]].update(kept)
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
 

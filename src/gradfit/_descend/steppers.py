@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from gradfit._descend.objective import Objective, Point
-from gradfit._descend.rules import Plain, Rule
+from gradfit._descend.rules import Rule
 
 UNMOVED = 1e-5
 """Where steps are lost in rounding, a gradient that fell to this share has arrived."""
@@ -106,8 +106,7 @@ class FullBatch:
         self.tol = tol
         self.clear = clear
         self.steepest = 0.0
-        # From a point that plain descent does not leave, it never will: nothing else remembers.
-        self.memoryless = clear and isinstance(update.rule, Plain)
+        self.settles = clear and update.rule.settles
 
     @property
     def lr(self) -> float:
@@ -126,7 +125,7 @@ class FullBatch:
             self.parameters.clear()
         after = self.objective.point(self.objective.backward().item())
         self.update.rule.epoch_done(after.loss)
-        if self.memoryless and after.row == point.row and point.row is not None:
+        if self.settles and after.row == point.row and point.row is not None:
             self.tol = max(self.tol, UNMOVED)
             return None
         return after
