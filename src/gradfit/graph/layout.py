@@ -13,7 +13,9 @@ J. Stat. Softw. 32(5) (2009), for the pooling.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-GAP_X, GAP_Y, LANE = 26.0, 46.0, 14.0
+GAP_X, GAP_Y, LANE = 26.0, 50.0, 14.0
+TIP = 9.0
+"""Straight piece before a card, so that arrow heads point down."""
 SWEEPS, SETTLING = 12, 8
 
 
@@ -94,7 +96,9 @@ def _chains(
     return chains
 
 
-def _neighbours(n: int, pairs: Sequence[tuple[int, int]]) -> tuple[list[list[int]], list[list[int]]]:
+def _neighbours(
+    n: int, pairs: Sequence[tuple[int, int]]
+) -> tuple[list[list[int]], list[list[int]]]:
     up: list[list[int]] = [[] for _ in range(n)]
     down: list[list[int]] = [[] for _ in range(n)]
     for a, b in pairs:
@@ -116,11 +120,11 @@ def _order(
             other = current[i - 1] if sweep % 2 == 0 else current[i + 1]
             at = {item: k for k, item in enumerate(other)}
             own = {item: k for k, item in enumerate(current[i])}
-            current[i].sort(key=lambda item: (_mean([at[v] for v in near[item]], own[item]), own[item]))
+            current[i].sort(
+                key=lambda item: (_mean([at[v] for v in near[item]], own[item]), own[item])
+            )
             _exchange(current[i], near, at)
-        crossings = sum(
-            _crossings(a, b, down) for a, b in zip(current, current[1:], strict=False)
-        )
+        crossings = sum(_crossings(a, b, down) for a, b in zip(current, current[1:], strict=False))
         if least is None or crossings < least:
             best, least = [list(level) for level in current], crossings
         if least == 0:
@@ -237,7 +241,7 @@ def _finish(
         ]
         for level, item in zip(range(a + 1, b), chain[1:-1], strict=True):
             path += [(centre[item], tops[level]), (centre[item], tops[level] + heights[level])]
-        paths.append([*path, (port_in[k], tops[b]), (port_in[k], card_y[target])])
+        paths.append([*path, (port_in[k], tops[b] - TIP), (port_in[k], card_y[target])])
     width = max(c + i.width / 2 for c, i in zip(centre, items, strict=True))
     return Layout(card_x, card_y, paths, width, y - GAP_Y)
 

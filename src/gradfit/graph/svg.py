@@ -1,6 +1,7 @@
 """A graph as SVG: cards with name, value and gradient, arrows that carry parts of gradients."""
 
 import unicodedata
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -67,11 +68,13 @@ def body(graph: Graph, detail: Detail | None = None) -> Drawing:
     layout = place(sizes, [(k.source, k.target) for k in picture.links])
     parts = [_arrow_head()]
     parts += [_arrow(k, link, layout) for k, link in enumerate(picture.links)]
-    parts += [_part(link, layout.paths[k]) for k, link in enumerate(picture.links)]
+    parts += _parts(picture, layout, sizes)
     parts += [_box(i, card, layout, sizes[i]) for i, card in enumerate(picture.cards)]
     width, height = layout.width + 2 * MARGIN, layout.height + 2 * MARGIN
     inner = "".join(parts)
-    return Drawing(f'<g transform="translate({MARGIN:g} {MARGIN:g})">{inner}</g>', picture, width, height)
+    return Drawing(
+        f'<g transform="translate({MARGIN:g} {MARGIN:g})">{inner}</g>', picture, width, height
+    )
 
 
 def styles(theme: Theme) -> str:
@@ -84,6 +87,9 @@ def styles(theme: Theme) -> str:
     sheet = f".gradfit{{{variables(first)}}}"
     if theme == "auto":
         sheet += f"@media(prefers-color-scheme:dark){{.gradfit{{{variables(DARK)}}}}}"
+        # A page around the picture may choose.
+        sheet += f"[data-theme=light] .gradfit{{{variables(LIGHT)}}}"
+        sheet += f"[data-theme=dark] .gradfit{{{variables(DARK)}}}"
     return sheet + _RULES
 
 
@@ -131,10 +137,11 @@ def rows_of(card: Card) -> list[tuple[str, str]]:
     rows = [("title", shorten(head, room, TITLE))]
     value = node.value.brief if node.value is not None else (node.read_answer or "")
     if node.value is not None and node.value.shape:
-        value = f"{value}  {'×'.join(map(str, node.value.shape))}"
+        value = f"{value} · {'×'.join(map(str, node.value.shape))}"
+    short = 0 < len(card.note) <= 12 and bool(value)
     if value:
-        rows.append(("value", shorten(f"= {value}", room)))
-    if card.note:
+        rows.append(("value", shorten(f"{card.note} = {value}" if short else f"= {value}", room)))
+    if card.note and not short:
         rows.append(("note", shorten(card.note, room, 11.0)))
     if node.kind == "read":
         rows.append(("none", "Python looked at the number"))
@@ -195,10 +202,32 @@ def _arrow(index: int, link: Link, layout: Layout) -> str:
     )
 
 
-def _part(link: Link, path: list[tuple[float, float]]) -> str:
-    """Write what comes back along an arrow near its source, where it is added up."""
-    if link.part is None:
-        return ""
-    (x0, y0), (x1, y1) = path[1], path[2]
-    x, y = x0 + 0.12 * (x1 - x0), y0 + 0.3 * (y1 - y0)
-    return f'<text class="part" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(link.part.brief)}</text>'
+def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]]) -> list[str]:
+    """Write on arrows what comes back along them, wherever there is room for it."""
+    taken = [(x, y, x + w, y + h) for x, y, (w, h) in zip(layout.x, layout.y, sizes, strict=True)]
+    out: list[str] = []
+    for k, link in enumerate(picture.links):
+        if link.part is None:
+            continue
+        text = link.part.brief
+        half = text_width(text, 10.5) / 2 + 3
+        for x, y in _spots(layout.paths[k]):
+            box = (x - half, y - 8, x + half, y + 6)
+            if all(
+                box[2] <= t[0] or t[2] <= box[0] or box[3] <= t[1] or t[3] <= box[1] for t in taken
+            ):
+                taken.append(box)
+                out.append(
+                    f'<text class="part" data-link="{k}" x="{x:.1f}" y="{y + 3:.1f}" '
+                    f'text-anchor="middle">{escape(text)}</text>'
+                )
+                break
+    return out
+
+
+def _spots(path: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Places along an arrow, from its source on."""
+    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+        for t in (0.25, 0.4, 0.55, 0.7, 0.85):
+            bend = t * t * (3 - 2 * t)
+            yield x0 + bend * (x1 - x0), y0 + t * (y1 - y0)

@@ -12,7 +12,10 @@ _SHAPES = {"leaf": "lightblue", "result": "palegreen", "custom": "plum", "consta
 def to_dot(graph: Graph) -> str:
     """Return the graph in the language of Graphviz, one box for each card."""
     picture = fold(graph)
-    lines = [f"digraph {json.dumps(graph.title or 'graph')} {{", "  node [shape=box, style=filled];"]
+    lines = [
+        f"digraph {json.dumps(graph.title or 'graph')} {{",
+        "  node [shape=box, style=filled];",
+    ]
     for i, card in enumerate(picture.cards):
         label = json.dumps("\n".join(text for _, text in rows_of(card)), ensure_ascii=False)
         lines.append(f"  n{i} [label={label}, fillcolor={_SHAPES.get(card.kind, 'white')}];")

@@ -1,0 +1,143 @@
+"""A graph, or a film of graphs, as one page that needs nothing from outside."""
+
+import json
+import tempfile
+import webbrowser
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from gradfit.graph.fold import Card
+from gradfit.graph.graph import Detail, Film, Graph
+from gradfit.graph.svg import Drawing, body, rows_of, styles
+
+
+def page(graph: Graph | Film, *, detail: Detail | None = None, title: str | None = None) -> str:
+    """Return one self-contained interactive page.
+
+    Pan by dragging, zoom with the wheel, hover to see what a value depends on and what depends on
+    it, step through the operations forward and backward, and, for a film, slide through its frames.
+
+    Parameters
+    ----------
+    graph : Graph or Film
+    detail : "statement", "operation", "kernel" or None
+        As for pictures.
+    title : str, optional
+        Heading; the name of the function when left out.
+    """
+    frames = list(graph) if isinstance(graph, Film) else [graph]
+    labels = graph.labels if isinstance(graph, Film) else ("",)
+    drawings = _drawings(frames, detail)
+    head = title or f"Computational graph of {frames[0].title or 'a function'}"
+    film = {
+        "width": max(d.width for d in drawings),
+        "height": max(d.height for d in drawings),
+        "frames": _frames(frames, drawings, labels),
+    }
+    data = json.dumps(film, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    hidden = "" if len(frames) > 1 else " hidden"
+    return (
+        '<!doctype html><html lang="en" class="gradfit"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(head)}</title><style>{_theme()}{_asset('page.css')}</style></head><body>"
+        f"<header><h1>{escape(head)}</h1>"
+        f'<div class="slide"{hidden}><label for="frame">step</label><input id="frame" type="range" '
+        f'min="0" max="{len(frames) - 1}" value="0"><output id="label" for="frame"></output></div>'
+        '<button id="backward" type="button">◀ back</button>'
+        '<button id="forward" type="button">forward ▶</button>'
+        '<button id="fit" type="button">whole</button>'
+        '<button id="theme" type="button">light / dark</button></header>'
+        '<main><svg id="stage" role="group" aria-label="graph"><g id="camera"><g id="drawing" '
+        f'data-base="0">{drawings[0].body}</g></g></svg></main>'
+        '<aside id="details" aria-live="polite"><p>Choose a card to see its value, its gradient '
+        "and where it was written. Arrow keys step through the graph.</p></aside>"
+        f'<script id="film" type="application/json">{data}</script>'
+        f"<script>{_asset('page.js')}</script></body></html>"
+    )
+
+
+def show(graph: Graph | Film) -> None:
+    """Open the page in a browser tab."""
+    with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as file:
+        file.write(page(graph))
+    webbrowser.open(Path(file.name).as_uri())
+
+
+def _theme() -> str:
+    """The colours of the picture, for the page as well."""
+    sheet = styles("auto")
+    return sheet.replace("[data-theme=light] .gradfit", ".gradfit[data-theme=light]").replace(
+        "[data-theme=dark] .gradfit", ".gradfit[data-theme=dark]"
+    )
+
+
+def _asset(name: str) -> str:
+    return files("gradfit.graph").joinpath(name).read_text(encoding="utf-8")
+
+
+def _drawings(frames: Sequence[Graph], detail: Detail | None) -> list[Drawing]:
+    """Draw each frame whose structure is new; frames of one structure share their cards' places."""
+    made: list[Drawing] = []
+    for i, frame in enumerate(frames):
+        same = i > 0 and frame.structure == frames[i - 1].structure
+        drawing = body(frame, detail)
+        made.append(drawing._replace(body=made[-1].body) if same else drawing)
+    return made
+
+
+def _frames(
+    frames: Sequence[Graph], drawings: Sequence[Drawing], labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    base = 0
+    for i, (frame, drawing, label) in enumerate(zip(frames, drawings, labels, strict=True)):
+        new = i == 0 or frame.structure != frames[i - 1].structure
+        base = i if new else base
+        told: dict[str, Any] = {
+            "label": label,
+            "base": base,
+            "changed": new and i > 0,
+            "cards": [_told(card, frame) for card in drawing.picture.cards],
+        }
+        if new:
+            told["body"] = drawing.body
+        else:
+            told["texts"] = [[t for _, t in rows_of(card)] for card in drawing.picture.cards]
+            told["parts"] = {
+                k: link.part.brief
+                for k, link in enumerate(drawing.picture.links)
+                if link.part is not None
+            }
+        out.append(told)
+    return out
+
+
+def _told(card: Card, graph: Graph) -> dict[str, Any]:
+    """What the side panel says of a card."""
+    node = card.node
+    rows: list[tuple[str, str]] = []
+    if node.value is not None:
+        shape = "×".join(map(str, node.value.shape)) or "a number"
+        rows.append(("value", f"{node.value.brief} ({node.value.dtype}, {shape})"))
+    if node.grad is not None:
+        rows.append(("gradient", node.grad.brief))
+    if len(node.parts) > 1:
+        rows += [(f"through {text}", part.brief) for text, part in node.parts.items()]
+    if node.reason:
+        rows.append(("why", node.reason))
+    if node.read_answer is not None:
+        rows.append(("answer", node.read_answer))
+    if node.custom is not None:
+        rows += [("forward", node.custom.forward), ("backward", node.custom.backward)]
+    if node.kernels:
+        rows.append(("backward runs", ", ".join(node.kernels)))
+    if node.source is not None:
+        rows.append(("written", f"{Path(node.source.file).name}, line {node.source.line}"))
+        rows.append(("statement", " ".join(node.source.statement.split())))
+    if len(card.members) > 1:
+        steps = [graph.nodes[m] for m in card.members]
+        rows.append(("operations", ", ".join(n.expr or n.op for n in steps[:12])))
+    return {"title": card.title, "rows": rows}

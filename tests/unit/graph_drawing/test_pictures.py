@@ -1,0 +1,145 @@
+"""Pictures of traced functions: what stands on the cards, how they fold, what other tools get."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from gradfit.graph import Film, trace
+from gradfit.graph.fold import fold
+from gradfit.graph.html import page
+from gradfit.graph.svg import draw, shorten, text_width
+
+X = torch.linspace(0, 10, 11, dtype=torch.float64)
+Y = 2.5 * X + 1
+
+
+def leaf(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
+def loss(a, b):
+    return torch.mean((a * X - Y + b) ** 2 / (a**2 + 1))
+
+
+def descent(a, b):
+    for _ in range(100):
+        r = a * X - Y + b
+        c = torch.mean(r**2)
+        a = a - 1e-3 * c
+    return c
+
+
+def texts(svg: str) -> list[str]:
+    root = ET.fromstring(svg)
+    return ["".join(t.itertext()) for t in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_cards_carry_expression_value_and_gradient() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    words = texts(draw(graph))
+    assert "a" in words
+    assert "= 0.5" in words
+    assert "(a * X - Y + b) ** 2" in words
+    assert any(w.startswith("grad ") for w in words)
+    assert f"grad {graph['a'].grad.brief}" in words
+
+
+def test_parts_of_a_gradient_stand_on_the_arrows() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    words = texts(draw(graph))
+    parts = [p.brief for p in graph["a"].parts.values()]
+    assert len(parts) == 2
+    assert set(parts) <= set(words)
+
+
+def test_picture_is_the_same_every_time() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    assert draw(graph) == draw(graph)
+
+
+@pytest.mark.parametrize("theme", ["auto", "light", "dark"])
+def test_every_theme_is_well_formed(theme: str) -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    assert ET.fromstring(draw(graph, theme=theme)).tag.endswith("svg")
+
+
+def test_names_are_escaped() -> None:
+    def tricky(a):
+        return torch.where(a < 1, a * 2, a) & 0 if False else (a < 1).to(a.dtype) * a
+
+    svg = draw(trace(tricky, leaf(0.5)))
+    ET.fromstring(svg)
+    assert "a &lt; 1" in svg
+
+
+def test_statement_folds_the_operations_of_a_line() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    cards = fold(graph, "statement").cards
+    assert [c.title for c in cards if len(c.members) > 1] == [
+        "return torch.mean((a * X - Y + b) ** 2 / (a**2 + 1))"
+    ]
+    assert len(fold(graph, "operation").cards) > len(cards)
+
+
+def test_loop_of_a_hundred_steps_folds_to_its_lines() -> None:
+    graph = trace(descent, leaf(0.5), leaf(0.0))
+    cards = fold(graph).cards
+    assert len(graph.nodes) > 500
+    assert len(cards) < 12
+    assert max(c.times for c in cards) == 100
+
+
+def test_thirty_layers_fold() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(30)))
+
+    graph = trace(lambda v: net(v).sum(), torch.ones(4))
+    assert len(fold(graph).cards) <= 70
+    ET.fromstring(draw(graph))
+
+
+def test_links_point_forward_and_every_member_is_drawn_once() -> None:
+    for fn in (loss, descent):
+        picture = fold(trace(fn, leaf(0.5), leaf(0.0)))
+        assert all(k.source < k.target for k in picture.links)
+        members = [m for c in picture.cards if c.kind != "constant" for m in c.members]
+        assert len(members) == len(set(members))
+
+
+def test_kernel_detail_tells_what_backward_runs() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    assert any("backward:" in c.note for c in fold(graph, "kernel").cards)
+
+
+def test_dot_and_mermaid_name_every_card() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    n = len(fold(graph).cards)
+    assert len(re.findall(r"^  n\d+ \[", graph.to_dot(), re.MULTILINE)) == n
+    assert len(re.findall(r'^  n\d+\["', graph.to_mermaid(), re.MULTILINE)) == n
+
+
+def test_page_is_small_and_asks_nothing_of_the_network() -> None:
+    film = Film.of(loss, [(leaf(0.25 * i), leaf(0.0)) for i in range(10)])
+    text = page(film)
+    assert len(text.encode()) < 100_000
+    assert not re.search(r"(src|href)\s*=|@import|url\((?!#)|https?://(?!www\.w3\.org)", text)
+
+
+def test_page_draws_a_frame_anew_where_its_structure_changed() -> None:
+    def branch(a):
+        return (a * 2 if a > 1 else a + 3 * a).sum()
+
+    film = Film.of(branch, [(leaf(0.5),), (leaf(2.0),)])
+    assert film.changes == (1,)
+    assert page(film).count('"changed":true') == 1
+
+
+def test_text_is_measured_and_cut_in_the_middle() -> None:
+    assert text_width("图") == pytest.approx(2 * text_width("a"))
+    cut = shorten("abcdefghijklmnopqrstuvwxyz", text_width("abcdefghij"))
+    assert cut.startswith("abc")
+    assert cut.endswith("z")
+    assert "…" in cut
+    assert text_width(cut) <= text_width("abcdefghij") + 1
