@@ -73,11 +73,11 @@ class Ledger:
         held = self._held.get(id(tensor))
         return held is not None and held.version == private.version(tensor)
 
-    def draft_of(self, tensor: Tensor) -> Draft:
+    def draft_of(self, tensor: Tensor, name: str | None = None) -> Draft:
         """Return the node of a tensor as it is now; make one where it is new or was changed."""
         held = self._held.get(id(tensor))
         if held is None:
-            return self._stranger(tensor)
+            return self._stranger(tensor, name)
         writer = self._writers.get(private.memory(tensor)) if self._writers else None
         if writer is None and held.version == private.version(tensor):
             return held.draft
@@ -123,10 +123,10 @@ class Ledger:
 
     # -- tensors that the trace did not see being made -------------------------------------------
 
-    def _stranger(self, tensor: Tensor) -> Draft:
+    def _stranger(self, tensor: Tensor, name: str | None = None) -> Draft:
         if tensor.grad_fn is not None:
-            return self._unseen(tensor)
-        name = self._names.parameter(tensor)
+            return self._unseen(tensor, name)
+        name = name or self._names.parameter(tensor)
         if not tensor.requires_grad:
             return self.hold(tensor, self.new("constant", "", name=name, why=Why("outside")))
         kind = "parameter" if isinstance(tensor, nn.Parameter) else ""
@@ -135,7 +135,7 @@ class Ledger:
             draft.stale_grad = take(tensor.grad, self._keep)
         return self.hold(tensor, draft)
 
-    def _unseen(self, tensor: Tensor) -> Draft:
+    def _unseen(self, tensor: Tensor, name: str | None) -> Draft:
         """Make one honest card for all that happened out of sight."""
         node: AutogradNode = tensor.grad_fn
         cls = private.forward_class(node)
@@ -152,6 +152,7 @@ class Ledger:
             "op" if cls else "hidden",
             f"{cls.__name__}.apply" if cls else "unseen",
             inputs=inputs,
+            name=name,
             custom=described(cls) if cls else None,
             why=Why("earlier", node.name()) if earlier else Why("hidden", _count(n_nodes)),
         )

@@ -78,13 +78,12 @@ def trace(
     ledger = Ledger(names, keep, max_nodes)
     recorder = Recorder(ledger, Places(currentframe(), names))
     state = torch.get_rng_state().numpy()
-    given: dict[int, int] = {}
-    for name, tensor in sorted(names.inputs(), key=_has_history):
-        draft = ledger.draft_of(tensor)
-        draft.name = draft.name or name
-        given[id(tensor)] = draft.id
-    call = Call(title(fn), fn, _referred(inputs, given), {}, state)
     try:
+        given = {
+            id(tensor): ledger.draft_of(tensor, name).id
+            for name, tensor in sorted(names.inputs(), key=_has_history)
+        }
+        call = Call(title(fn), fn, _referred(inputs, given), {}, state)
         with private.compiled_code_runs_eagerly(), watched(recorder), recorder:
             result = fn(*inputs)
         returned = [tensor for _, tensor in outputs(result)]
@@ -94,8 +93,7 @@ def trace(
     finally:
         ledger.gradients.stop()
     for name, parameter in names.parameters():
-        unused = ledger.draft_of(parameter)
-        unused.name = unused.name or name
+        ledger.draft_of(parameter, name)
     ledger.gradients.settle()
     return _built(ledger, results, recorder.backwards, call, _detached(result))
 
