@@ -89,8 +89,10 @@ class Problem:
         if self.joined and self.data.y is not None:
             explicit, k = inner, m + self.data.y.shape[0]
 
-            def inner(z: Tensor, beta: Sequence[Tensor]) -> Tensor:
+            def joined(z: Tensor, beta: Sequence[Tensor]) -> Tensor:
                 return explicit(z[:m], beta) - z[m:]
+
+            inner = joined
 
         return inner if self.systematic is None else self.systematic.wrap(inner, k)
 
@@ -125,14 +127,21 @@ class Problem:
     def plain(self) -> Function:
         """Return the model of the free parameters alone: ``fn(x (m, N), free) -> (q, N)``."""
         model, vector = self.model, self.data.vector_x
-        slots = [(self.free.index(n), None) if n in self.free else (-1, self.fixed[n])
-                 for n in model.names]
+        slots = [
+            (self.free.index(n), None) if n in self.free else (-1, self.fixed[n])
+            for n in model.names
+        ]
         plain = not self.fixed
 
         def call(x: Tensor, beta: Sequence[Tensor]) -> Tensor:
-            given = beta if plain else [
-                beta[i] if v is None else x.new_full((1,), v).expand(x.shape[-1]) for i, v in slots
-            ]
+            given = (
+                beta
+                if plain
+                else [
+                    beta[i] if v is None else x.new_full((1,), v).expand(x.shape[-1])
+                    for i, v in slots
+                ]
+            )
             value = model.fn(x[0] if vector else x, *given)
             if value.ndim == 1:
                 value = value[None]
@@ -338,8 +347,10 @@ def _remembered(fn: Any) -> bool:
 def _call(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Tensor:
     """Call the user's model; whatever goes wrong in it is told in one line."""
     given = dict(zip(problem.free, beta, strict=True))
-    params = [given[n] if n in given else x.new_full(x.shape[-1:], problem.fixed[n])
-              for n in problem.model.names]
+    params = [
+        given[n] if n in given else x.new_full(x.shape[-1:], problem.fixed[n])
+        for n in problem.model.names
+    ]
     return problem.model.call(x[0] if problem.data.vector_x else x, params)
 
 
@@ -383,7 +394,10 @@ def _check_pointwise(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Non
 
 def _check_graph(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
     """Hold every derivative of the graph against a difference; tell which argument is cut off."""
-    leaves = [x.detach().clone().requires_grad_(), *(b.detach().clone().requires_grad_() for b in beta)]
+    leaves = [
+        x.detach().clone().requires_grad_(),
+        *(b.detach().clone().requires_grad_() for b in beta),
+    ]
     with torch.enable_grad():
         value = _call(problem, leaves[0], leaves[1:]).sum()
     if value.requires_grad:
@@ -463,5 +477,3 @@ def _difference(
     eps = torch.finfo(width.dtype).eps
     noise = 1e3 * eps * (sums[0].abs() + sums[1].abs()) / width
     return (sums[0] - sums[1]) / width, noise
-
-

@@ -15,7 +15,7 @@ GRADIENT, COST, STEP = 1, 2, 3
 MAX_STEPS, STALLED, NONFINITE = 10, 11, 12
 
 EPS = 2.0**-52
-EXACT = 100.0
+EXACT = 10.0
 """Up to this many times the chi-square of rounding error, data lie on the curve exactly."""
 REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""

@@ -112,9 +112,7 @@ def _nearer(
     return u0.index_copy(1, promising, found.u), better
 
 
-def _try(
-    points: Points, fn: Function, u: Tensor, columns: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _try(points: Points, fn: Function, u: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return trial feet and their squared distances (N,), on the curve if it is implicit."""
     if not points.slack:
         u = restore(points, fn, u, columns)

@@ -139,7 +139,9 @@ class Field:
         Returns the foot points, the linearisations (empty when not kept) and the sums.
         """
         return self._walk(
-            beta, u, (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches)
+            beta,
+            u,
+            (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches),
         )
 
     def attempt(
@@ -251,9 +253,7 @@ class Field:
             total += s.grouping.sum(_rounding(s.points, linear, columns))
         return (4 * eps) ** 2 * total
 
-    def _kept(
-        self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor
-    ) -> Linear:
+    def _kept(self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor) -> Linear:
         if kept:
             return kept[k]
         here = self._own(u, s)
@@ -351,7 +351,7 @@ def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) 
     Newton's iteration ``u - J^T (J J^T)^-1 g``; a point that finds no curve becomes NaN, so that
     the step which led there is refused.
     """
-    last = torch.full_like(u[:1].sum(0), torch.inf)
+    size = last = torch.full_like(u[0], torch.inf)
     for _ in range(RESTORE):
         d = derive(points, fn, u, columns, beta=False)
         du = normal_step(d)

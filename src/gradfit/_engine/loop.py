@@ -303,14 +303,18 @@ def run(
     has lost half of its rows is cut down to the rest, so that a few slow fits cost little.
     """
     try:
-        return _run_alone(w, options, bounds, on_step) if w.field.alone else _run_rows(
-            w, options, bounds, on_step
+        return (
+            _run_alone(w, options, bounds, on_step)
+            if w.field.alone
+            else _run_rows(w, options, bounds, on_step)
         )
     except _Stopped as stopped:
         w = stopped.work
         c = w.state.control
-        status = c.status or int(Status.STOPPED) if w.field.alone else torch.where(
-            c.status == 0, int(Status.STOPPED), c.status
+        status = (
+            c.status or int(Status.STOPPED)
+            if w.field.alone
+            else torch.where(c.status == 0, int(Status.STOPPED), c.status)
         )
         return w._replace(state=w.state._replace(control=c._replace(status=status)))
 

@@ -9,6 +9,9 @@ from torch import Tensor
 from gradfit._engine.arrow import eliminate_arrow, pooled, solve_arrow
 from gradfit._engine.eliminate import Newton
 from gradfit._engine.solve import (
+    FIRST,
+    HARD,
+    HOPELESS,
     SECULAR,
     Basis,
     basis_of_factor,
@@ -60,7 +63,8 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     s, c = w.state, w.state.control
     free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
     A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
-    db, safe = solve(A, g)
+    fresh = c.n_steps == 0 if w.field.alone else bool((c.n_steps == 0).all())
+    db, safe = solve(A, g, hard=FIRST if fresh else HARD)
     norm = (s.D * db).norm(dim=-1)
     bare = safe & (norm <= 1.1 * c.radius)
     lam = None
@@ -184,7 +188,7 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
         arrow = eliminate_arrow(H, w.field.shared)
         db, safe = solve_arrow(arrow, g), arrow.safe
     else:
-        db, safe = solve(H, g)
+        db, safe = solve(H, g, hard=HOPELESS)
     if bounds is not None:
         db = project(H, g, None, db, (s.beta, bounds))
     promise = total(w, sums.c + (sums.d * db).sum(-1))

@@ -14,6 +14,10 @@ SECULAR = 12
 """Iterations on the secular equation, at most."""
 HARD = 1e-10
 """A pivot that falls below this fraction of its diagonal marks a fit as ill-conditioned."""
+FIRST = 1e-7
+"""The same for the first step, which alone takes a linear model to its end."""
+HOPELESS = 1e-13
+"""The same for exact second derivatives, which have no factor to fall back on."""
 
 
 class Step(NamedTuple):
@@ -23,7 +27,7 @@ class Step(NamedTuple):
     safe: Tensor
 
 
-def solve(A: Tensor, g: Tensor, damping: Tensor | None = None) -> Step:
+def solve(A: Tensor, g: Tensor, damping: Tensor | None = None, hard: float = HARD) -> Step:
     """Solve ``(A + diag(damping)) db = -g`` for every fit.
 
     Parameters
@@ -34,12 +38,14 @@ def solve(A: Tensor, g: Tensor, damping: Tensor | None = None) -> Step:
         Half gradients.
     damping : Tensor (G, p) or None
         Added to the diagonal.
+    hard : float
+        Share of the diagonal below which a pivot is not safe.
     """
     M = A if damping is None else A + torch.diag_embed(damping)
     L, info = torch.linalg.cholesky_ex(M)
     db = -torch.cholesky_solve(g[..., None], L)[..., 0]
     pivots = L.diagonal(dim1=-2, dim2=-1)
-    safe = (pivots * pivots > HARD * M.diagonal(dim1=-2, dim2=-1)).all(-1)
+    safe = (pivots * pivots > hard * M.diagonal(dim1=-2, dim2=-1)).all(-1)
     if M.shape[0] > 1 or not bool(safe):
         safe = safe & (info == 0)
     return Step(db, safe)

@@ -149,9 +149,7 @@ def first_control(alone: bool, finite: Any, like: Tensor, bad_start: int) -> Con
     """Return the control of fits that have not taken a step."""
     if alone:
         status = 0 if finite else bad_start
-        return Control(
-            torch.inf, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1
-        )
+        return Control(torch.inf, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1)
     zero = like.new_zeros(like.shape[0])
     count = torch.zeros(like.shape[0], dtype=torch.int64, device=like.device)
     return Control(

@@ -159,7 +159,7 @@ def _connect(graph: Graph, cards: list[Card], place: dict[int, int]) -> Picture:
 def _number(
     cards: Sequence[Card], links: Iterable[Link], copies: Sequence[tuple[int, Card]]
 ) -> Picture:
-    """Number all cards anew, each copy right before its use."""
+    """Renumber all cards, each copy right before its use."""
     before: dict[int, list[Card]] = {}
     for target, card in copies:
         before.setdefault(target, []).append(card)
@@ -173,7 +173,7 @@ def _number(
         extra.extend(Link(k, new[i]) for k in range(first, len(out)))
         out.append(card)
     moved = [replace(k, source=new[k.source], target=new[k.target]) for k in links]
-    return Picture(tuple(out), tuple([*moved, *extra]))
+    return Picture(tuple(out), (*moved, *extra))
 
 
 def _card(group: tuple[Node, ...], kernels: bool) -> Card:

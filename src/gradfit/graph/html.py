@@ -67,7 +67,7 @@ def show(graph: Graph | Film) -> None:
 
 
 def _theme() -> str:
-    """The colours of the picture, for the page as well."""
+    """Return the colours of the picture, for the page as well."""
     sheet = styles("auto")
     return sheet.replace("[data-theme=light] .gradfit", ".gradfit[data-theme=light]").replace(
         "[data-theme=dark] .gradfit", ".gradfit[data-theme=dark]"
@@ -116,7 +116,7 @@ def _frames(
 
 
 def _told(card: Card, graph: Graph) -> dict[str, Any]:
-    """What the side panel says of a card."""
+    """Return what the side panel says of a card."""
     node = card.node
     rows: list[tuple[str, str]] = []
     if node.value is not None:

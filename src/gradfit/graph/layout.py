@@ -11,6 +11,7 @@ J. Stat. Softw. 32(5) (2009), for the pooling.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 GAP_X, GAP_Y, LANE = 26.0, 50.0, 14.0
@@ -56,7 +57,7 @@ def place(sizes: Sequence[tuple[float, float]], links: Sequence[tuple[int, int]]
     for i, level in enumerate(layer):
         levels[level].append(i)
     chains = _chains(layer, links, items, levels)
-    pairs = [pair for chain in chains for pair in zip(chain, chain[1:], strict=False)]
+    pairs = [pair for chain in chains for pair in pairwise(chain)]
     up, down = _neighbours(len(items), pairs)
     levels = _order(levels, up, down)
     centre = _positions(levels, items, up, down)
@@ -124,7 +125,7 @@ def _order(
                 key=lambda item: (_mean([at[v] for v in near[item]], own[item]), own[item])
             )
             _exchange(current[i], near, at)
-        crossings = sum(_crossings(a, b, down) for a, b in zip(current, current[1:], strict=False))
+        crossings = sum(_crossings(a, b, down) for a, b in pairwise(current))
         if least is None or crossings < least:
             best, least = [list(level) for level in current], crossings
         if least == 0:
@@ -197,7 +198,7 @@ def _settle(
 ) -> None:
     """Least squares with minimum gaps: isotonic regression after taking the gaps out."""
     offset, offsets = 0.0, [0.0]
-    for a, b in zip(level, level[1:], strict=False):
+    for a, b in pairwise(level):
         offset += (items[a].width + items[b].width) / 2 + GAP_X
         offsets.append(offset)
     blocks: list[list[float]] = []  # value, weight, count

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 from gradfit.graph.fold import Card, Link, Picture, fold
@@ -189,7 +190,7 @@ def _arrow(index: int, link: Link, layout: Layout) -> str:
     path = layout.paths[index]
     x, y = path[0]
     d = [f"M{x:.1f} {y:.1f}"]
-    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(path):
         if abs(x0 - x1) < 0.05 or abs(y0 - y1) < 0.05:
             d.append(f"L{x1:.1f} {y1:.1f}")
         else:
@@ -227,7 +228,7 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
 
 def _spots(path: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """Places along an arrow, from its source on."""
-    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(path):
         for t in (0.25, 0.4, 0.55, 0.7, 0.85):
             bend = t * t * (3 - 2 * t)
             yield x0 + bend * (x1 - x0), y0 + t * (y1 - y0)

@@ -1,5 +1,7 @@
 """The layout on random graphs: nothing overlaps, nothing runs through a card, always the same."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +45,7 @@ def test_no_arrow_runs_through_a_card(seed: int, n: int) -> None:
     layout = place(sizes, links)
     cards = boxes(sizes, layout)
     for (source, target), path in zip(links, layout.paths, strict=True):
-        for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(path):
             # The curve between two points is an S whose height and breadth rise together.
             for t in np.linspace(0, 1, 21):
                 bend = t**2 * (3 - 2 * t)
@@ -64,7 +66,7 @@ def test_arrows_begin_and_end_at_their_cards() -> None:
         x, y = path[-1]
         assert layout.x[target] <= x <= layout.x[target] + sizes[target][0]
         assert y == pytest.approx(layout.y[target])
-        assert all(a[1] <= b[1] for a, b in zip(path, path[1:], strict=False))
+        assert all(a[1] <= b[1] for a, b in pairwise(path))
 
 
 def test_same_graph_gives_the_same_drawing() -> None:
