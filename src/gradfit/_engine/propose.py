@@ -63,7 +63,7 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     s, c = w.state, w.state.control
     free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
     A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
-    fresh = c.n_steps == 0 if w.field.alone else bool((c.n_steps == 0).all())
+    fresh = w.field.alone and c.n_steps == 0
     db, safe = solve(A, g, hard=FIRST if fresh else HARD)
     norm = (s.D * db).norm(dim=-1)
     bare = safe & (norm <= 1.1 * c.radius)

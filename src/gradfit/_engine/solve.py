@@ -14,8 +14,8 @@ SECULAR = 12
 """Iterations on the secular equation, at most."""
 HARD = 1e-10
 """A pivot that falls below this fraction of its diagonal marks a fit as ill-conditioned."""
-FIRST = 1e-7
-"""The same for the first step, which alone takes a linear model to its end."""
+FIRST = 1e-3
+"""The same for the first step of a fit alone, which takes a linear model to its end."""
 HOPELESS = 1e-13
 """The same for exact second derivatives, which have no factor to fall back on."""
 
