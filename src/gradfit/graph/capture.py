@@ -61,6 +61,7 @@ class Run:
             if isinstance(value, Ref):
                 node = graph[value.node]
                 made = replay.tensor(node.value, wide=False)
+                made = made.to(node.value.device) if node.value else made
                 if node.requires_grad:
                     leaves[node.label] = made.requires_grad_()
                 return made

@@ -104,12 +104,12 @@ def _path(func: Callable[..., Any], name: str) -> str:
 
 _READS = {
     *("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "item"),
-    *("tolist", "numpy", "is_nonzero", "equal", "allclose"),
+    *("tolist", "numpy", "__contains__", "is_nonzero", "equal", "allclose"),
 }
 _SILENT = {
     *("size", "dim", "stride", "numel", "nelement", "ndimension", "storage_offset", "get_device"),
     *("element_size", "data_ptr", "untyped_storage", "storage", "retain_grad", "register_hook"),
-    *("register_post_accumulate_grad_hook", "type", "has_names", "_is_view", "_set_grad_enabled"),
+    *("register_post_accumulate_grad_hook", "has_names", "_is_view", "_set_grad_enabled"),
     *("__len__", "__repr__", "__str__", "__format__", "__hash__", "__dir__", "__reduce_ex__"),
     *("_record_function_enter_new", "_record_function_exit", "result_type", "can_cast"),
 }

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from inspect import currentframe
 from types import FrameType
 from typing import Any
 
@@ -36,6 +35,12 @@ class Recorder(TorchFunctionMode):
         self._last: tuple[FrameType | None, Draft] | None = None
         self._inside = False
 
+    def forget(self) -> None:
+        """Let go of all frames."""
+        self._places.forget()
+        self._applied.clear()
+        self._last = None
+
     # -- what torch calls ------------------------------------------------------------------------
 
     def __torch_function__(
@@ -49,7 +54,7 @@ class Recorder(TorchFunctionMode):
         what = operation(func)
         if self._inside or what.role == "silent" or private.in_transform():
             return func(*args, **kwargs)
-        place = self._places.at(currentframe())
+        place = self._places.here()
         if place.apply is not None:
             self._saw_custom(place.apply)
             return func(*args, **kwargs)
@@ -61,7 +66,7 @@ class Recorder(TorchFunctionMode):
             return run()
         self._inside = True
         try:
-            place = self._places.at(currentframe())
+            place = self._places.here()
             return self._record(APPLY, place, run, cls)
         finally:
             self._inside = False
@@ -87,28 +92,32 @@ class Recorder(TorchFunctionMode):
         self, what: Operation, place: Place, run: "partial[Any]", custom: type | None
     ) -> Step:
         tensors: list[Tensor] = []
-        drafts: list[Draft] = []
-
-        def refer(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                drafts.append(self._ledger.draft_of(value))
-                tensors.append(value)
-                return Ref(drafts[-1].id)
-            if isinstance(value, (list, tuple)):
-                return (list if isinstance(value, list) else tuple)(map(refer, value))
-            if isinstance(value, dict):
-                return {key: refer(each) for key, each in value.items()}
-            if isinstance(value, slice):
-                return slice(refer(value.start), refer(value.stop), refer(value.step))
-            return value
-
         path = what.path if custom is None else f"{custom.__name__}.apply"
         state = torch.get_rng_state().numpy() if what.is_random else None
-        call = Call(path, run.func, refer(run.args), refer(run.keywords), state)
+        args = self._referred(run.args, tensors)
+        kwargs = self._referred(run.keywords, tensors)
+        drafts = [self._ledger.draft_of(tensor) for tensor in tensors]
+        call = Call(path, run.func, args, kwargs, state)
         _name_operands(place, tensors, drafts)
         _name_unseen(place, drafts)
         versions = [private.version(tensor) for tensor in tensors]
         return Step(what, place, tensors, drafts, versions, call, custom)
+
+    def _referred(self, value: Any, tensors: list[Tensor]) -> Any:
+        """Replace tensors by references to their nodes, and list them."""
+        if isinstance(value, Tensor):
+            tensors.append(value)
+            return Ref(self._ledger.draft_of(value).id)
+        if isinstance(value, tuple):
+            return tuple([self._referred(each, tensors) for each in value])
+        if isinstance(value, list):
+            return [self._referred(each, tensors) for each in value]
+        if isinstance(value, dict):
+            return {key: self._referred(each, tensors) for key, each in value.items()}
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return slice(*[self._referred(part, tensors) for part in parts])
+        return value
 
     # -- what came out ---------------------------------------------------------------------------
 

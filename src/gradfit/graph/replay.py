@@ -18,6 +18,7 @@ _WIDE = {
     torch.complex64: torch.complex128,
 }
 _NARROWING = {"float": "double", "half": "double", "bfloat16": "double", "type_as": "clone"}
+_ELSEWHERE = {"cuda", "cpu", "xpu", "mps"}
 
 
 class ReplayError(TraceError):
@@ -104,6 +105,8 @@ def _rerun(node: Node, values: Mapping[int, Tensor]) -> list[Tensor]:
 
 def _function(call: Call, *, wide: bool) -> Callable[..., Any]:
     name = call.name.rsplit(".", 1)[-1]
+    if name in _ELSEWHERE:  # everything is run again on the CPU
+        return torch.Tensor.clone
     if wide and name in _NARROWING:
         return getattr(torch.Tensor, _NARROWING[name])
     func = call.func or find(call.name)
@@ -117,6 +120,8 @@ def _filled(value: Any, tensors: Mapping[int, Tensor], *, wide: bool) -> Any:
         return tensors[value.node]
     if isinstance(value, torch.dtype):
         return _WIDE.get(value, value) if wide else value
+    if isinstance(value, (torch.device, str)) and str(value).split(":")[0] in _ELSEWHERE:
+        return "cpu"
     if isinstance(value, (list, tuple)):
         return type(value)(_filled(each, tensors, wide=wide) for each in value)
     if isinstance(value, dict):

@@ -1,5 +1,7 @@
 """Copy a tensor out of torch, or only its statistics when it is big."""
 
+from math import isfinite, nan
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,14 +40,19 @@ def _dense(tensor: Tensor) -> Tensor:
 
 def _stats(tensor: Tensor) -> Stats:
     numbers = _dense(tensor)
-    numbers = numbers.abs() if numbers.is_complex() else numbers
+    if numbers.is_complex():
+        numbers = numbers.abs()
+    elif numbers.dtype == torch.bool:
+        numbers = numbers.byte()
+    low, high = map(float, torch.aminmax(numbers))
+    if isfinite(low) and isfinite(high):  # a NaN or an inf anywhere would show in these
+        return Stats(low, high, float(numbers.mean(dtype=torch.float64)), 0)
     finite = numbers[torch.isfinite(numbers)]
-    if finite.numel() == 0:
-        return Stats(np.nan, np.nan, np.nan, numbers.numel())
-    low, high = torch.aminmax(finite)
-    mean = finite.mean(dtype=torch.float64)
     bad = numbers.numel() - finite.numel()
-    return Stats(float(low), float(high), float(mean), bad)
+    if finite.numel() == 0:
+        return Stats(nan, nan, nan, bad)
+    low, high = map(float, torch.aminmax(finite))
+    return Stats(low, high, float(finite.mean(dtype=torch.float64)), bad)
 
 
 def plus(one: Snapshot | None, other: Snapshot) -> Snapshot:

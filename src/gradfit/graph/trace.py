@@ -92,6 +92,7 @@ def trace(
             recorder.backwards.extend(_pull(ledger, returned))
     finally:
         ledger.gradients.stop()
+        recorder.forget()
     for name, parameter in names.parameters():
         ledger.draft_of(parameter, name)
     ledger.gradients.settle()

@@ -1,6 +1,8 @@
 """One call opens a function up, and leaves everything as it was."""
 
+import gc
 import threading
+import weakref
 from statistics import median
 from time import thread_time
 
@@ -181,6 +183,22 @@ def test_random_numbers_are_those_of_the_plain_call():
     assert torch.equal(torch.rand(()), after)
 
 
+def test_everything_the_function_made_is_freed_at_once():
+    made = []
+
+    def fn(x):
+        y = torch.sin(x * 2)
+        made.append(weakref.ref(y))
+        return y.sum()
+
+    gc.disable()  # nothing may wait for the collector: big tensors are held
+    try:
+        trace(fn, leaf([1.0, 2.0]))
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
 # -- what it takes --------------------------------------------------------------------------------
 
 
@@ -264,6 +282,10 @@ def test_big_tensors_are_kept_as_statistics():
     assert node.grad.stats[:3] == (0, 18, 9)
     with pytest.raises(ValueError, match="only statistics of this"):
         np.asarray(node.value)
+    bad = torch.tensor([1.0, float("nan"), 3.0, float("inf"), -2.0, 0.0])
+    assert trace(lambda v: v, bad, keep=5)["v"].value.stats == (-2, 3, 0.5, 2)
+    assert trace(lambda v: v, bad > 0, keep=5)["v"].value.stats[:2] == (0, 1)
+    assert trace(lambda v: v, bad * torch.nan, keep=5)["v"].value.brief == "6 not finite"
 
 
 def test_a_graph_that_grows_too_big_is_refused():
