@@ -33,8 +33,8 @@ def find_start(problem: Problem, loss: Loss | None) -> Tensor:
     best = starts[:, 0] if starts.shape[1] == 1 else _best(problem, loss, starts[0])
     if problem.data.group is None and not bool(torch.isfinite(best).all()):
         raise InputError(
-            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it was "
-            f"tried. Give values for {', '.join(problem.free)}."
+            f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it "
+            f"was tried. Give values for {', '.join(problem.free)}."
         )
     return best.nan_to_num(0.0, 0.0, 0.0).contiguous()
 

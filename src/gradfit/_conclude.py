@@ -133,7 +133,7 @@ def _points_per_fit(problem: Problem) -> Tensor:
 
 
 def _status(work: Work, found: Spread) -> Tensor:
-    """A fit that ended well but leaves a combination of parameters open is singular."""
+    """Call a fit singular that ended well but leaves a combination of parameters open."""
     status = work.state.status
     short = (found.rank < found.free.sum(-1)) & (status < 10)
     return torch.where(short, int(Status.SINGULAR), status)
@@ -296,7 +296,7 @@ def _combination(problem: Problem, found: Spread) -> str:
     return " ".join(parts).removeprefix("+") + ", each in its own scale"
 
 
-def _single(
+def _single(  # noqa: PLR0917 - all that a result is made of
     problem: Problem,
     work: Work,
     found: Spread,
@@ -345,7 +345,7 @@ def _table(
         return t if data.as_torch else t.cpu().numpy()
 
     def blank(t: Tensor) -> Tensor:
-        """A group that was never fitted has no values."""
+        """Write NaN for groups that were never fitted."""
         bad = (rows.status == Status.TOO_FEW_POINTS) | (rows.status == Status.BAD_DATA)
         return torch.where(bad.reshape(-1, *[1] * (t.ndim - 1)), torch.nan, t)
 

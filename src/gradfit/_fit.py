@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gradfit._begin import find_start
 from gradfit._conclude import conclude
 from gradfit._data import Data, gather
 from gradfit._engine.covariance import spread
@@ -21,7 +22,6 @@ from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
-from gradfit._begin import find_start
 from gradfit._types import Status
 from gradfit.errors import ConvergenceWarning, InputError
 
@@ -97,8 +97,8 @@ def fit(
     Parameters
     ----------
     model : callable, str or Model
-        ``f(x, a, b, ...)`` in torch operations, a formula such as ``"a*exp(-b*x) + c"``, or the name
-        of a built-in model. Without ``y`` it is implicit: zero on the curve.
+        ``f(x, a, b, ...)`` in torch operations, a formula such as ``"a*exp(-b*x) + c"``, or the
+        name of a built-in model. Without ``y`` it is implicit: zero on the curve.
     x, y : array-like, or column names with ``data``
         Observations: x ``(N,)`` or ``(m, N)``, y ``(N,)`` or ``(q, N)``, each in its own unit.
     data : data frame or mapping, optional
@@ -124,8 +124,8 @@ def fit(
         Parameters that all groups have in common: one joint fit, whose chi-square, degrees of
         freedom and status all rows of the table share.
     systematic : sequence of mappings, optional
-        Errors that points share, each ``{"x": ..., "y": ...}`` with one-sigma shifts in the units of
-        x and y: a calibration error, a common offset. Each group has its own.
+        Errors that points share, each ``{"x": ..., "y": ...}`` with one-sigma shifts in the units
+        of x and y: a calibration error, a common offset. Each group has its own.
     cov_joint : array-like, optional
         Covariance over all points at once, ``((m+q)*N, (m+q)*N)``: all of ``x[0]``, then ``x[1]``,
         ..., then y. The work grows with the cube of its size.
@@ -208,7 +208,9 @@ def fit(
             beta0 = find_start(problem, robust)
         problem = check_model(problem, beta0)
         ended = unfit(problem)
-        work, moved = solve(problem, beta0, options, robust, ended, _teller(problem, on_step))
+        work, moved = solve(
+            problem, beta0, options, robust, ended=ended, on_step=_teller(problem, on_step)
+        )
         _refuse_bad_start(problem, work)
         found = spread(work, cov_type, problem.limits())
         result = conclude(
@@ -288,6 +290,7 @@ def solve(
     beta0: Tensor,
     options: Options,
     loss: Loss | None = None,
+    *,
     ended: Tensor | None = None,
     on_step: Callable[[Report], None] | None = None,
     feet: int = FOOT_ROUNDS,
@@ -394,7 +397,8 @@ def _refuse_bad_start(problem: Problem, work: Work) -> None:
             f"for {where}. Choose other start values."
         )
     raise InputError(
-        f"`start` makes a derivative of the model NaN or inf for {where}. Choose other start values."
+        f"`start` makes a derivative of the model NaN or inf for {where}. "
+        "Choose other start values."
     )
 
 

@@ -1,7 +1,8 @@
 """A problem: data, a model and what is asked of it, put in the engine's terms.
 
-The engine fits the *free* parameters of a function of tensors. Here fixed parameters are written in,
-the model's shapes are checked, and its promise to be pointwise and differentiable is tested once.
+The engine fits the *free* parameters of a function of tensors. Here fixed parameters are written
+in, the model's shapes are checked, and its promise to be pointwise and differentiable is tested
+once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -362,7 +363,7 @@ def _check_shape(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
     if q == 1:
         fine = fine or value.shape in ((1, n), (n,))
     if implicit:
-        fine = value.ndim == 1 and value.shape == (n,) or value.ndim == 2 and value.shape[1] == n
+        fine = value.shape == (n,) or (value.ndim == 2 and value.shape[1] == n)
     if not fine:
         wanted = "(N,)" if q == 1 else f"({q}, N)"
         raise ModelError(
@@ -415,14 +416,15 @@ def _check_graph(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
             )
         if verdict == "cut":
             raise ModelError(
-                f"the model {problem.model.label!r} breaks its graph: its value depends on {name!r}, "
-                "but no gradient arrives there. Look for .detach(), .item(), .data, torch.no_grad() "
-                "or NumPy in it."
+                f"the model {problem.model.label!r} breaks its graph: its value depends on "
+                f"{name!r}, but no gradient arrives there. Look for .detach(), .item(), .data, "
+                "torch.no_grad() or NumPy in it."
             )
         if verdict == "wrong":
             raise ModelError(
-                f"the model {problem.model.label!r} gives a derivative with respect to {name!r} that "
-                "differences contradict at every point. Look for .detach() or a custom backward."
+                f"the model {problem.model.label!r} gives a derivative with respect to "
+                f"{name!r} that differences contradict at every point. Look for .detach() or a "
+                "custom backward."
             )
 
 

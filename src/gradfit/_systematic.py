@@ -4,9 +4,9 @@ A shared component shifts every observation by a known vector times one unknown 
 
 .. math::  z_i = z_i^{\text{true}} + e_i + \sum_k s_{ik} t_k, \qquad t_k \sim N(0, 1).
 
-The :math:`t_k` are fitted along as parameters that a measurement of 0 with variance 1 pulls back, so
-that chi-square gains :math:`\sum_k t_k^2` and equals generalised least squares, while every point
-still stands alone. The cost stays linear in the number of points. A full covariance is split into
+The :math:`t_k` are fitted along as parameters that a measurement of 0 with variance 1 pulls back,
+so that chi-square gains :math:`\sum_k t_k^2` and equals generalised least squares, while every
+point still stands alone. The cost stays linear in the number of points. A full covariance is split into
 
 .. math::  V = \lambda D + \sum_k s_k s_k^T ,
 
@@ -196,5 +196,3 @@ def _check(V: Tensor, data: Data, size: int) -> None:
     scale = V.diagonal().abs().max()
     if bool(((V - V.mT).abs() > 1e-10 * scale).any()) or bool((V.diagonal() < 0).any()):
         raise InputError("`cov_joint` must be symmetric with no negative variance.")
-
-

@@ -126,7 +126,7 @@ def _from_covariance(data: Data, cov: Tensor, fix_x: Tensor | None) -> Whitened:
     return Whitened(_full_points(data.x, data.y, rows, L, W, cross, data.group), False)
 
 
-def _full_points(
+def _full_points(  # noqa: PLR0917 - the fields of Points
     x: Tensor,
     y: Tensor | None,
     rows: list[int],

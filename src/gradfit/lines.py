@@ -1,7 +1,7 @@
 r"""Straight lines through points with errors in both coordinates, in any direction.
 
-A line is fitted as :math:`v = c + t\,u` where ``u`` is the coordinate along which the points lie and
-``v`` the other, both measured from the centre of the points. So the fitted slope ``t`` is never
+A line is fitted as :math:`v = c + t\,u` where ``u`` is the coordinate along which the points lie
+and ``v`` the other, both measured from the centre of the points. So the fitted slope ``t`` is never
 large, a vertical line is as safe as a horizontal one, exchanging x and y changes nothing, and a
 large common offset costs no digits. Only at the end is it told as a slope and an intercept.
 """

@@ -304,14 +304,14 @@ def test_curvature_is_the_hessian_of_autograd():
 
 def test_a_saddle_is_no_minimum():
     run = descend(lambda a, b: a**2 - b**2 + b**4, {"a": 1.0, "b": 0.0}, lr=0.1)
-    assert run.verdict == "saddle"
+    assert (run.verdict, run.status.name, run.success) == ("saddle", "SADDLE", False)
     assert "bends down along `b`" in run.diagnosis
     assert run.condition == math.inf
 
 
 def test_a_flat_direction_is_named():
     run = descend(lambda a, b: (a - 1) ** 2 + 0 * b, {"a": 0.0, "b": 3.0}, lr=0.1)
-    assert run.verdict == "flat"
+    assert (run.verdict, run.status.name, run.success) == ("flat", "SINGULAR", False)
     assert "mostly `b`" in run.diagnosis
 
 

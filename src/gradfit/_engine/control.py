@@ -20,7 +20,7 @@ EXACT = 10.0
 REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""
 RESCUE = 4.0
-"""Up to this many times the present cost a trial's foot points may be to blame, not its parameters."""
+"""Up to this many times the present cost, foot points may be to blame and not the parameters."""
 NEAR = 0.5
 """Relative offset below which Newton steps are worth a try: they cost three times as much, so only
 where Gauss-Newton, at its present rate, would need more than eight steps to the end."""

@@ -1,15 +1,15 @@
 r"""Foot points eliminated point by point: what is left is p-by-p per fit.
 
 Linearised at a foot point, a residual moves as :math:`r + J_u\,du + J_\beta\,d\beta`. With
-:math:`S = s + J_u J_u^T = C C^T` (q by q) and :math:`h = r - J_u u`, minimising over ``du`` at fixed
-:math:`d\beta` leaves
+:math:`S = s + J_u J_u^T = C C^T` (q by q) and :math:`h = r - J_u u`, minimising over ``du`` at
+fixed :math:`d\beta` leaves
 
 .. math::  |\tilde h + \tilde J\,d\beta|^2, \qquad \tilde h = C^{-1} h,\quad
            \tilde J = C^{-1} J_\beta,\quad \tilde K = C^{-1} J_u ,
 
 and the foot point follows as :math:`u = -\tilde K^T (\tilde h + \tilde J\,d\beta)`. What the foot
-point itself still has to move, at fixed parameters, is *tangential*, :math:`t = u + \tilde K^T \tilde
-h`; it costs :math:`|t|^2 + s|J_u t|^2`.
+point itself still has to move, at fixed parameters, is *tangential*,
+:math:`t = u + \tilde K^T \tilde h`; it costs :math:`|t|^2 + s|J_u t|^2`.
 
 Britt and Luecke, Technometrics 15 (1973) 233; Boggs, Byrd and Schnabel, SIAM J. Sci. Stat.
 Comput. 8 (1987) 1052.

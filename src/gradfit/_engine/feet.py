@@ -74,7 +74,7 @@ def _candidates(s: Stretch, linear: Linear, columns: list[Tensor], w: Work) -> T
 
 
 def _offsets(mu: int, like: Tensor) -> Tensor:
-    """Return trial points (T, mu) in the unit ball: a grid on a line, else a fixed quasi-random set."""
+    """Return trial points (T, mu) in the unit ball: a grid on a line, else quasi-random."""
     if mu == 1:
         return torch.linspace(-1, 1, TRIALS + 1, dtype=like.dtype, device=like.device)[:, None]
     draws = torch.quasirandom.SobolEngine(mu + 1).draw(4 * TRIALS).to(like)

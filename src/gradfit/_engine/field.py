@@ -148,7 +148,6 @@ class Field:
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
-
         new = beta + db
 
         def move(k: int, s: Stretch) -> Linear:
@@ -179,7 +178,6 @@ class Field:
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
     ) -> tuple[Tensor, list[Linear], Sums]:
         """Take a Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
-
         new = beta + db
 
         def move(k: int, s: Stretch) -> Linear:

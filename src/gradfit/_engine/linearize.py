@@ -116,7 +116,9 @@ def gradients(value: Tensor, wanted: Sequence[Tensor], keep: bool = False) -> li
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in wanted]
     found = torch.autograd.grad(value.sum(), wanted, retain_graph=keep, allow_unused=True)
-    return [torch.zeros_like(w) if t is None else t for t, w in zip(found, wanted, strict=True)]
+    # torch says tensors; what does not enter the value comes back as None all the same
+    parts: list[Tensor | None] = list(found)
+    return [torch.zeros_like(w) if t is None else t for t, w in zip(parts, wanted, strict=True)]
 
 
 def _whiten(

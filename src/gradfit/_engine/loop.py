@@ -2,8 +2,8 @@ r"""The loop: init, step, run. One row per fit, and no row knows of another.
 
 A step is Gauss-Newton within a trust region, every parameter measured by the largest norm that its
 Jacobian column has had (More 1978). A step follows the curve to first order only, so before it is
-refused its foot points are put right (a second-order correction). Where steps shrink slowly, because
-residuals are large and the model is curved, the row changes to full Newton steps with exact
+refused its foot points are put right (a second-order correction). Where steps shrink slowly,
+because residuals are large and the model is curved, the row changes to full Newton steps with exact
 second derivatives, which end in a few.
 
 Convergence is asked in the only unit that matters: the step still to come, compared with the

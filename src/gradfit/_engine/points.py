@@ -9,7 +9,8 @@ An implicit model asks for :math:`r(u, \beta) = g(x + L_x u; \beta) = 0`. An exp
 the same with a *slack* of unit variance in each equation, so that its residual
 :math:`r = W (f(x + L_x u; \beta) - y) - C u` need not vanish but is paid for:
 
-.. math::  \chi^2 = \sum_i |u_i|^2 + s\,|r_i|^2, \qquad s = 1 \text{ (explicit)},\ 0 \text{ (implicit)}.
+.. math::  \chi^2 = \sum_i |u_i|^2 + s\,|r_i|^2, \qquad
+           s = 1 \text{ (explicit)},\ 0 \text{ (implicit)}.
 
 With this single letter :math:`s`, explicit, implicit, multi-response, correlated and ordinary
 least-squares problems share every line of the engine. Points are the last axis of every tensor.

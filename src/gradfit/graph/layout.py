@@ -214,7 +214,7 @@ def _settle(
         centre[item] = value + o
 
 
-def _finish(
+def _finish(  # noqa: PLR0917 - everything that was decided
     sizes: Sequence[tuple[float, float]],
     links: Sequence[tuple[int, int]],
     layer: Sequence[int],

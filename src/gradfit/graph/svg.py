@@ -97,7 +97,8 @@ def styles(theme: Theme) -> str:
 _RULES = (
     ".gradfit{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
     ".gradfit .paper{fill:var(--paper)}.gradfit text{fill:var(--ink);font-size:12px}"
-    ".gradfit .title{font-size:13px;font-weight:600}.gradfit .note,.gradfit .none{fill:var(--muted);font-size:11px}"
+    ".gradfit .title{font-size:13px;font-weight:600}"
+    ".gradfit .note,.gradfit .none{fill:var(--muted);font-size:11px}"
     ".gradfit .grad{fill:var(--grad)}.gradfit .part{fill:var(--grad);font-size:10.5px;"
     "paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}"
     ".gradfit .card rect{fill:var(--card);stroke:var(--edge);stroke-width:1.2}"
@@ -172,9 +173,10 @@ def _box(index: int, card: Card, layout: Layout, size: tuple[float, float]) -> s
         for k, (kind, text) in enumerate(rows_of(card))
     )
     spoken = escape(f"{card.title}: {node.reason}" if node.reason else card.title)
+    at = f"translate({layout.x[index]:.1f} {layout.y[index]:.1f})"
     return (
         f'<g class="{kinds}" data-card="{index}" tabindex="0" role="button" aria-label="{spoken}" '
-        f'transform="translate({layout.x[index]:.1f} {layout.y[index]:.1f})"><title>{spoken}</title>'
+        f'transform="{at}"><title>{spoken}</title>'
         f'<rect width="{size[0]:.1f}" height="{size[1]:.1f}" rx="7"/>{lines}</g>'
     )
 
