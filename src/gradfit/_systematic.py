@@ -6,7 +6,8 @@ A shared component shifts every observation by a known vector times one unknown 
 
 The :math:`t_k` are fitted along as parameters that a measurement of 0 with variance 1 pulls back,
 so that chi-square gains :math:`\sum_k t_k^2` and equals generalised least squares, while every
-point still stands alone. The cost stays linear in the number of points. A full covariance is split into
+point still stands alone. The cost stays linear in the number of points. A full covariance is split
+into
 
 .. math::  V = \lambda D + \sum_k s_k s_k^T ,
 

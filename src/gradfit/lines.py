@@ -77,7 +77,7 @@ def line(
     Pearson's data with York's weights:
 
     >>> import gradfit as gf
-    >>> d = gf.datasets.pearson_york()
+    >>> d = gf.datasets.pearson_york
     >>> fit = gf.line(d.x, d.y, d.sx, d.sy)
     >>> print(f"{fit.params['slope']:.9f} {fit.params['intercept']:.9f}")
     -0.480533407 5.479910224

@@ -510,3 +510,31 @@ def test_graph_leaves_out_rows_that_were_left_out():
     y[2] = np.nan
     result = fit("a + b*x", X, y, sx=0.1, sy=0.3, start={"a": 0, "b": 1}, nan_policy="omit")
     assert float(result.graph().result) == pytest.approx(result.chi2, rel=1e-9)
+
+
+def test_film_shows_chi_square_on_the_way_to_the_solution() -> None:
+    import gradfit as gf
+
+    d = gf.datasets.pearson_york
+    steps = []
+    fit = gf.fit(
+        "a + b*x", d.x, d.y, sx=d.sx, sy=d.sy, start={"a": 5, "b": 0},
+        on_step=lambda step: steps.append(step.params),
+    )  # fmt: skip
+    film = fit.film([*steps, fit.params])
+    assert len(film) == len(steps) + 1
+    assert film.changes == ()
+    values = [float(g.nodes[g.results[0]].value) for g in film]
+    assert values[-1] == pytest.approx(fit.chi2, rel=1e-10)
+    assert values[0] > values[-1]
+    assert len(film.to_html().encode()) < 100_000
+
+
+def test_film_refuses_what_is_no_path() -> None:
+    import gradfit as gf
+
+    fit = gf.line([0, 1, 2, 3.0], [1, 3, 5.2, 6.9])
+    with pytest.raises(gf.errors.InputError, match="has no steps"):
+        fit.film([])
+    with pytest.raises(gf.errors.InputError, match="names 'tilt'"):
+        fit.film([{"tilt": 1.0}])

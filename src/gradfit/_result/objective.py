@@ -1,7 +1,7 @@
 """Chi-square as a function of the parameters, around a solution, opened up as a graph."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from gradfit._views.fitted import Fitted, as_array, rows
 from gradfit._views.residuals import scatter
 
 if TYPE_CHECKING:
-    from gradfit.graph import Graph
+    from gradfit.graph import Film, Graph
 
 
 class Named:
@@ -38,6 +38,23 @@ def trace_objective(fit: Fitted) -> "Graph":
         for name, value in fit.params.items()
     ]
     return trace(Named(_objective(fit), "chi2", fit.names), *values)
+
+
+def film_objective(fit: Fitted, path: Sequence[Mapping[str, float]]) -> "Film":
+    """Trace the same chi-square at every point of a path of parameters."""
+    from gradfit.graph import Film
+
+    objective = Named(_objective(fit), "chi2", fit.names)
+    frames = [
+        [
+            torch.tensor(
+                float(at.get(name, value)), dtype=torch.float64, requires_grad=name not in fit.fixed
+            )
+            for name, value in fit.params.items()
+        ]
+        for at in path
+    ]
+    return Film.of(objective, frames)
 
 
 def _objective(fit: Fitted) -> Callable[..., Tensor]:

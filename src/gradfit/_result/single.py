@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -20,7 +20,7 @@ from gradfit.errors import FitError, InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gradfit.graph import Graph
+    from gradfit.graph import Film, Graph
 
 Array: TypeAlias = FloatArray | Tensor
 Theme: TypeAlias = Literal["light", "dark"]
@@ -174,6 +174,47 @@ class FitResult:
         from gradfit._result.objective import trace_objective
 
         return trace_objective(self)
+
+    def film(self, path: Sequence[Mapping[str, float]]) -> "Film":
+        """Return the graph of chi-square at every step of the way here, as a film.
+
+        Foot points and their tangents are those of the solution, so that only the parameters move.
+
+        Parameters
+        ----------
+        path : sequence of mappings
+            Parameters by name at each step, as ``on_step`` is told them.
+
+        Raises
+        ------
+        InputError
+            No steps, or a name that is no parameter.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> steps = []
+        >>> x, y = [0, 1, 2, 3], [2, 1.2, 0.8, 0.5]
+        >>> start = {"a": 1, "b": 1}
+        >>> fit = gf.fit(
+        ...     "a*exp(-b*x)", x, y, start=start, on_step=lambda s: steps.append(s.params)
+        ... )
+        >>> film = fit.film(steps)
+        >>> len(film) == len(steps)
+        True
+        """
+        from gradfit._result.objective import film_objective
+
+        if not path:
+            raise InputError("`path` has no steps: give the parameters of at least one.")
+        for at in path:
+            unknown = [n for n in at if n not in self.names]
+            if unknown:
+                raise InputError(
+                    f"`path` names {unknown[0]!r}, which is no parameter; "
+                    f"they are {', '.join(self.names)}."
+                )
+        return film_objective(self, path)
 
     # -- asking ----------------------------------------------------------------------------------
 

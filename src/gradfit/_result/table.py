@@ -305,7 +305,6 @@ class FitTable:
         return cls.from_dict(json.loads(text))
 
 
-
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("keys", "names", "fixed"), tuple),
     **dict.fromkeys(("params", "stderr"), plain.arrays),
