@@ -1,0 +1,201 @@
+"""A captured model: its values and derivatives at one point, as scalar expressions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._native.capture import Recorder
+from gradfit._native.differentiate import gradients
+from gradfit._native.expression import (
+    ALIEN,
+    FIRST,
+    FREE,
+    OTHER,
+    CaptureError,
+    Pool,
+    Term,
+    Terms,
+    evaluate,
+)
+
+Function = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""``fn(x, beta)``: x (m, N), p tensors of shape (N,) -> (q, N). Pointwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a model computes at one point.
+
+    Attributes
+    ----------
+    x, beta, nu : tuple of Term
+        The m variables, the p parameters, and a multiplier for each response.
+    value : tuple of Term
+        The q responses.
+    """
+
+    x: tuple[Term, ...]
+    beta: tuple[Term, ...]
+    nu: tuple[Term, ...]
+    value: tuple[Term, ...]
+
+    @cached_property
+    def first(self) -> tuple[tuple[Term, ...], ...]:
+        """The derivatives of each response by x and beta: q rows of ``m + p``."""
+        one = self.beta[0].pool.constant(1.0)
+        wanted = (*self.x, *self.beta)
+        return tuple(tuple(gradients({v: one}, wanted)) for v in self.value)
+
+    @cached_property
+    def second(self) -> tuple[Term, ...]:
+        """Second derivatives of ``sum_j nu_j f_j`` by x and beta: the upper triangle by rows."""
+        wanted = (*self.x, *self.beta)
+        seeds: dict[Term, Term] = {}
+        for v, nu in zip(self.value, self.nu, strict=True):
+            seeds[v] = seeds[v] + nu if v in seeds else nu
+        one = self.beta[0].pool.constant(1.0)
+        slopes = gradients(seeds, wanted)
+        return tuple(h for i, g in enumerate(slopes) for h in gradients({g: one}, wanted[i:]))
+
+
+def capture(fn: Function, x: Any, beta: Any) -> Program:
+    """Write a model down as scalar expressions.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(x (m, N), p tensors (N,)) -> (q, N)`` in torch operations.
+    x : array-like (m, 2)
+        Two points where the model is defined.
+    beta : array-like (p, 2)
+        Parameters there, not the same at both.
+
+    Raises
+    ------
+    CaptureError
+        It cannot be done; says why.
+    """
+    pool = Pool()
+    recorder = Recorder(pool)
+    x, beta = (torch.as_tensor(v, dtype=torch.float64) for v in (x, beta))
+    x_terms = _symbols(pool, x.numpy(), "x", (FIRST, OTHER))
+    b_terms = _symbols(pool, beta.numpy(), "b", (FREE, ALIEN))
+    leaf = _leaf(recorder, x, x_terms)
+    params = [_leaf(recorder, row, terms) for row, terms in zip(beta, b_terms, strict=True)]
+    with torch.enable_grad():
+        value = _run(fn, recorder, leaf, params)
+        _check_steady(fn, value, leaf, params)
+        terms = recorder.terms_of(value)
+        if terms is None:
+            terms = pool.array(value.detach().numpy())
+        outputs = tuple(t.as_float() for t in terms[:, 0])
+        if any(t.marks & (OTHER | ALIEN) for t in outputs):
+            raise CaptureError("it mixes points")
+        program = Program(
+            tuple(x_terms[:, 0]),
+            tuple(b_terms[:, 0]),
+            tuple(pool.symbol(f"n{j}", 0.7 + 0.2 * j, FIRST) for j in range(len(outputs))),
+            outputs,
+        )
+        _check_values(program, value, leaf, params)
+        _check_derivatives(program, value, [leaf, *params])
+    return program
+
+
+def _leaf(recorder: Recorder, rows: Tensor, terms: Terms) -> Tensor:
+    leaf = rows.detach().clone().requires_grad_()
+    recorder.track(leaf, terms)
+    return leaf
+
+
+def _symbols(pool: Pool, numbers: Any, name: str, marks: tuple[int, int]) -> Terms:
+    """Return symbols (k, 2) for k numbers at two points."""
+    terms = np.empty(numbers.shape, dtype=object)
+    for i, point in np.ndindex(terms.shape):
+        label = f"{name}{i}" if point == 0 else f"{name}{i}_other"
+        terms[i, point] = pool.symbol(label, numbers[i, point], marks[point])
+    return terms
+
+
+def _run(fn: Function, recorder: Recorder, x: Tensor, params: list[Tensor]) -> Tensor:
+    state = torch.get_rng_state()
+    try:
+        with recorder:
+            value = fn(x, params)
+    except CaptureError:
+        raise
+    except Exception as error:
+        raise recorder.refusal or CaptureError(
+            f"it fails on two points ({type(error).__name__})"
+        ) from error
+    if recorder.refusal is not None:
+        raise recorder.refusal
+    if not torch.equal(state, torch.get_rng_state()):
+        raise CaptureError("it draws random numbers")
+    if value.ndim != 2 or value.shape[1] != 2 or value.dtype != torch.float64:
+        raise CaptureError("it does not return one float64 number per point")
+    return value
+
+
+def _check_steady(fn: Function, value: Tensor, x: Tensor, params: list[Tensor]) -> None:
+    with torch.no_grad():
+        if not torch.equal(fn(x, params).nan_to_num(), value.nan_to_num()):
+            raise CaptureError("it gives other values when it is called again")
+
+
+def _check_values(program: Program, value: Tensor, x: Tensor, params: list[Tensor]) -> None:
+    """Compare with torch at both points: the program is that of the first."""
+    want = value.detach().numpy()
+    columns = torch.cat([x, *(p[None] for p in params)]).detach().numpy()
+    for point in range(2):
+        numbers = dict(zip((*program.x, *program.beta), columns[:, point], strict=True))
+        _compare("value", want[:, point], evaluate(program.value, numbers))
+
+
+def _check_derivatives(program: Program, value: Tensor, leaves: list[Tensor]) -> None:
+    """Compare first and second derivatives with those of torch at the first point."""
+    for j, row in enumerate(program.first):
+        found = _slopes(value[j].sum(), leaves)
+        _compare("derivative", found, [t.number for t in row])
+    nu = torch.tensor([[t.number] for t in program.nu], dtype=torch.float64)
+    field = (value * nu).sum()
+    if not field.requires_grad:
+        return
+    grads = torch.autograd.grad(field, leaves, create_graph=True, materialize_grads=True)
+    k = len(program.x) + len(program.beta)
+    whole = np.zeros((k, k))
+    whole[np.triu_indices(k)] = [t.number for t in program.second]
+    whole = whole + np.triu(whole, 1).T
+    weights = torch.linspace(0.3, 1.1, k, dtype=torch.float64)
+    along = sum(
+        (w * row.sum() for w, row in zip(weights, _rows(grads), strict=True)),
+        torch.zeros((), dtype=torch.float64),
+    )
+    _compare("second derivative", _slopes(along, leaves), whole @ weights.numpy())
+
+
+def _rows(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [row for t in tensors for row in (t if t.ndim == 2 else t[None])]
+
+
+def _slopes(total: Tensor, leaves: list[Tensor]) -> Any:
+    if not total.requires_grad:
+        return np.zeros(sum(len(t) if t.ndim == 2 else 1 for t in leaves))
+    try:
+        found = torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True)
+    except RuntimeError as error:
+        raise CaptureError("torch cannot differentiate it") from error
+    return torch.stack([row[0] for row in _rows(found)]).numpy()
+
+
+def _compare(what: str, torch_says: Any, program_says: Any) -> None:
+    a, b = np.asarray(torch_says, dtype=float), np.asarray(program_says, dtype=float)
+    fine = np.isfinite(a)
+    size = np.abs(a[fine]).max(initial=0.0)
+    if not np.all(np.abs(a - b)[fine] <= 1e-6 * np.abs(a[fine]) + 1e-9 * size):
+        raise CaptureError(f"the captured {what} is not that of torch")

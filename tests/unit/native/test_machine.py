@@ -1,0 +1,196 @@
+"""Machine code: the same numbers as Python, found again on disk, made once by many threads."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from gradfit._native import machine
+from gradfit._native.vector import FUNCTIONS as VECTOR
+
+from .compare import assert_close, by_kernel, kernel_of
+from .models import ONE, TWO
+
+PROBE = """
+import sys
+import numpy as np
+import torch
+from gradfit._native.kernel import Kernel
+from gradfit._native.program import capture
+
+kernel = Kernel(capture(
+    lambda x, b: (b[0] * torch.exp(-b[1] * x[0]))[None], [[0.3, 0.7]], [[1.0, 1.1], [2.0, 2.2]]
+))
+print(kernel.is_ready("first"), repr(kernel.evaluate("first", [[0.5]], [2.0, 3.0]).tolist()))
+print("numba" in sys.modules)
+"""
+
+
+def run_probe(folder, **environment):
+    import os
+
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment},
+    )
+    return run.stdout.split("\n")
+
+
+def decay(x, beta):
+    return (beta[0] * torch.exp(-beta[1] * x[0]))[None]
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty cache, in memory and on disk."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(machine, "_loaded", machine._loaded.__class__())
+    return tmp_path / "gradfit"
+
+
+def test_compiled_operations_are_those_of_python(monkeypatch, rng):
+    """Many functions as responses of one model, so that they are compiled once."""
+    names = """
+        acosh asin asinh atanh digamma erfinv exp exp2 expm1 i1 i1e lgamma log10 log2 logsigmoid
+        masks round sigmoid sign sinc softplus tanh to_the_-half to_the_1.7 where
+    """
+
+    def model(x, beta):
+        one = [ONE[name](x[0] * beta[0]) for name in names.split()]
+        return torch.stack([*one, *(fn(x[0], x[1]) for fn in TWO.values())])
+
+    kernel = kernel_of(model, 2, 1)
+    special = [0.0, 1.0, -1.0, 800.0, -800.0, -745.0, 1e300, np.inf, -np.inf, np.nan]
+    x = np.concatenate([rng.normal(0, 3, (2, 150)), [special, special[::-1]]], 1)
+    compiled = kernel.evaluate("value", x, [1.0])
+    with monkeypatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")
+        python = kernel.evaluate("value", x, [1.0])
+    assert_close(compiled, python, 1e-13, np.where(np.abs(x[0]) < 20, 1.0, 1e-300))
+
+
+def test_compiled_derivatives_are_those_of_python(monkeypatch, rng):
+    def model(x, beta):
+        (a, b, c), x = beta, x[0]
+        return torch.stack([a * torch.exp(-b * x) + c, torch.sin(b * x) * torch.erf(c * x)])
+
+    kernel = kernel_of(model, 1, 3)
+    x, nu = rng.normal(size=(1, 150)), rng.normal(size=(2, 150))
+    compiled = by_kernel(kernel, x, [1.0, 0.4, 2.0], nu)
+    with monkeypatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")
+        python = by_kernel(kernel, x, [1.0, 0.4, 2.0], nu)
+    for a, b in zip(compiled, python, strict=True):
+        assert_close(a, b, 1e-14, 1.0)
+
+
+def test_vector_exp_is_right_to_one_unit(rng):
+    kernel = kernel_of(lambda x, beta: torch.exp(x) + 0 * beta[0], 1, 1)
+    assert "exp" in VECTOR
+    assert "exp" in kernel.text("value")
+    x = np.concatenate([rng.uniform(-708, 709, 5000), rng.normal(size=2000), [709.78, -745.1, 0.0]])
+    found = kernel.evaluate("value", x[None], [0.0])[0]
+    wanted = np.exp(x)
+    assert np.all(np.abs(found - wanted) <= np.spacing(wanted))
+
+
+def test_kernel_is_found_again_by_another_process_without_numba(tmp_path):
+    first, second = run_probe(tmp_path), run_probe(tmp_path)
+    assert first[0].startswith("False")
+    assert second[0].startswith("True")
+    assert first[0].split(" ", 1)[1] == second[0].split(" ", 1)[1]
+    assert (first[1], second[1]) == ("True", "False")
+
+
+def test_folder_that_cannot_be_written_is_done_without(fresh, tmp_path, monkeypatch):
+    blocked = tmp_path / "a_file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
+    found = kernel_of(decay, 1, 2).evaluate("value", [[0.5]], [2.0, 3.0])
+    assert np.allclose(found, 2 * np.exp(-1.5), rtol=1e-15)
+    assert not fresh.exists()
+
+
+DAMAGE = {
+    "cut": lambda b: b[:100],
+    "changed": lambda b: b[:-9] + b"123456789",
+    "empty": lambda b: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_file_is_made_anew(fresh, damage, monkeypatch):
+    kernel = kernel_of(decay, 1, 2)
+    kernel.evaluate("value", [[0.5]], [2.0, 3.0])
+    (path,) = fresh.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    monkeypatch.setattr(machine, "_loaded", machine._loaded.__class__())
+    found = kernel.evaluate("value", [[0.5]], [2.0, 3.0])
+    assert np.allclose(found, 2 * np.exp(-1.5), rtol=1e-15)
+    assert len(path.read_bytes()) > 1000
+    assert list(fresh.iterdir()) == [path]
+
+
+def test_folder_follows_the_platform_and_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert machine.folder() == tmp_path / "gradfit"
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert machine.folder() == tmp_path / "xdg" / "gradfit"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine.folder().parts[-3:] == ("Library", "Caches", "gradfit")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert machine.folder() == tmp_path / "local" / "gradfit"
+
+
+def test_memory_is_bounded(fresh, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setattr(machine, "MOST", 3)
+    for k in range(6):
+        kernel_of(lambda x, beta, k=k: beta[0] * x + k, 1, 1).evaluate("value", [[0.5]], [2.0])
+    assert len(machine._loaded) == 3
+
+
+def test_eight_threads_compile_one_kernel_once(fresh, monkeypatch):
+    made = []
+    original = machine._compile
+    monkeypatch.setattr(machine, "_compile", lambda *a: made.append(1) or original(*a))
+    found, start = [], threading.Barrier(8)
+
+    def work():
+        start.wait()
+        found.append(kernel_of(decay, 1, 2).evaluate("value", [[0.5, 0.7]], [2.0, 3.0]))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(made) == 1
+    assert len(found) == 8
+    assert all(np.array_equal(f, found[0]) for f in found)
+
+
+def test_capture_in_eight_threads_at_once(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    texts, start = [], threading.Barrier(8)
+
+    def work():
+        start.wait()
+        texts.append({kernel_of(decay, 1, 2).text("second") for _ in range(5)})
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(set.union(*texts)) == 1
