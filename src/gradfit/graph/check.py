@@ -131,6 +131,8 @@ def _whole(graph: Graph, wanted: Sequence[Node]) -> list[Agreement]:
         values = replay.whole(graph, given)
         return [values[root] for root in roots]
 
+    if any(backward.weighted for backward in graph.backwards):
+        raise replay.ReplayError("backward() was given what to start from")
     inputs = {leaf.id: replay.tensor(leaf.value, wide=True) for leaf in wanted}
     _must_reproduce(function({k: v.clone() for k, v in inputs.items()}), [graph[r] for r in roots])
     comparison = Comparison(function, inputs)
@@ -151,7 +153,7 @@ def _is_triangle(graph: Graph, leaf: Node) -> bool:
 
 def _is_checkable(node: Node) -> bool:
     made = node.call is not None or node.kind == "hidden"
-    return node.kind in ("op", "hidden") and node.requires_grad and made
+    return node.kind in ("op", "hidden") and node.requires_grad and made and not node.is_end
 
 
 def _operation(graph: Graph, node: Node) -> Verdict:
@@ -238,7 +240,8 @@ def _line(node: Node) -> int | None:
 
 
 def _said(error: Exception) -> str:
-    return str(error).split("\n")[0]
+    text = str(error).split("\n")[0]
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 # -- kernels --------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class Backward:
         The nodes it started from.
     source : Source or None
         The line of ``.backward()``; ``None`` for the pass that the trace itself made at the end.
+    weighted : bool
+        Whether ``.backward(gradient)`` was given what to start from, instead of ones.
     uncleared : tuple of int
         Leaves that it reached and whose ``.grad`` was not empty when it began.
     error : str or None
@@ -41,6 +43,7 @@ class Backward:
 
     roots: tuple[int, ...]
     source: Source | None = None
+    weighted: bool = False
     uncleared: tuple[int, ...] = ()
     error: str | None = None
 
@@ -81,7 +84,7 @@ class Graph:
         if not found:
             known = ", ".join(f"`{name}`" for name in self.names[:12]) or "none"
             raise TraceError(f"no node is called or written `{key}`; names in this graph: {known}")
-        leaves = [node for node in found if node.kind == "leaf"]
+        leaves = [node for node in found if node.is_end]
         return leaves[0] if leaves else found[-1]
 
     def find(self, text: str) -> tuple[Node, ...]:
@@ -108,8 +111,8 @@ class Graph:
 
     @property
     def leaves(self) -> tuple[Node, ...]:
-        """The nodes that gradients are for."""
-        return tuple(node for node in self.nodes if node.kind == "leaf")
+        """The nodes that gradients are for: leaves, and inputs that were computed before."""
+        return tuple(node for node in self.nodes if node.is_end)
 
     @cached_property
     def uses(self) -> tuple[tuple[int, ...], ...]:

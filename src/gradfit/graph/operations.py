@@ -96,9 +96,12 @@ def _role(name: str) -> Role:
 
 
 def _path(func: Callable[..., Any], name: str) -> str:
-    for home in (torch.Tensor, torch, torch.nn.functional, torch.linalg, torch.special, torch.fft):
-        if getattr(home, name, None) is func:
-            return f"torch.Tensor.{name}" if home is torch.Tensor else f"{home.__name__}.{name}"
+    homes = (torch.Tensor, torch, torch.nn.functional, torch.linalg, torch.special, torch.fft)
+    for home in homes:
+        # Some operators carry the plain name: Tensor.__pow__ is called pow.
+        for own in (name, f"__{name}__", f"__r{name}__", name.removeprefix("linalg_")):
+            if getattr(home, own, None) is func:
+                return f"torch.Tensor.{own}" if home is torch.Tensor else f"{home.__name__}.{own}"
     return name
 
 

@@ -197,7 +197,8 @@ def _none(graph: Graph) -> Iterator[Problem]:
             message = f"the gradient of `{leaf.label}` is None: cut at `{cut.expr or cut.label}`"
             if cut.reason:
                 message += f" ({cut.reason})"
-            remedy = "move it out of no_grad()" if cut.in_no_grad else _ASIDE
+            mode = "inference_mode" if cut.reason.startswith("inference") else "no_grad"
+            remedy = f"move it out of {mode}()" if cut.in_no_grad else _ASIDE
             remedy = _CUT.get(cut.op.strip("_."), remedy)
             yield Problem("none", "backward", cut.id, message, remedy, cut.source)
         elif leaf.id not in reached:

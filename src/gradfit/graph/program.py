@@ -73,15 +73,19 @@ def verdicts(graph: Graph) -> tuple[Verdict, ...]:
     program = to_numpy(graph)
     results, gradients = program.run()
     pairs = zip(graph.results, results, strict=True)
-    found = [_verdict(graph[number], result) for number, result in pairs]
+    found = [_verdict(graph[number], graph[number].value, result) for number, result in pairs]
+    hooked = not all(node.adds_up for node in graph)
     for number, name in program.leaves.items():
         leaf = graph[number]
-        found.append(_verdict(leaf, gradients[name], leaf.grad))
+        if leaf.grad is None or hooked:
+            note = "a hook changed gradients" if hooked else "no gradient was recorded"
+            found.append(Verdict(number, leaf.label, None, "skipped", note=note))
+        else:
+            found.append(_verdict(leaf, leaf.grad, gradients[name]))
     return tuple(found)
 
 
-def _verdict(node: Node, computed: Array, recorded: Snapshot | None = None) -> Verdict:
-    recorded = recorded or node.value
+def _verdict(node: Node, recorded: Snapshot | None, computed: Array) -> Verdict:
     if recorded is None or recorded.values is None:
         return Verdict(node.id, node.label, None, "skipped", note="its values were not kept")
     theirs = np.asarray(recorded.values, dtype=np.float64)
@@ -110,6 +114,8 @@ class _Writer:
         for node in self.graph:
             if node.kind != "read" and node.id not in self.names:
                 self._write(node)
+        if any(backward.weighted for backward in self.graph.backwards):
+            raise TraceError("no NumPy program: backward() was given what to start from")
         if self.missing:
             raise TraceError(f"no NumPy rule for {', '.join(dict.fromkeys(self.missing))}")
         started = self._write_backward()
@@ -163,7 +169,7 @@ class _Writer:
             self._line(f"{self.names[node.id]} = {place(self.names[root])}", node)
             into = Arg.of(self.names[root], root, self._shape(root))
             self.backs[node.id] = [Back(into, self._grad(node.id), into.shape, place)]
-        elif node.requires_grad and node.kind != "leaf":
+        elif node.requires_grad and not node.is_end:
             self._give_up(node)
         else:
             self._input(node)
@@ -209,7 +215,8 @@ class _Writer:
     def _write_in_place(self, node: Node, call: Call) -> None:
         """Write to a fresh copy, so that no array of the program ever changes."""
         old, target = node.writes, self._target(call)
-        if old is None or target is None or (node.in_no_grad and node.requires_grad):
+        flows = any(edge.flows for edge in node.inputs)
+        if old is None or target is None or (node.in_no_grad and flows):
             raise NoRuleError
         root, views = self.views.get(target, (target, ()))
         if old not in (root, target):
@@ -240,7 +247,10 @@ class _Writer:
                 self.whole_backs[node.id] = old, lambda t: _assignable(place(t))
                 written.backs += [Back(base, back.text, back.shape, place) for back in own]
         self.names[node.id] = name
-        self.backs[node.id] = written.backs
+        if node.in_no_grad:
+            self.whole_backs.pop(node.id, None)
+        else:
+            self.backs[node.id] = written.backs
 
     def _set_item(self, call: Call, args: Any, g: str) -> Written:
         target, index, value = args

@@ -4,7 +4,8 @@ Nothing here holds a tensor that needs a gradient, so a graph can be pickled, co
 long after the run that made it.
 """
 
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -195,6 +196,19 @@ class Ref(NamedTuple):
     node: int
 
 
+def references(value: Any) -> Iterator[int]:
+    """Yield the node of every reference in nested arguments, in order."""
+    if isinstance(value, Ref):
+        yield value.node
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from references(each)
+    elif isinstance(value, dict):
+        yield from references(list(value.values()))
+    elif isinstance(value, slice):
+        yield from references([value.start, value.stop, value.step])
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """How to run an operation again: the function, and its arguments with tensors as references."""
@@ -207,7 +221,12 @@ class Call:
 
     def __getstate__(self) -> dict[str, Any]:
         # Functions of the user's session seldom pickle; what torch names is found again by name.
-        return {**self.__dict__, "func": None}
+        state = {**self.__dict__, "func": None}
+        try:
+            pickle.dumps((self.args, self.kwargs))
+        except (pickle.PicklingError, TypeError, AttributeError):
+            state |= {"args": (), "kwargs": {}}
+        return state
 
 
 @dataclass(frozen=True)
@@ -301,6 +320,24 @@ class Node:
     kernels: tuple[str, ...] = ()
     is_result: bool = False
     call: Call | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the parts add up to the gradient; a hook of the user may have changed it."""
+        if self.grad is None or self.grad.values is None or self.is_result:
+            return True
+        parts = [part.values for part in self.parts.values() if part.values is not None]
+        if len(parts) < max(len(self.parts), 1):
+            return True
+        close = 1e-9 if self.grad.dtype in ("float64", "complex128") else 1e-2
+        size = max(float(np.abs(part).max(initial=0)) for part in parts)
+        total = sum(part.astype(np.complex128) for part in parts)
+        return np.allclose(total, self.grad.values, close, close * size, equal_nan=True)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether gradients end here: a leaf, or what came in already computed."""
+        return self.kind == "leaf" or (self.kind == "hidden" and not self.inputs)
 
     @property
     def expr(self) -> str:

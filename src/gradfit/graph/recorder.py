@@ -20,7 +20,7 @@ from gradfit.graph.ledger import Ledger
 from gradfit.graph.operations import APPLY, Operation, operation, outputs
 from gradfit.graph.place import Place, Places
 from gradfit.graph.reasons import why, why_written
-from gradfit.graph.record import Call, Ref, number_text
+from gradfit.graph.record import Call, Ref, number_text, references
 
 
 class Recorder(TorchFunctionMode):
@@ -238,9 +238,10 @@ class Recorder(TorchFunctionMode):
         with self._ledger.gradients.listening() as reached:
             result = run()
         uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))
-        roots = tuple(draft.id for draft in step.drafts)
+        roots = tuple(references(step.call.args[:1]))
         source = step.place.site and step.place.site.source
-        self.backwards.append(Backward(roots, source, uncleared))
+        given = step.call.kwargs.get("gradient", step.call.kwargs.get("grad_tensors"))
+        self.backwards.append(Backward(roots, source, given is not None, uncleared))
         return result
 
     # -- custom Functions seen on the stack only -------------------------------------------------

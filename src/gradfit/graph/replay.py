@@ -1,6 +1,6 @@
 """Run recorded operations again, one alone or all in order, on numbers of our choice."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,7 +11,7 @@ from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph.graph import Graph
 from gradfit.graph.operations import find, outputs
-from gradfit.graph.record import Call, Node, Ref, Snapshot
+from gradfit.graph.record import Call, Node, Ref, Snapshot, references
 
 _WIDE = {
     **dict.fromkeys((torch.float16, torch.bfloat16, torch.float32), torch.float64),
@@ -53,7 +53,7 @@ def run(call: Call, tensors: Mapping[int, Tensor], *, wide: bool) -> list[Tensor
 
 def nodes_of(call: Call) -> list[int]:
     """Return the nodes among the arguments of a call, each once, in order."""
-    return list(dict.fromkeys(_references((call.args, call.kwargs))))
+    return list(dict.fromkeys(references((call.args, call.kwargs))))
 
 
 def whole(graph: Graph, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
@@ -75,7 +75,7 @@ def whole(graph: Graph, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
             values[node.id] = given[node.id]
         elif node.output is not None and node.inputs[0].source in made:
             values[node.id] = made[node.inputs[0].source][node.output]
-        elif node.kind in ("hidden", "op") and _must_run(graph, node):
+        elif node.kind in ("hidden", "op") and not node.is_end and _must_run(graph, node):
             made[node.id] = _rerun(node, values)
             if node.value is not None:
                 values[node.id] = made[node.id][0]
@@ -130,15 +130,3 @@ def _filled(value: Any, tensors: Mapping[int, Tensor], *, wide: bool) -> Any:
         parts = (value.start, value.stop, value.step)
         return slice(*(_filled(each, tensors, wide=wide) for each in parts))
     return value
-
-
-def _references(value: Any) -> Iterator[int]:
-    if isinstance(value, Ref):
-        yield value.node
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _references(each)
-    elif isinstance(value, dict):
-        yield from _references(list(value.values()))
-    elif isinstance(value, slice):
-        yield from _references([value.start, value.stop, value.step])

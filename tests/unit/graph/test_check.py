@@ -185,6 +185,37 @@ def test_what_cannot_be_run_again_is_skipped_with_the_reason():
     assert "too big to keep" in str(big)
 
 
+def test_what_came_in_already_computed_is_checked_like_a_leaf():
+    h = leaf([1.0, 2.0]) * 3
+    graph = trace(lambda h: (h**2).sum(), h)
+    report = graph.check()
+    assert [(v.label, v.outcome) for v in report.leaves] == [("h", "agrees")]
+    assert graph.check("numpy")
+
+
+def test_a_backward_that_was_given_its_start_is_not_judged_as_a_whole():
+    def fn(x):
+        (x * x).backward(torch.tensor([1.0, 3.0], dtype=x.dtype))
+
+    graph = trace(fn, leaf([1.0, 2.0]))
+    np.testing.assert_array_equal(graph["x"].grad, [2, 12])
+    (verdict,) = graph.check().leaves
+    assert verdict.outcome == "skipped"
+    with pytest.raises(TraceError, match="was given what to start from"):
+        graph.to_numpy()
+
+
+def test_gradients_that_a_hook_changed_are_not_held_against_the_program():
+    def hooked(x):
+        y = x * 2
+        y.register_hook(lambda gradient: gradient * 10)
+        return y * x
+
+    report = trace(hooked, leaf(3.0)).check("numpy")
+    assert report
+    assert "a hook changed gradients" in str(report)
+
+
 def test_gradients_that_are_not_finite_are_left_to_problems():
     report = trace(lambda x: torch.sqrt(x).sum(), leaf([0.0])).check()
     assert "see problems()" in str(report)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from graph_programs import TWENTY
 
 from gradfit.errors import TraceError
 from gradfit.graph import Film, Snapshot, trace
@@ -105,6 +106,22 @@ def test_a_graph_survives_being_stored(graph):
     assert again.to_numpy().source == graph.to_numpy().source
     with pytest.raises(TraceError, match="a loaded graph has no function to run"):
         again.compare("export")
+
+
+def test_a_loaded_graph_runs_every_operation_that_torch_names():
+    fn, inputs = TWENTY["in_place_and_views"]
+    graph = trace(fn, *inputs)
+    again = pickle.loads(pickle.dumps(graph))
+    verdicts = again.check().operations
+    assert len(verdicts) > 10
+    assert {v.outcome for v in verdicts} == {"agrees"}
+
+
+def test_arguments_that_cannot_be_stored_are_left_out():
+    graph = trace(lambda x, f: f(x), leaf(1.0), lambda x: x * 2)
+    again = pickle.loads(pickle.dumps(graph))
+    assert again == graph
+    assert again.call.args == ()
 
 
 def test_graphs_of_the_same_run_are_equal_and_of_another_are_not(graph):

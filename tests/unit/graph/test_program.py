@@ -135,6 +135,24 @@ def test_writes_through_views_of_views_agree_with_autograd():
     assert all(verdict.worst < 1e-13 for verdict in report.leaves), str(report)
 
 
+def test_a_descent_written_out_agrees_step_by_step():
+    def steps(p, x):
+        for _ in range(3):
+            loss = ((p * x - 1) ** 2).sum()
+            loss.backward()
+            with torch.no_grad():
+                p -= 0.1 * p.grad
+            p.grad = None
+        return p * 1
+
+    graph = trace(steps, leaf(0.2), torch.tensor([0.5, 1.0], dtype=torch.float64))
+    program = graph.to_numpy()
+    (result,), gradients = program.run()
+    assert result == pytest.approx(float(graph.result), rel=1e-14)
+    assert gradients["p"] == pytest.approx(float(graph["p"].grad), rel=1e-14)
+    assert "p_2 = p_1 - " in str(program)
+
+
 def test_what_has_no_rule_is_named_with_its_line():
     with pytest.raises(TraceError, match=r"no NumPy rule for `erf` \(line \d+\)"):
         trace(lambda x: torch.erf(x).sum(), leaf([1.0])).to_numpy()
