@@ -58,9 +58,9 @@ def walked(run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_by_name_walks_as_in_a_loop_by_hand(name):
-    lr = 0.02
-    losses, way = by_torch(bowl, lambda leaves: optimizers()[name](leaves, lr=lr), 25)
-    run = descend(bowl, START, optimizer=name, lr=lr, epochs=25, tol=0)
+    lr, epochs = 0.02, 15
+    losses, way = by_torch(bowl, lambda leaves: optimizers()[name](leaves, lr=lr), epochs)
+    run = descend(bowl, START, optimizer=name, lr=lr, epochs=epochs, tol=0)
     np.testing.assert_allclose(run.losses, losses, rtol=1e-9)
     np.testing.assert_allclose(walked(run), way, rtol=1e-9)
     assert run.loss < run.losses[0]

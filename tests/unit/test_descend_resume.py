@@ -84,9 +84,9 @@ def test_resuming_twice_and_saving_on_the_way_is_bit_equal(tmp_path, monkeypatch
 def test_every_optimizer_resumes_bit_equal(name, tmp_path):
     file = tmp_path / "run.pt"
     asked = {"lr": 0.01, "optimizer": name}
-    descend(hilly, START, epochs=7, checkpoint=file, **asked)
-    resumed = descend(hilly, START, epochs=20, resume=file, **asked)
-    assert same(resumed, descend(hilly, START, epochs=20, **asked))
+    descend(hilly, START, epochs=4, checkpoint=file, **asked)
+    resumed = descend(hilly, START, epochs=9, resume=file, **asked)
+    assert same(resumed, descend(hilly, START, epochs=9, **asked))
 
 
 def test_a_finished_descent_goes_on_with_more_epochs(tmp_path):

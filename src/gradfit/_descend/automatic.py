@@ -8,8 +8,8 @@ numbers, step size and momentum, are found anew at every step from gradients alo
            \Bigl(y_k - 2 d_k \frac{\lVert y_k\rVert^2}{d_k^T y_k}\Bigr)^T g_{k+1},
            \qquad y_k = g_{k+1} - g_k ,
 
-kept above :math:`0.4\, d_k^T g_k / \lVert d_k\rVert^2`. On a quadratic loss of p parameters with exact
-steps it arrives in p steps, however long and narrow the valley.
+kept above :math:`0.4\, d_k^T g_k / \lVert d_k\rVert^2`. On a quadratic loss of p parameters with
+exact steps it arrives in p steps, however long and narrow the valley.
 
 The step along a direction is where the slope changes its sign, found by secants within a bracket.
 Near a minimum the loss is flat to rounding error and can no longer rank two steps, but slopes

@@ -29,6 +29,8 @@ Verdict: TypeAlias = Literal[
 
 NARROW = 100.0
 """A valley with a larger condition number is worth a word."""
+BARELY = 1e-6
+"""A smaller share of the loss is more likely missed for rounding than for a kink."""
 HOPELESS = 1e10
 """In a valley with a larger one, gradients in double precision no longer show the way."""
 RISING = 0.2
@@ -95,7 +97,8 @@ def diagnose(e: Evidence) -> tuple[Verdict, str]:
     risen, asked = _rises(e.tail)
     if asked >= 5 and e.batches and risen > RISING * asked:
         return "noisy", _noisy(e)
-    if asked >= 5 and (risen > RISING * asked or (_turns(e) > 0.5 * asked and _crawls(e))):
+    jumps = risen > RISING * asked or (_turns(e) > 0.5 * asked and _crawls(e))
+    if asked >= 5 and jumps and not e.automatic:
         return "oscillating", _oscillating(e, risen, asked)
     return ("crawling", _crawling(e)) if _crawls(e) else ("improving", _improving(e))
 
@@ -196,9 +199,9 @@ def _undefined(e: Evidence) -> str:
 
 def _unbounded(e: Evidence) -> str:
     return (
-        f"The loss falls without end ({number(e.best.point.loss, 3)} at step {count(e.best.step)}): "
-        "it has no minimum. Bound the parameters that run away, for example by writing them as "
-        "exp(u) or by adding a penalty, or check the sign of the loss."
+        f"The loss falls without end, to {number(e.best.point.loss, 3)} at step "
+        f"{count(e.best.step)}: it has no minimum. Bound the parameters that run away, for example "
+        "by writing them as exp(u) or by adding a penalty, or check the sign of the loss."
     )
 
 
@@ -262,11 +265,17 @@ def _arrived(e: Evidence) -> tuple[Verdict, str]:
                 "to either side will roll off."
             )
         return "flat", (
-            "The gradient vanished, but the loss is flat along a direction that is mostly "
-            f"`{v.slow}`: many parameter values fit equally well. Fix one of them or simplify the "
-            "loss."
+            "The gradient vanished, but as far as double precision can tell the loss is flat "
+            f"along a direction that is mostly `{v.slow}`: many parameter values do equally well. "
+            "Fix one of them, simplify the loss, or measure the parameters in other units (centre "
+            "the data)."
         )
     said = f"Converged at step {count(e.best.step)}."
+    if not v.known:
+        said += (
+            " The gradient vanished; whether this is a minimum the curvature would tell, which "
+            "could not be had."
+        )
     if v.closed:
         said += _next_to_nothing(e) if v.gain > 0 else " The gradient is zero."
         if v.condition > NARROW and len(e.columns) > 1:
@@ -275,6 +284,11 @@ def _arrived(e: Evidence) -> tuple[Verdict, str]:
                 f"{_steps(v.steps(v.best_lr))} steps for each factor of 100."
             )
     return "converged", said
+
+
+def _lost_in_rounding(e: Evidence) -> bool:
+    v = e.valley
+    return v.closed and (v.condition > HOPELESS or v.gain < BARELY * abs(e.best.point.loss))
 
 
 def _next_to_nothing(e: Evidence) -> str:
@@ -289,7 +303,7 @@ def _next_to_nothing(e: Evidence) -> str:
 
 
 def _stalled(e: Evidence) -> str:
-    if e.automatic and e.valley.closed and e.valley.condition > HOPELESS:
+    if e.automatic and _lost_in_rounding(e):
         return (
             f"Stalled at step {count(e.last.step)}: {_shape(e)}. In a valley that narrow the slope "
             f"along it is lost in the rounding error of the slope across.{_remaining(e)} Measure "
@@ -377,12 +391,15 @@ def _steps(steps: float) -> str:
 def _crawling(e: Evidence) -> str:
     fell, steps = _pace(e)
     v = e.valley
+    loss = abs(e.last.point.loss)
     said = (
         f"Crawling: over the last {plural(steps, 'step')} the loss fell by "
-        f"{percent(fell / abs(e.last.point.loss)) if e.last.point.loss else number(fell, 2)}"
+        f"{percent(fell / loss) if loss else number(fell, 2)}"
     )
+    advice = "Give it more `epochs`" if e.automatic else TRY_AUTO
     if not v.closed:
-        return f'{said}. Raise `lr`, or try `optimizer="adam"`. {TRY_AUTO}.'
+        other = "" if e.automatic else 'Raise `lr`, or try `optimizer="adam"`. '
+        return f"{said}. {other}{advice}."
     said += f", and {_shape(e)}." if len(e.columns) > 1 else "."
     if e.plain:
         said += (
@@ -391,7 +408,7 @@ def _crawling(e: Evidence) -> str:
             f"steps. The best constant step, {number(v.best_lr, 2)}, would still take "
             f"{_steps(v.steps(v.best_lr))}: longer ones bounce off the walls."
         )
-    return said + _remaining(e) + f" {TRY_AUTO}{_rescale(v)}."
+    return f"{said}{_remaining(e)} {advice}{_rescale(v)}."
 
 
 def _rescale(v: Valley) -> str:

@@ -20,11 +20,14 @@ from gradfit._descend.probe import Source, curvature
 from gradfit._descend.record import as_table
 from gradfit._descend.result import Descent
 from gradfit._descend.rules import MakeOptimizer, MakeSchedule
+from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import survey
 from gradfit._format import count, number
 from gradfit._types import FloatArray
 
 TOLERANCE = 1e-10
+NO_MINIMUM = {"saddle": DescentStatus.SADDLE, "flat": DescentStatus.SINGULAR}
+"""Where a gradient vanished without having arrived."""
 
 
 def descend(
@@ -233,6 +236,8 @@ def _conclude(run: Run, plan: Plan, setup: Setup) -> Descent:
         run.objective.batches is not None,
     )
     verdict, diagnosis = diagnose(evidence)
+    if run.status is DescentStatus.CONVERGED:
+        run.status = NO_MINIMUM.get(verdict, run.status)
     table = as_table(rows, parameters.n)
     module = parameters.module
     return Descent(

@@ -26,14 +26,15 @@ ROUNDING = 8
 NEGLIGIBLE = 1e-10
 """A share of the loss that is not worth a step."""
 VANISHED = 1e-12
-"""A share of the first loss that is as good as nothing, for losses that end at zero."""
+"""A share of the first loss that is as good as zero, for losses that end there."""
 TAIL = 64
 """Steps at the end that are kept one by one, however long the way."""
 
 
 def negligible(gain: float, loss: float, first_loss: float) -> bool:
-    """Whether a gain is nothing beside the loss, or beside what the loss was at the start."""
-    return gain <= max(NEGLIGIBLE * abs(loss), VANISHED * abs(first_loss))
+    """Whether a gain is nothing beside the loss; or the loss, itself all gain, beside the first."""
+    vanished = abs(loss) <= VANISHED * abs(first_loss) and gain >= 0.99 * abs(loss)
+    return gain <= NEGLIGIBLE * abs(loss) or vanished
 
 
 class DescentStep(NamedTuple):

@@ -18,6 +18,8 @@ class DescentStatus(IntEnum):
     DIVERGED = 14
     INTERRUPTED = 15
     STOPPED = 16
+    SADDLE = 17
+    SINGULAR = 18
 
     @property
     def ok(self) -> bool:
@@ -43,4 +45,8 @@ _MESSAGES = {
     'lower `lr`, or try `schedule="auto"`',
     DescentStatus.INTERRUPTED: "interrupted from the keyboard; the best step so far is kept",
     DescentStatus.STOPPED: "stopped on request; the best step so far is kept",
+    DescentStatus.SADDLE: "the gradient vanished at a saddle, which is no minimum; "
+    "start from other values",
+    DescentStatus.SINGULAR: "the gradient vanished, but the loss does not determine every "
+    "parameter; fix one or simplify the loss",
 }

@@ -223,7 +223,7 @@ def _batched(objective: Objective, rates: FloatArray, steps: NDArray[np.int64]) 
         return None
     here = blocks[0].values
     lr = torch.as_tensor(rates, dtype=here.dtype, device=here.device)[:, None]
-    look = torch.func.vmap(torch.func.grad_and_value(of_row(objective)))
+    look = torch.func.vmap(of_row(objective))
     try:
         if not _agrees(objective, look, lr):
             return None
@@ -237,14 +237,18 @@ def _walk(look: Any, at: Tensor, lr: Tensor, steps: NDArray[np.int64]) -> Done:
     kept: list[Tensor] = []
     recorded = set(steps.tolist())
     best = torch.full_like(lr[:, 0], math.inf)
+    at.requires_grad_(True)
     for step in range(int(steps[-1]) + 1):
-        gradient, loss = look(at)
-        best = torch.where(loss < best, loss, best)
+        loss = look(at)
+        # No loss knows of another row's parameters, so the gradient of the sum is all gradients.
+        (gradient,) = torch.autograd.grad(loss.sum(), at)
+        with torch.no_grad():
+            best = torch.where(loss < best, loss, best)
+            at -= lr * gradient
         if step in recorded:
             kept.append(loss.detach())
-        at = at - lr * gradient
     losses = torch.stack(kept).to("cpu", torch.float64).numpy()
-    return Done(losses, best.detach().to("cpu", torch.float64).numpy())
+    return Done(losses, best.to("cpu", torch.float64).numpy())
 
 
 def _agrees(objective: Objective, look: Any, lr: Tensor) -> bool:

@@ -74,19 +74,37 @@ def survey(hessian: FloatArray, gradient: FloatArray, columns: tuple[str, ...]) 
     if p == 0 or not np.isfinite(hessian).all():
         return Valley(math.nan, math.nan, math.nan, math.nan, "", math.nan, nowhere)
     curvatures, directions = np.linalg.eigh(hessian)
-    flattest, steepest = float(curvatures[0]), float(curvatures[-1])
-    slow = columns[int(np.abs(directions[:, 0]).argmax())]
-    if not flattest > p * np.finfo(float).eps * steepest:
+    steepest = float(curvatures[-1])
+    unit = np.sqrt(np.maximum(hessian.diagonal(), 0.0))
+    own = _own(hessian, unit)
+    if own is None:
+        slow = columns[int(np.abs(directions[:, 0]).argmax())]
+        flattest = float(curvatures[0])
         return Valley(steepest, flattest, math.inf, math.nan, slow, math.nan, nowhere)
-    unit = np.sqrt(hessian.diagonal())
-    own = np.linalg.eigvalsh(hessian / np.outer(unit, unit))
-    along = directions.T @ gradient
+    # Parameters of very different scales make small eigenvalues of the Hessian rounding error;
+    # in units of its own curvature the inverse is exact, and so is its largest eigenvalue.
+    inverse = np.linalg.inv(hessian / np.outer(unit, unit)) / np.outer(unit, unit)
+    flatness, directions = np.linalg.eigh(inverse)
+    move = -inverse @ gradient
     return Valley(
         steepest,
-        flattest,
-        steepest / flattest,
-        float(own[-1] / own[0]),
-        slow,
-        0.5 * float(np.sum(along**2 / curvatures)),
-        -directions @ (along / curvatures),
+        1 / float(flatness[-1]),
+        steepest * float(flatness[-1]),
+        own,
+        columns[int(np.abs(directions[:, -1]).argmax())],
+        -0.5 * float(gradient @ move),
+        move,
     )
+
+
+def _own(hessian: FloatArray, unit: FloatArray) -> float | None:
+    """Return the condition number in units of each parameter's own curvature.
+
+    ``None`` where the loss is flat, to rounding, or bends down in some direction.
+    """
+    if not (unit > 0).all():
+        return None
+    curvatures = np.linalg.eigvalsh(hessian / np.outer(unit, unit))
+    if not curvatures[0] > len(unit) * np.finfo(float).eps * curvatures[-1]:
+        return None
+    return float(curvatures[-1] / curvatures[0])
