@@ -18,7 +18,7 @@ from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.points import Grouping
-from gradfit._engine.state import Options, Work
+from gradfit._engine.state import Options, Work, rows_of
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
@@ -326,7 +326,9 @@ def solve(
 def _doubt(work: Work) -> Work:
     """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau."""
     s = work.state
-    doubtful = (s.n_steps <= HARDLY) | (s.n_eval > s.n_steps + 1)
+    # A fit that ended by Newton's steps has had its minimum looked at in the last of them.
+    newton = rows_of(s.control.newton, s.beta) != 0
+    doubtful = (s.n_steps <= HARDLY) | ((s.n_eval > s.n_steps + 1) & ~newton)
     still = doubtful & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
     if not work.field.points.rows or not bool(still.any()):
         return work

@@ -26,6 +26,10 @@ NEAR = 0.5
 where Gauss-Newton, at its present rate, would need more than eight steps to the end."""
 
 
+SURE = 0.1
+"""Relative offset below which the rate of the last steps tells that of the next."""
+
+
 class Ops(NamedTuple):
     """What the rules are made of; ``ratio`` gives NaN or inf where Python would raise."""
 
@@ -129,7 +133,7 @@ def rules(ops: Ops) -> Rules:
         new_radius = where(poor, cut * norm, where(rich, wider, radius))
         rate = ratio(eta, last_eta)
         rate = rate * rate * rate * rate
-        slow = (rate * rate * eta > gtol) | ((gain < 0.5) & negate(unclear))
+        slow = (eta < SURE) & (rate * rate * eta > gtol) | ((gain < 0.5) & negate(unclear))
         crawls = accepted & (eta < NEAR) & slow & (last_eta < math.inf) & negate(newton)
         new_eta = where(accepted, eta, where(running, math.inf, last_eta))
         told = where(accepted, eta, 0.0)
