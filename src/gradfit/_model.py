@@ -73,11 +73,14 @@ class Model:
             raise
         except Exception as e:
             reason = (str(e).strip().splitlines() or ["no message"])[0].rstrip(".")
-            hint = ""
             if "numpy" in reason.lower() or "__array__" in reason:
-                hint = " Use torch functions in the model: NumPy cannot follow its graph."
+                # torch would advise to detach, which is just what a model must not do
+                raise ModelError(
+                    f"the model {self.label!r} hands tensors to NumPy, which cannot follow its "
+                    "graph. Use the torch functions of the same name."
+                ) from e
             raise ModelError(
-                f"the model {self.label!r} failed with {type(e).__name__}: {reason}.{hint}"
+                f"the model {self.label!r} failed with {type(e).__name__}: {reason}."
             ) from e
         if not isinstance(value, Tensor):
             raise ModelError(

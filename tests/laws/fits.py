@@ -12,7 +12,7 @@ from strategies import Points
 
 import gradfit as gf
 
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=15)
 
 
 def fit(p: Points, **options: Any) -> Any:

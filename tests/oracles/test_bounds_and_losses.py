@@ -29,7 +29,7 @@ def values(mapping) -> np.ndarray:
     return np.array(list(mapping.values()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(points(("decay", "peak", "saturation"), correlated=False), st.integers(0, 2))
 def test_bounded_fit_equals_least_squares(p: Points, which: int) -> None:
     names = list(p.truth)
@@ -56,7 +56,7 @@ def test_bounded_fit_equals_least_squares(p: Points, which: int) -> None:
         assert got.stderr[k] == pytest.approx(held.stderr[k], rel=1e-7)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(points(("decay", "peak"), correlated=False))
 def test_bounds_that_do_not_bind_change_nothing(p: Points) -> None:
     wide = {k: (v - 100, v + 100) for k, v in p.start.items()}
@@ -67,7 +67,7 @@ def test_bounds_that_do_not_bind_change_nothing(p: Points) -> None:
 
 
 @pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(points(("line", "decay", "quadratic"), correlated=False), st.integers(0, 2**32 - 1))
 def test_robust_fit_equals_least_squares(loss: str, p: Points, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ from oracles import refsets, tiny_odr
 from oracles.refsets import Formula
 
 SEEDS = st.integers(0, 2**32 - 1)
-FEW = settings(max_examples=20)
+FEW = settings(max_examples=12)
 
 
 def formula(texts: list[str], params: str, n_x: int = 1) -> Formula:
@@ -186,7 +186,7 @@ def test_systematic_errors_are_columns_of_the_covariance(seed: int) -> None:
     assert got.dof == n - 3
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(SEEDS)
 def test_full_covariance_over_all_points(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -87,13 +87,13 @@ def compare(p: Points, solve) -> None:
     np.testing.assert_allclose(got.cov / scale, peer.cov_beta / scale, atol=1e-4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(points(correlated=False))
 def test_random_problems_equal_odrpack(p: Points) -> None:
     compare(p, odrpack_fit)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(points(correlated=False))
 def test_random_problems_equal_scipy_odr(p: Points) -> None:
     compare(p, scipy_fit)
