@@ -209,6 +209,21 @@ def needed(results: Iterable[Term]) -> list[Term]:
     return [found[i] for i in sorted(found)]
 
 
+def substitute(results: Sequence[Term], known: Mapping[Term, Term]) -> list[Term]:
+    """Write other terms for symbols. Nothing is differentiated after it: marks of that are gone."""
+    new: dict[int, Term] = {s.index: t for s, t in known.items()}
+    for term in needed(results):
+        if term.index not in new:
+            args = tuple(new[a.index] for a in term.args)
+            if term.op in ("const", "symbol"):
+                new[term.index] = term
+            elif term.op in ("stop", "custom"):
+                new[term.index] = args[0]
+            else:
+                new[term.index] = term.pool.make(term.op, args, term.data)
+    return [new[t.index] for t in results]
+
+
 def is_number(term: Term, value: float) -> bool:
     """Return whether a term is this constant; -0.0 is not 0.0."""
     return (

@@ -158,25 +158,34 @@ def _check_values(program: Program, value: Tensor, x: Tensor, params: list[Tenso
 
 
 def _check_derivatives(program: Program, value: Tensor, leaves: list[Tensor]) -> None:
-    """Compare first and second derivatives with those of torch at the first point."""
+    """Compare first and second derivatives with those of torch at the first point.
+
+    Each is brought to the unit of the value, by the size of its variables: a derivative that
+    vanishes is only as small as rounding errors of the value let it be.
+    """
+    size = np.array([abs(t.number) or 1.0 for t in (*program.x, *program.beta)])
     for j, row in enumerate(program.first):
         found = _slopes(value[j].sum(), leaves)
-        _compare("derivative", found, [t.number for t in row])
+        scale = abs(float(program.value[j].number))
+        _compare("derivative", found * size, size * [t.number for t in row], scale)
     nu = torch.tensor([[t.number] for t in program.nu], dtype=torch.float64)
     field = (value * nu).sum()
     if not field.requires_grad:
         return
     grads = torch.autograd.grad(field, leaves, create_graph=True, materialize_grads=True)
-    k = len(program.x) + len(program.beta)
+    slopes = torch.stack([row[0] for row in _rows(grads)]).detach().numpy()
+    k = len(size)
     whole = np.zeros((k, k))
     whole[np.triu_indices(k)] = [t.number for t in program.second]
     whole = whole + np.triu(whole, 1).T
-    weights = torch.linspace(0.3, 1.1, k, dtype=torch.float64)
+    weights = np.linspace(0.3, 1.1, k) * size
     along = sum(
-        (w * row.sum() for w, row in zip(weights, _rows(grads), strict=True)),
+        (w * row.sum() for w, row in zip(weights.tolist(), _rows(grads), strict=True)),
         torch.zeros((), dtype=torch.float64),
     )
-    _compare("second derivative", _slopes(along, leaves), whole @ weights.numpy())
+    scale = max(np.abs(value[:, 0].detach().numpy()).max(), np.abs(slopes * size).max())
+    found = _slopes(along, leaves) * size
+    _compare("second derivative", found, whole @ weights * size, scale)
 
 
 def _rows(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -193,9 +202,9 @@ def _slopes(total: Tensor, leaves: list[Tensor]) -> Any:
     return torch.stack([row[0] for row in _rows(found)]).numpy()
 
 
-def _compare(what: str, torch_says: Any, program_says: Any) -> None:
+def _compare(what: str, torch_says: Any, program_says: Any, scale: float = 0.0) -> None:
     a, b = np.asarray(torch_says, dtype=float), np.asarray(program_says, dtype=float)
     fine = np.isfinite(a)
-    size = np.abs(a[fine]).max(initial=0.0)
+    size = max(np.abs(a[fine]).max(initial=0.0), scale if np.isfinite(scale) else 0.0)
     if not np.all(np.abs(a - b)[fine] <= 1e-6 * np.abs(a[fine]) + 1e-9 * size):
         raise CaptureError(f"the captured {what} is not that of torch")

@@ -189,6 +189,18 @@ def test_a_wrong_rule_is_found_out(monkeypatch):
         kernel_of(lambda x, beta: torch.exp(beta[0] * x), 1, 1)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x, beta: torch.hypot(x, x) * beta[0],
+        lambda x, beta: beta[0] + torch.sin(x) ** 2 + torch.cos(x) ** 2,
+        lambda x, beta: torch.log(torch.exp(beta[0] * x)),
+    ],
+)
+def test_derivatives_that_vanish_but_for_rounding_are_no_reason_to_refuse(model):
+    kernel_of(model, 1, 1)
+
+
 def test_a_value_that_differs_at_the_other_point_only_is_found_out():
     steps = torch.tensor([1.0, 2.0], dtype=torch.float64)
     with pytest.raises(CaptureError, match="not that of torch"):
