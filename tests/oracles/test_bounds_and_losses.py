@@ -1,8 +1,10 @@
 """Bounds and robust losses against SciPy's least_squares, where x is exact and both can."""
 
+import warnings
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import Points, points
 
@@ -29,12 +31,16 @@ def values(mapping) -> np.ndarray:
     return np.array(list(mapping.values()))
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(points(("decay", "peak", "saturation"), correlated=False), st.integers(0, 2))
 def test_bounded_fit_equals_least_squares(p: Points, which: int) -> None:
     names = list(p.truth)
     name = names[which % len(names)]
-    free = gf.fit(p.formula.model(), p.x, p.y, start=p.start, sy=p.sy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gf.errors.ConvergenceWarning)
+        free = gf.fit(p.formula.model(), p.x, p.y, start=p.start, sy=p.sy)
+    # Where the points hardly tell a parameter, a bound may lead to another minimum, or to none.
+    assume(free.success and free.stderr[name] < 0.3 * abs(free.params[name]))
     # A bound two standard errors inside the free optimum: it must become active.
     limit = free.params[name] - 2 * free.stderr[name]
     start = p.start | {name: limit - 0.5 * free.stderr[name]}

@@ -64,7 +64,7 @@ def scipy_fit(p: Points, beta0, delta0):
         sstol=1e-15,
         partol=1e-15,
     )
-    task.set_job(deriv=3)
+    task.set_job(deriv=3, del_init=1)
     return task.run()
 
 

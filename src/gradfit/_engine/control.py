@@ -28,6 +28,8 @@ where Gauss-Newton, at its present rate, would need more than eight steps to the
 
 SURE = 0.1
 """Relative offset below which the rate of the last steps tells that of the next."""
+REACH = 3.0
+"""The first step may change the model by this many times what it says, or misses, at the start."""
 
 
 class Ops(NamedTuple):
@@ -57,6 +59,7 @@ class Verdict(NamedTuple):
 class Rules(NamedTuple):
     """The rules of the loop, bound to numbers or to rows."""
 
+    reach: Callable[..., Any]
     offset: Callable[..., Any]
     ended: Callable[..., Any]
     decide: Callable[..., Verdict]
@@ -65,6 +68,10 @@ class Rules(NamedTuple):
 def rules(ops: Ops) -> Rules:
     """Bind the rules to a set of operations."""
     where, ratio, sqrt, maximum, minimum, negate = ops
+
+    def reach(size: Any, cost: Any) -> Any:
+        """Radius of the first trust region; from a start of zeros anywhere is as far."""
+        return where(size > 0.0, REACH * maximum(size, sqrt(cost)), math.inf)
 
     def offset(promise: Any, cost: Any) -> Any:
         """Relative offset ``eta``: the promised reduction in units of the cost, as a length."""
@@ -158,7 +165,7 @@ def rules(ops: Ops) -> Rules:
             new_status,
         )
 
-    return Rules(offset, ended, decide)
+    return Rules(reach, offset, ended, decide)
 
 
 def _ratio(a: float, b: float) -> float:

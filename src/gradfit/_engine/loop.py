@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gradfit._engine.arrow import pooled
 from gradfit._engine.control import NUMBERS, ROWS, Verdict
 from gradfit._engine.eliminate import Linear, Sums
 from gradfit._engine.field import Field
@@ -46,14 +47,23 @@ def init(
     u = field.points.x.new_zeros(len(field.points.rows), field.points.n) if u0 is None else u0
     u, kept, sums = field.linearize(beta0, u)
     finite = _finite(field, sums)
-    control = first_control(field.alone, finite, beta0, int(Status.BAD_START))
+    D = sums.A.diagonal(dim1=-2, dim2=-1).sqrt()
+    radius = _first_radius(field, (D * beta0).square().sum(-1), sums.cost)
+    control = first_control(field.alone, radius, finite, beta0, int(Status.BAD_START))
     if ended is not None:
         if field.alone:
             control = control._replace(status=int(ended[0]) or control.status)
         else:
             control = control._replace(status=torch.where(ended > 0, ended, control.status))
-    D = sums.A.diagonal(dim1=-2, dim2=-1).sqrt()
     return Work(field, State(beta0, sums, D, control), u, kept)
+
+
+def _first_radius(field: Field, size: Tensor, cost: Tensor) -> Any:
+    if field.alone:
+        return NUMBERS.reach(math.sqrt(size.item()), cost.item())
+    if field.shared is not None:
+        size, cost = pooled(size), pooled(cost)
+    return ROWS.reach(size.sqrt(), cost)
 
 
 def _finite(field: Field, sums: Sums) -> Any:

@@ -145,15 +145,15 @@ def rows_of(value: Any, like: Tensor) -> Tensor:
     return torch.tensor([value], dtype=dtype, device=like.device)
 
 
-def first_control(alone: bool, finite: Any, like: Tensor, bad_start: int) -> Control:
+def first_control(alone: bool, radius: Any, finite: Any, like: Tensor, bad_start: int) -> Control:
     """Return the control of fits that have not taken a step."""
     if alone:
         status = 0 if finite else bad_start
-        return Control(torch.inf, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1)
+        return Control(radius, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1)
     zero = like.new_zeros(like.shape[0])
     count = torch.zeros(like.shape[0], dtype=torch.int64, device=like.device)
     return Control(
-        zero + torch.inf,
+        zero + radius,
         zero + torch.inf,
         zero + torch.inf,
         zero + torch.nan,
