@@ -94,6 +94,9 @@ def _changed_on_the_way(node: Node) -> Iterator[str]:
 def _why_none(graph: Graph, node: Node) -> str:
     if any(backward.error for backward in graph.backwards):
         return "the backward pass failed; see problems()"
+    writer = next((n for n in graph if n.writes == node.id), None)
+    if writer is not None:
+        return f"`{writer.label}`{_line(writer)} overwrote it; see the version from there on"
     if not graph.uses[node.id]:
         return "nothing uses it"
     if not graph.backwards:

@@ -30,7 +30,7 @@ class Backward:
     Attributes
     ----------
     roots : tuple of int
-        The nodes it started from.
+        The nodes it started from; one that was returned twice stands here twice.
     source : Source or None
         The line of ``.backward()``; ``None`` for the pass that the trace itself made at the end.
     weighted : bool

@@ -15,6 +15,9 @@ from gradfit.graph.source import Site, site
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
+_TRANSFORMS = tuple(
+    str(Path(_TORCH, "_functorch", f"{name}.py")) for name in ("apis", "eager_transforms", "vmap")
+)
 _STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -35,6 +38,8 @@ class Place(NamedTuple):
     module : str or None
     apply : FrameType or None
         The frame of a custom Function whose forward is running.
+    is_transform : bool
+        Whether it is a step of ``vmap``, ``torch.func.jacrev`` and the like.
     """
 
     site: Site | None
@@ -43,6 +48,7 @@ class Place(NamedTuple):
     library_call: FrameType | None
     module: str | None
     apply: FrameType | None
+    is_transform: bool = False
 
 
 class Places:
@@ -69,12 +75,15 @@ class Places:
         inner: FrameType | None = None
         module: Any = None
         apply: FrameType | None = None
+        is_transform = False
         while frame is not None and frame is not self._stop:
             code = frame.f_code
             if code is private.APPLY_CODE:
                 apply = frame
             elif code is private.MODULE_CALL_CODE and module is None:
                 module = frame.f_locals.get("self")
+            elif code.co_filename.startswith(_TRANSFORMS):
+                is_transform = True
             if caller is None:
                 if is_library(code.co_filename):
                     inner = frame
@@ -83,9 +92,9 @@ class Places:
             frame = frame.f_back
         path = None if module is None else self._names.module(module)
         if caller is None:
-            return Place(None, None, 0, inner, path, apply)
+            return Place(None, None, 0, inner, path, apply, is_transform)
         number = self._numbers.setdefault(caller, len(self._numbers) + 1)
-        return Place(site(caller), caller, number, inner, path, apply)
+        return Place(site(caller), caller, number, inner, path, apply, is_transform)
 
 
 @lru_cache(maxsize=1024)

@@ -91,6 +91,8 @@ def _forward(graph: Graph) -> Iterator[Problem]:
         if node.inputs:
             origin = f"{_WORD[kind]} begins in the forward of `{node.expr or node.label}`"
             remedy = _DOMAIN.get(node.op.strip("_."), "look at what goes in")
+            if any(_is_empty(graph[edge.source].value) for edge in node.inputs):
+                remedy = "what goes in has no entries"
         else:
             origin = f"`{node.label}` came in with {_WORD[kind]}{_first_bad(node.value)}"
             remedy = "clean the data before"
@@ -99,6 +101,10 @@ def _forward(graph: Graph) -> Iterator[Problem]:
 
 def _bad(value: Snapshot | None) -> bool:
     return value is not None and value.stats.n_nonfinite > 0
+
+
+def _is_empty(value: Snapshot | None) -> bool:
+    return value is not None and value.n == 0
 
 
 def _kind_of(value: Snapshot | None) -> Literal["nan", "inf"]:
@@ -259,6 +265,8 @@ def _failed(graph: Graph, errors: list[Backward]) -> Iterator[Problem]:
         said = (errors[0].error or "").split(" (")[0].split(". ")[0]
         message = f"the backward pass failed: {said}"
         remedy = "compute the values again for each pass, or call backward(retain_graph=True)"
+        if "use_reentrant" in said:
+            remedy = "call checkpoint(..., use_reentrant=False)"
         root = graph[errors[0].roots[0]]
         yield Problem("freed", "backward", root.id, message, remedy, root.source)
 

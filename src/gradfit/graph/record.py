@@ -53,8 +53,8 @@ class Snapshot:
     device : str
         Where the tensor lived: ``"cpu"``, ``"cuda:0"``.
     values : ndarray or None
-        A detached copy; ``None`` when the tensor was too big to keep. What NumPy lacks (bfloat16)
-        is kept as float32.
+        A detached copy; ``None`` when the tensor was too big to keep or had no data. What NumPy
+        lacks (bfloat16) is kept as float32.
     """
 
     shape: tuple[int, ...]
@@ -86,6 +86,8 @@ class Snapshot:
             texts = [number_text(v) for v in self.values.ravel()]
             return texts[0] if self.n == 1 else f"[{', '.join(texts)}]"
         low, high, _, bad = self.stats
+        if self.values is None and self.given_stats is None:
+            return "no data"
         span = number_text(low) if low == high else f"{number_text(low)} .. {number_text(high)}"
         if bad == self.n:
             return f"{bad} not finite"
@@ -111,9 +113,8 @@ class Snapshot:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if self.values is None:
-            raise ValueError(
-                f"only statistics of this {self.shape} tensor were kept; trace with a larger `keep`"
-            )
+            kept = "only statistics were kept: trace with a larger `keep`"
+            raise ValueError(f"{self}: {kept if self.given_stats else 'no values to read'}")
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def __float__(self) -> float:

@@ -58,6 +58,8 @@ class Recorder(TorchFunctionMode):
         if place.apply is not None:
             self._saw_custom(place.apply)
             return func(*args, **kwargs)
+        if place.is_transform:
+            return func(*args, **kwargs)
         return self._record(what, place, partial(func, *args, **kwargs))
 
     def custom(self, cls: type, run: "partial[Any]") -> Any:

@@ -48,6 +48,8 @@ def run(call: Call, tensors: Mapping[int, Tensor], *, wide: bool) -> list[Tensor
     result = func(*args, **kwargs)
     made = [t for _, t in outputs(result) if not any(t is g for g in given)]
     written = {id(t): t for t, v in zip(given, versions, strict=True) if private.version(t) != v}
+    if not made and not written:  # in double precision `x.float()` is `x` itself
+        made = [t.clone() for _, t in outputs(result)]
     return made + list(written.values())
 
 
@@ -76,7 +78,7 @@ def whole(graph: Graph, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
         elif node.output is not None and node.inputs[0].source in made:
             values[node.id] = made[node.inputs[0].source][node.output]
         elif node.kind in ("hidden", "op") and not node.is_end and _must_run(graph, node):
-            made[node.id] = _rerun(node, values)
+            made[node.id] = _rerun(graph, node, values)
             if node.value is not None:
                 values[node.id] = made[node.id][0]
         elif node.kind != "read" and node.value is not None:
@@ -92,13 +94,16 @@ def _must_run(graph: Graph, node: Node) -> bool:
     return node.requires_grad or writes or shares
 
 
-def _rerun(node: Node, values: Mapping[int, Tensor]) -> list[Tensor]:
+def _rerun(graph: Graph, node: Node, values: Mapping[int, Tensor]) -> list[Tensor]:
     if node.call is None:
         if node.writes is not None and node.op != "changed":
             return [values[node.writes]]
         raise ReplayError(f"`{node.label}` was not seen by the trace")
     if node.in_no_grad and node.requires_grad:
         raise ReplayError(f"`{node.label}` is overwritten where nothing is recorded")
+    if not node.requires_grad and node.view_of is None:
+        cut = {e.source for e in node.inputs if graph[e.source].requires_grad}
+        values = {**values, **{n: tensor(graph[n].value, wide=True) for n in cut}}
     with torch.no_grad() if node.in_no_grad else nullcontext():
         return run(node.call, values, wide=True)
 

@@ -19,12 +19,15 @@ def take(tensor: Tensor, keep: int) -> Snapshot:
     """Return a detached copy of up to ``keep`` entries, else the statistics of all."""
     dtype = _NAMES[tensor.dtype]
     device = "cpu" if tensor.is_cpu else str(tensor.device)
-    if tensor.numel() > keep:
+    if tensor.numel() > keep and not tensor.is_meta:
         return Snapshot(tuple(tensor.shape), dtype, device, None, _stats(tensor.detach()))
     try:
         values = tensor.numpy(force=True).copy()
     except (TypeError, RuntimeError):  # NumPy knows no such numbers or no such layout
-        values = _dense(tensor.detach()).numpy(force=True).copy()
+        try:
+            values = _dense(tensor.detach()).numpy(force=True).copy()
+        except (TypeError, RuntimeError):  # there is nothing behind it: a meta or a fake tensor
+            return Snapshot(tuple(tensor.shape), dtype, device, None)
     return Snapshot(values.shape, dtype, device, values)
 
 

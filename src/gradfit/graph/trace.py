@@ -109,7 +109,7 @@ def _pull(ledger: Ledger, returned: Sequence[Tensor]) -> Iterator[Backward]:
     roots = [tensor for tensor in returned if tensor.requires_grad]
     if not roots:
         return
-    nodes = tuple(dict.fromkeys(ledger.draft_of(tensor).id for tensor in roots))
+    nodes = tuple([ledger.draft_of(tensor).id for tensor in roots])
     full = ledger.full_leaves()
     try:
         reached = ledger.gradients.pull(roots)
