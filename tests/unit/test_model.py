@@ -196,7 +196,7 @@ def test_what_goes_wrong_in_a_model_is_told_in_one_line():
         as_model(fails).call(X, [X])
     with pytest.raises(ModelError, match=r"must return a tensor, got float"):
         as_model(lambda x, a: 1.0).call(X, [X])
-    with pytest.raises(ModelError, match=r"NumPy cannot follow its graph"):
+    with pytest.raises(ModelError, match=r"to NumPy, which cannot follow its graph"):
         as_model(lambda x, a: np.exp(a * x)).call(X, [X.clone().requires_grad_()])
 
 
