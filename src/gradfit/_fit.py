@@ -18,7 +18,7 @@ from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.points import Grouping
-from gradfit._engine.state import Options, Work, rows_of
+from gradfit._engine.state import Control, Options, Work, rows_of
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
@@ -326,6 +326,8 @@ def solve(
 def _doubt(work: Work) -> Work:
     """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau."""
     s = work.state
+    if work.field.alone and not _doubtful(s.control):
+        return work
     # A fit that ended by Newton's steps has had its minimum looked at in the last of them.
     newton = rows_of(s.control.newton, s.beta) != 0
     doubtful = (s.n_steps <= HARDLY) | ((s.n_eval > s.n_steps + 1) & ~newton)
@@ -341,6 +343,11 @@ def _doubt(work: Work) -> Work:
     status = torch.where(flat, int(Status.SINGULAR), s.status)
     control = s.control._replace(status=int(status[0]) if work.field.alone else status)
     return work._replace(state=s._replace(control=control))
+
+
+def _doubtful(c: Control) -> bool:
+    """Whether one fit hardly moved, or had steps refused that no Newton step made good."""
+    return c.n_steps <= HARDLY or (c.n_eval > c.n_steps + 1 and not c.newton)
 
 
 def carry(before: Work, again: Work, moved: Tensor) -> Work:

@@ -5,6 +5,7 @@ in, the model's shapes are checked, and its promise to be pointwise and differen
 once.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,7 +144,7 @@ class Problem:
                     for i, v in slots
                 ]
             )
-            value = model.fn(x[0] if vector else x, *given)
+            value = model.fn(x.squeeze(0) if vector else x, *given)
             if value.ndim == 1:
                 value = value[None]
             return value if value.shape[-1] == x.shape[-1] else value.expand(-1, x.shape[-1])
@@ -290,6 +291,10 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
 
 def _column(problem: Problem, name: str, value: Any) -> Tensor:
     x = problem.data.x
+    if problem.n_groups == 1 and problem.bounds is None and isinstance(value, (int, float)):
+        if not math.isfinite(value):
+            raise InputError(f"`start` of {name!r} must be finite, got {value!r}.")
+        return x.new_full((1,), value)
     try:
         column = torch.as_tensor(value, dtype=x.dtype, device=x.device).reshape(-1)
     except (TypeError, ValueError, RuntimeError):

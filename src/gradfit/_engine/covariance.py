@@ -22,6 +22,8 @@ from gradfit._engine.propose import inside
 from gradfit._engine.solve import Basis, basis_of_factor, basis_of_normal, solve
 from gradfit._engine.state import Bounds, Work
 
+CLEAR = 1e-6
+"""Share of the largest eigenvalue above which the smallest needs no second look."""
 BLIND = 1e-6
 """Share of a parameter in an undetermined direction from which its error is called infinite."""
 
@@ -58,6 +60,9 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
         free = inside(s.beta, _joint_gradient(w), bounds)
     if w.field.shared is not None:
         return _spread_joint(w, kind, free, w.field.shared)
+    plain = _plain(w) if kind == "expected" and bounds is None else None
+    if plain is not None:
+        return plain
     A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
     basis = _basis(w, A, free)
     top = basis.e.amax(-1)
@@ -69,6 +74,21 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     condition = torch.where(rank == free.sum(-1), (top / lowest).sqrt(), torch.inf)
     cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free, basis)
     return Spread(cov, rank, condition, weakest, free)
+
+
+def _plain(w: Work) -> Spread | None:
+    """Return what most fits need: all parameters free, and every one well determined."""
+    s = w.state
+    if not s.sums.A.shape[-1]:
+        return None
+    D = s.sums.A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    basis = basis_of_normal(s.sums.A.nan_to_num(0.0, 0.0, 0.0), s.sums.g, D)
+    low, top = basis.e[:, 0], basis.e[:, -1]
+    if not bool((low > CLEAR * top).all()):
+        return None
+    half = basis.V * basis.e.rsqrt()[:, None] / basis.scale[:, :, None]
+    free = torch.ones_like(s.beta, dtype=torch.bool)
+    return Spread(half @ half.mT, free.sum(-1), (top / low).sqrt(), basis.V[..., 0], free)
 
 
 def _joint_gradient(w: Work) -> Tensor:

@@ -19,6 +19,8 @@ FARTHEST = 1 << 16
 """Points that are searched, the farthest ones, when there are more."""
 TOGETHER = 1 << 16
 """Trial points that are evaluated at once."""
+AT_ONCE = 1 << 12
+"""Trial points up to which it is quicker to try all than to ask where to try."""
 TRIALS = 32
 DESCENTS = 30
 
@@ -51,10 +53,12 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
     return u, moved
 
 
-def _candidates(s: Stretch, linear: Linear, columns: list[Tensor], w: Work) -> Tensor:
+def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     """Return the index of points whose residual bends across the ball, the farthest first."""
     d = linear.phi.sqrt()
     n = s.points.n
+    if n * TRIALS <= AT_ONCE:
+        return torch.nonzero(d > 0)[:, 0]
     bent = torch.zeros(n, dtype=torch.bool, device=d.device)
     r0 = linear.r
     J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
@@ -84,7 +88,7 @@ def _offsets(mu: int, like: Tensor) -> Tensor:
 
 
 def _nearer(
-    s: Stretch, linear: Linear, columns: list[Tensor], index: Tensor, w: Work
+    s: Stretch, linear: Linear, columns: Tensor, index: Tensor, w: Work
 ) -> tuple[Tensor, Tensor]:
     """Return the feet of the points in ``index``, and which of them are nearer than before."""
     fn = w.field.fn
@@ -95,7 +99,7 @@ def _nearer(
     for part in offsets.split(many):
         tiled = index.repeat(len(part))
         u = (part.mT[:, :, None] * phi0.sqrt()).reshape(u0.shape[0], -1)
-        u, phi = _try(s.points.take(tiled), fn, u, [c.expand(s.points.n)[tiled] for c in columns])
+        u, phi = _try(s.points.take(tiled), fn, u, _of(columns, tiled))
         phi, k = phi.reshape(len(part), -1).nan_to_num(torch.inf).min(0)
         u = u.reshape(u0.shape[0], len(part), -1).gather(1, k.expand(u0.shape[0], 1, -1))[:, 0]
         near = phi < best
@@ -106,13 +110,18 @@ def _nearer(
         return u0, better
     chosen = index[promising]
     points = s.points.take(chosen)
-    columns = [c.expand(s.points.n)[chosen] for c in columns]
+    columns = _of(columns, chosen)
     start = linearize(points, fn, best_u[:, promising], columns)
     found = descend(points, fn, start, columns, DESCENTS)
     return u0.index_copy(1, promising, found.u), better
 
 
-def _try(points: Points, fn: Function, u: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _of(columns: Tensor, index: Tensor) -> Tensor:
+    """Return the parameters of the points in ``index``; one fit has the same for all."""
+    return columns if columns.shape[1] == 1 else columns[:, index]
+
+
+def _try(points: Points, fn: Function, u: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return trial feet and their squared distances (N,), on the curve if it is implicit."""
     if not points.slack:
         u = restore(points, fn, u, columns)

@@ -5,7 +5,7 @@ the linearisation of every stretch is kept from one step to the next; when they 
 formed again, so that memory beyond the data and the foot points does not grow with N.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -129,9 +129,9 @@ class Field:
         part = Field.of(points, self.fn, rows.shape[0], self.p, self.loss, self.prior)
         return part, index
 
-    def columns(self, stretch: Stretch, beta: Tensor) -> list[Tensor]:
-        """Return the parameters (G, p) as p tensors, one value for every point."""
-        return list(stretch.grouping.spread(beta.mT))
+    def columns(self, stretch: Stretch, beta: Tensor) -> Tensor:
+        """Return the parameters (G, p) of every point: (p, N), or (p, 1) for one fit."""
+        return stretch.grouping.spread(beta.mT)
 
     def linearize(self, beta: Tensor, u: Tensor) -> tuple[Tensor, list[Linear], Sums]:
         """Linearise everywhere; implicit foot points are first brought onto the curve.
@@ -247,8 +247,7 @@ class Field:
         eps = torch.finfo(u.dtype).eps
         total = u.new_zeros(self.n_groups)
         for s, linear in self.linears(beta, u, kept):
-            columns = torch.stack([c.expand(s.points.n) for c in self.columns(s, beta)])
-            total += s.grouping.sum(_rounding(s.points, linear, columns))
+            total += s.grouping.sum(_rounding(s.points, linear, self.columns(s, beta)))
         return (4 * eps) ** 2 * total
 
     def _kept(self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor) -> Linear:
@@ -291,7 +290,7 @@ class Field:
             g=sums.g + pull,
         )
 
-    def _linear(self, s: Stretch, columns: Sequence[Tensor], u: Tensor) -> Linear:
+    def _linear(self, s: Stretch, columns: Tensor, u: Tensor) -> Linear:
         return linearize(s.points, self.fn, u, columns)
 
     def _exactly(
@@ -309,16 +308,14 @@ class Field:
         return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)
 
 
-def linearize(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Linear:
+def linearize(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Linear:
     """Linearise at ``u``, brought onto the curve first if the model is implicit."""
     if not points.slack:
         u = restore(points, fn, u, columns)
     return eliminate(points, u, derive(points, fn, u, columns))
 
 
-def descend(
-    points: Points, fn: Function, linear: Linear, columns: Sequence[Tensor], rounds: int
-) -> Linear:
+def descend(points: Points, fn: Function, linear: Linear, columns: Tensor, rounds: int) -> Linear:
     """Follow foot points down at fixed parameters, each with a step length of its own."""
     share = torch.ones_like(linear.tangent)
     for _ in range(rounds):
@@ -343,7 +340,7 @@ def columns_along(rows: Tensor, T: Tensor) -> Tensor:
     return torch.stack([times_vector(rows, T[:, j]) for j in range(T.shape[1])], 1)
 
 
-def restore(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:
+def restore(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor:
     """Bring foot points back onto an implicit curve, each along its own normal.
 
     Newton's iteration ``u - J^T (J J^T)^-1 g``; a point that finds no curve becomes NaN, so that

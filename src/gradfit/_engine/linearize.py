@@ -46,23 +46,24 @@ class Leaves(NamedTuple):
     """The inputs of one pass: x as the model sees it, what of it moves, and the parameters."""
 
     x: Tensor
-    moving: list[Tensor]
-    params: list[Tensor]
+    params: Sequence[Tensor]
+    wanted: list[Tensor]
 
 
-def leaves_of(points: Points, u: Tensor, columns: Sequence[Tensor], beta: bool = True) -> Leaves:
-    """Make leaves of the graph: the x that carry errors, and one parameter each if ``beta``."""
-    n = points.n
-    params = [c.expand(n).requires_grad_(beta) for c in columns]
+def leaves_of(points: Points, u: Tensor, columns: Tensor, beta: bool = True) -> Leaves:
+    """Make leaves of the graph: the x that carry errors, and if ``beta`` the parameters."""
+    spread = columns.expand(-1, points.n).detach()
+    wanted = [spread.requires_grad_()] if beta and columns.shape[0] else []
+    params = spread.unbind()
     if not points.rows:
-        return Leaves(points.x, [], params)
+        return Leaves(points.x, params, wanted)
     if len(points.rows) == points.x.shape[0]:
         x = torch.add(points.x, points.shift_x(u)).requires_grad_()
-        return Leaves(x, [x], params)
+        return Leaves(x, params, [x, *wanted])
     rows = list(points.rows)
     moving = (points.x[rows] + points.shift_x(u)).requires_grad_()
     x = points.x.index_copy(0, torch.tensor(rows, device=points.x.device), moving)
-    return Leaves(x, [moving], params)
+    return Leaves(x, params, [moving, *wanted])
 
 
 def residual(points: Points, value: Tensor, u: Tensor) -> Tensor:
@@ -73,14 +74,15 @@ def residual(points: Points, value: Tensor, u: Tensor) -> Tensor:
     return r if points.cross is None else r - times_vector(points.cross, u)
 
 
-def evaluate(points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor]) -> Tensor:
+def evaluate(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor:
     """Return the residual (q, N) alone, without a graph."""
     with torch.no_grad():
-        return residual(points, fn(points.x_hat(u), [c.expand(points.n) for c in columns]), u)
+        params = columns.expand(-1, points.n).unbind()
+        return residual(points, fn(points.x_hat(u), params), u)
 
 
 def derive(
-    points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor], beta: bool = True
+    points: Points, fn: Function, u: Tensor, columns: Tensor, beta: bool = True
 ) -> Derivatives:
     """Return the residual and its first derivatives.
 
@@ -92,20 +94,22 @@ def derive(
         The model.
     u : Tensor (mu, N)
         Whitened foot points.
-    columns : sequence of p tensors, (N,) or (1,)
-        The parameters, given to every point.
+    columns : Tensor (p, N) or (p, 1)
+        The parameters of every point.
     beta : bool
         Without it only ``J_u`` is formed and ``J_beta`` has no rows.
     """
     leaves = leaves_of(points, u, columns, beta)
-    wanted = [*leaves.moving, *(leaves.params if beta else [])]
     value = fn(leaves.x, leaves.params)
-    grads = [
-        gradients(value[j], wanted, keep=j < value.shape[0] - 1) for j in range(value.shape[0])
-    ]
-    moving = len(leaves.moving)
-    f_x = [g[0] for g in grads] if moving else []
-    f_beta = [t for g in grads for t in g[moving:]]
+    q = value.shape[0]
+    if q == 1:
+        grads = [t[None] for t in gradients(value, leaves.wanted)]
+    else:
+        rows = [gradients(value[j], leaves.wanted, keep=j < q - 1) for j in range(q)]
+        grads = [torch.stack(parts) for parts in zip(*rows, strict=True)]
+    f_x = grads[0] if points.rows else value.new_zeros(q, 0, points.n)
+    has_beta = beta and columns.shape[0]
+    f_beta = grads[-1] if has_beta else value.new_zeros(q, 0, points.n)
     return _whiten(points, value.detach(), u, f_x, f_beta)
 
 
@@ -121,25 +125,17 @@ def gradients(value: Tensor, wanted: Sequence[Tensor], keep: bool = False) -> li
     return [torch.zeros_like(w) if t is None else t for t, w in zip(parts, wanted, strict=True)]
 
 
-def _whiten(
-    points: Points, value: Tensor, u: Tensor, f_x: list[Tensor], f_beta: list[Tensor]
-) -> Derivatives:
-    q, n = value.shape
+def _whiten(points: Points, value: Tensor, u: Tensor, f_x: Tensor, f_beta: Tensor) -> Derivatives:
     r = residual(points, value, u)
-    if f_x:
-        J_u = rows_times(f_x[0][None] if q == 1 else torch.stack(f_x), points.scale_x)
+    J_u, J_beta = f_x, f_beta
+    if J_u.shape[1]:
+        J_u = rows_times(J_u, points.scale_x)
         if points.weight_y is not None:
             J_u = times_rows(points.weight_y, J_u)
         if points.cross is not None:
             J_u = J_u - points.cross
-    else:
-        J_u = value.new_zeros(q, 0, n)
-    if f_beta:
-        J_beta = torch.stack(f_beta).view(q, -1, n)
-        if points.weight_y is not None:
-            J_beta = times_rows(points.weight_y, J_beta)
-    else:
-        J_beta = value.new_zeros(q, 0, n)
+    if J_beta.shape[1] and points.weight_y is not None:
+        J_beta = times_rows(points.weight_y, J_beta)
     return Derivatives(r, J_u, J_beta)
 
 
@@ -158,15 +154,13 @@ class Curvature(NamedTuple):
     bb: Tensor
 
 
-def curve(
-    points: Points, fn: Function, u: Tensor, columns: Sequence[Tensor], nu: Tensor
-) -> Curvature:
+def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) -> Curvature:
     """Differentiate ``sum_j nu_j r_j`` twice, at every point at once.
 
     ``nu`` (q, N) are the multipliers; for an explicit model they are the residuals themselves.
     """
     leaves = leaves_of(points, u, columns)
-    wanted = [*leaves.moving, *leaves.params]
+    wanted = leaves.wanted
     mu, p, n = len(points.rows), len(columns), points.n
     if points.weight_y is not None:
         nu = _transposed_times(points.weight_y, nu)
@@ -176,18 +170,14 @@ def curve(
         if field.requires_grad
         else [torch.zeros_like(t) for t in wanted]
     )
-    rows = [*(first[0] if leaves.moving else []), *first[len(leaves.moving) :]]
-    H = torch.stack([_flat(gradients(row, wanted, keep=True), n) for row in rows])
+    rows = [row for part in first for row in part]
+    H = torch.stack([torch.cat(gradients(row, wanted, keep=True)) for row in rows])
     H_uu = H[:mu, :mu]
     H_ub = H[:mu, mu:]
     if mu:
         H_uu = rows_times(_transposed_rows(points.scale_x, H_uu), points.scale_x)
         H_ub = _transposed_rows(points.scale_x, H_ub)
     return Curvature(H_uu, H_ub.reshape(mu, p, n), H[mu:, mu:])
-
-
-def _flat(grads: list[Tensor], n: int) -> Tensor:
-    return torch.cat([g.reshape(-1, n) for g in grads])
 
 
 def _transposed_times(factor: Tensor, v: Tensor) -> Tensor:

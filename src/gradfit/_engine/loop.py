@@ -68,7 +68,7 @@ def _first_radius(field: Field, size: Tensor, cost: Tensor) -> Any:
 
 def _finite(field: Field, sums: Sums) -> Any:
     if field.alone:
-        return math.isfinite(sums.cost.item() + sums.A.sum().item() + sums.g.sum().item())
+        return math.isfinite(sums.cost.item() + (sums.A.sum() + sums.g.sum()).item())
     finite = torch.isfinite(sums.cost + sums.A.sum((-1, -2)) + sums.g.sum(-1))
     return finite if field.shared is None else finite.all().expand(len(finite))
 
@@ -124,6 +124,9 @@ def _still(w: Work, proposal: Proposal, options: Options) -> Any:
     """Whether every parameter moves by less than ``xtol`` of itself."""
     if not options.xtol:
         return False if w.field.alone else torch.zeros_like(proposal.bare)
+    if w.field.alone:
+        pairs = zip(proposal.db[0].tolist(), w.state.beta[0].tolist(), strict=True)
+        return all(abs(d) <= options.xtol * abs(b) for d, b in pairs)
     still = (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1)
     return plain(w, still if w.field.shared is None else still.all().expand(len(still)))
 

@@ -225,8 +225,8 @@ def even_size(group: Tensor | None, n_groups: int) -> int:
 
 def times_vector(rows: Tensor, v: Tensor) -> Tensor:
     """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N|1): (a, N)."""
-    if v.shape[0] == 0:
-        return rows.new_zeros(rows.shape[0], rows.shape[2])
+    if rows.numel() <= SMALL:
+        return (rows * v).sum(1)
     out = rows[:, 0] * v[0]
     for j in range(1, v.shape[0]):
         out = torch.addcmul(out, rows[:, j], v[j])
@@ -235,6 +235,8 @@ def times_vector(rows: Tensor, v: Tensor) -> Tensor:
 
 def vector_times(v: Tensor, rows: Tensor) -> Tensor:
     """Multiply per point vectors ``v`` (a, N|1) by matrices ``rows`` (a, b, N): (b, N)."""
+    if v.shape[0] == 1:
+        return rows[0] * v
     out = v[0] * rows[0]
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], rows[i])
@@ -243,7 +245,7 @@ def vector_times(v: Tensor, rows: Tensor) -> Tensor:
 
 def squares(v: Tensor) -> Tensor:
     """Squared length (N,) of vectors ``v`` (a, N)."""
-    out = v[0] * v[0]
+    out = v[0].square()
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], v[i])
     return out

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradfit._engine.arrow import eliminate_arrow, pooled, solve_arrow
 from gradfit._engine.eliminate import Newton
+from gradfit._engine.scalar import FEW, free_step
 from gradfit._engine.solve import (
     FIRST,
     HARD,
@@ -61,14 +62,18 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     if w.field.shared is not None:
         return _propose_joint(w, bounds, w.field.shared)
     s, c = w.state, w.state.control
+    if w.field.alone and bounds is None and s.beta.shape[1] <= FEW:
+        quick = _propose_small(w)
+        if quick is not None:
+            return quick
     free = None if bounds is None else inside(s.beta, s.sums.g, bounds)
     A, g = (s.sums.A, s.sums.g) if free is None else masked(s.sums.A, s.sums.g, free)
     fresh = w.field.alone and c.n_steps == 0
     db, safe = solve(A, g, hard=FIRST if fresh else HARD)
-    norm = (s.D * db).norm(dim=-1)
+    norm = torch.linalg.vector_norm(s.D * db, dim=-1)
     bare = safe & (norm <= 1.1 * c.radius)
     lam = None
-    if not bool(bare.all()):
+    if not (bare.item() if w.field.alone else bool(bare.all())):
         held = ~bare if w.field.alone else ~bare & (c.status == 0)
         rows = torch.nonzero(held)[:, 0]
         radius = rows_of(c.radius, db)[rows]
@@ -80,11 +85,22 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
         damping = None if lam is None else lam[:, None] * s.D * s.D
         db = project(A, g, damping, db, (s.beta, bounds))
     if lam is not None or bounds is not None:
-        norm = (s.D * db).norm(dim=-1)
-    Adb = (s.sums.A @ db[..., None])[..., 0]
-    promise = -(db * (2 * s.sums.g + Adb)).sum(-1)
-    promise = plain(w, promise + s.sums.tangent)
+        norm = torch.linalg.vector_norm(s.D * db, dim=-1)
+    Adb = (s.sums.A * db[:, None]).sum(-1)
+    promise = s.sums.tangent - (db * torch.add(Adb, s.sums.g, alpha=2)).sum(-1)
+    promise = plain(w, promise)
     return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
+
+
+def _propose_small(w: Work) -> Proposal | None:
+    """Propose the undamped step of one small fit, if it stays inside and is safe."""
+    s, c = w.state, w.state.control
+    A, g, D = s.sums.A[0].tolist(), s.sums.g[0].tolist(), s.D[0].tolist()
+    step = free_step(A, g, D, HARD if c.n_steps else FIRST)
+    if step is None or not step.norm <= 1.1 * c.radius:
+        return None
+    db = s.beta.new_tensor([step.db])
+    return Proposal(db, step.norm, True, step.promise + s.sums.tangent.item(), None)
 
 
 def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:

@@ -43,9 +43,9 @@ def solve(A: Tensor, g: Tensor, damping: Tensor | None = None, hard: float = HAR
     """
     M = A if damping is None else A + torch.diag_embed(damping)
     L, info = torch.linalg.cholesky_ex(M)
-    db = -torch.cholesky_solve(g[..., None], L)[..., 0]
+    db = torch.cholesky_solve(g[..., None], L).squeeze(-1).neg_()
     pivots = L.diagonal(dim1=-2, dim2=-1)
-    safe = (pivots * pivots > hard * M.diagonal(dim1=-2, dim2=-1)).all(-1)
+    safe = (pivots.square() > hard * M.diagonal(dim1=-2, dim2=-1)).all(-1)
     if M.shape[0] > 1 or not bool(safe):
         safe = safe & (info == 0)
     return Step(db, safe)
