@@ -6,19 +6,21 @@ import webbrowser
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gradfit.graph.fold import Card
+from gradfit.graph.fold import Card, fold
 from gradfit.graph.graph import Detail, Film, Graph
-from gradfit.graph.svg import Drawing, body, rows_of, styles
+from gradfit.graph.svg import Drawing, body, rows_of, size_of, styles
 
 
 def page(graph: Graph | Film, *, detail: Detail | None = None, title: str | None = None) -> str:
     """Return one self-contained interactive page.
 
     Pan by dragging, zoom with the wheel, hover to see what a value depends on and what depends on
-    it, step through the operations forward and backward, and, for a film, slide through its frames.
+    it, step through the operations forward and the gradients backward, and, for a film, slide
+    through its frames.
 
     Parameters
     ----------
@@ -46,17 +48,32 @@ def page(graph: Graph | Film, *, detail: Detail | None = None, title: str | None
         f"<header><h1>{escape(head)}</h1>"
         f'<div class="slide"{hidden}><label for="frame">step</label><input id="frame" type="range" '
         f'min="0" max="{len(frames) - 1}" value="0"><output id="label" for="frame"></output></div>'
-        '<button id="backward" type="button">◀ back</button>'
+        '<div class="bar" role="toolbar" aria-label="graph">'
+        '<button id="backward" type="button">◀ backward</button>'
         '<button id="forward" type="button">forward ▶</button>'
+        '<button id="farther" type="button" aria-label="smaller">−</button>'
+        '<button id="closer" type="button" aria-label="larger">+</button>'
         '<button id="fit" type="button">whole</button>'
-        '<button id="theme" type="button">light / dark</button></header>'
+        '<button id="theme" type="button">light / dark</button></div></header>'
         '<main><svg id="stage" role="group" aria-label="graph"><g id="camera"><g id="drawing" '
         f'data-base="0">{drawings[0].body}</g></g></svg></main>'
-        '<aside id="details" aria-live="polite"><p>Choose a card to see its value, its gradient '
-        "and where it was written. Arrow keys step through the graph.</p></aside>"
+        f'<aside id="details" aria-live="polite">{_LEGEND}</aside>'
         f'<script id="film" type="application/json">{data}</script>'
         f"<script>{_asset('page.js')}</script></body></html>"
     )
+
+
+_LEGEND = (
+    "<p>Choose a card to see its value, its gradient and where it was written. Right arrow: the "
+    "next operation forward; left arrow: the gradient back; Escape: all of it.</p>"
+    '<ul class="key"><li><span class="k-leaf"></span>leaf that requires grad</li>'
+    '<li><span class="k-none"></span>no gradient</li>'
+    "<li><span></span>operation</li>"
+    '<li><span class="k-result"></span>result</li>'
+    '<li><span class="k-custom"></span>custom Function</li>'
+    '<li><span class="k-hidden"></span>not seen by the trace</li>'
+    "<li><b>−1.5</b> on an arrow: what comes back along it</li></ul>"
+)
 
 
 def show(graph: Graph | Film) -> None:
@@ -81,11 +98,18 @@ def _asset(name: str) -> str:
 def _drawings(frames: Sequence[Graph], detail: Detail | None) -> list[Drawing]:
     """Draw each frame whose structure is new; frames of one structure share their cards' places."""
     made: list[Drawing] = []
-    for i, frame in enumerate(frames):
-        same = i > 0 and frame.structure == frames[i - 1].structure
-        drawing = body(frame, detail)
-        made.append(drawing._replace(body=made[-1].body) if same else drawing)
+    for _, group in groupby(frames, key=lambda frame: frame.structure):
+        pictures = [fold(frame, detail) for frame in group]
+        cards = zip(*(picture.cards for picture in pictures), strict=True)
+        drawing = body(pictures[0], [_widest(alike) for alike in cards])
+        made += [drawing._replace(picture=picture) for picture in pictures]
     return made
+
+
+def _widest(cards: Sequence[Card]) -> tuple[float, float]:
+    """Return a size that a card can keep while its numbers change."""
+    sizes = [size_of(card) for card in cards]
+    return max(w for w, _ in sizes), max(h for _, h in sizes)
 
 
 def _frames(
@@ -104,7 +128,7 @@ def _frames(
         }
         if new:
             told["body"] = drawing.body
-        else:
+        if len(frames) > 1:
             told["texts"] = [[t for _, t in rows_of(card)] for card in drawing.picture.cards]
             told["parts"] = {
                 k: link.part.brief
@@ -120,8 +144,8 @@ def _told(card: Card, graph: Graph) -> dict[str, Any]:
     node = card.node
     rows: list[tuple[str, str]] = []
     if node.value is not None:
-        shape = "×".join(map(str, node.value.shape)) or "a number"
-        rows.append(("value", f"{node.value.brief} ({node.value.dtype}, {shape})"))
+        shape = f", shape {node.value.shape}" if node.value.shape else ""
+        rows.append(("value", f"{node.value.brief} ({node.value.dtype}{shape})"))
     if node.grad is not None:
         rows.append(("gradient", node.grad.brief))
     if len(node.parts) > 1:
@@ -140,4 +164,4 @@ def _told(card: Card, graph: Graph) -> dict[str, Any]:
     if len(card.members) > 1:
         steps = [graph.nodes[m] for m in card.members]
         rows.append(("operations", ", ".join(n.expr or n.op for n in steps[:12])))
-    return {"title": card.title, "rows": rows}
+    return {"title": card.title, "rows": rows, "grad": int(node.grad is not None)}

@@ -12,9 +12,12 @@ J. Stat. Softw. 32(5) (2009), for the pooling.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 GAP_X, GAP_Y, LANE = 26.0, 50.0, 14.0
+GAP_LANES = 4.0
+"""Between arrows that run side by side."""
 TIP = 9.0
 """Straight piece before a card, so that arrow heads point down."""
 SWEEPS, SETTLING = 12, 8
@@ -61,6 +64,7 @@ def place(sizes: Sequence[tuple[float, float]], links: Sequence[tuple[int, int]]
     up, down = _neighbours(len(items), pairs)
     levels = _order(levels, up, down)
     centre = _positions(levels, items, up, down)
+    _straighten(levels, items, chains, centre)
     return _finish(sizes, links, layer, levels, chains, items, centre)
 
 
@@ -199,7 +203,7 @@ def _settle(
     """Least squares with minimum gaps: isotonic regression after taking the gaps out."""
     offset, offsets = 0.0, [0.0]
     for a, b in pairwise(level):
-        offset += (items[a].width + items[b].width) / 2 + GAP_X
+        offset += _apart(items[a], items[b])
         offsets.append(offset)
     blocks: list[list[float]] = []  # value, weight, count
     for w, v, o in zip(wish, weight, offsets, strict=True):
@@ -212,6 +216,58 @@ def _settle(
     values = [b[0] for b in blocks for _ in range(int(b[2]))]
     for item, value, o in zip(level, values, offsets, strict=True):
         centre[item] = value + o
+
+
+def _apart(one: _Item, other: _Item) -> float:
+    """Return how far apart the centres of two neighbours must be."""
+    gap = GAP_LANES if one.card is None and other.card is None else GAP_X
+    return (one.width + other.width) / 2 + gap
+
+
+def _straighten(
+    levels: Sequence[Sequence[int]],
+    items: Sequence[_Item],
+    chains: Sequence[Sequence[int]],
+    centre: list[float],
+) -> None:
+    """Give each long arrow the longest free lanes, so that it bends as seldom as it can."""
+    beside: dict[int, tuple[int | None, int | None]] = {}
+    for level in levels:
+        for k, item in enumerate(level):
+            right = level[k + 1] if k + 1 < len(level) else None
+            beside[item] = level[k - 1] if k else None, right
+    for chain in sorted(chains, key=len, reverse=True):
+        lanes = chain[1:-1]
+        rooms = [_room(item, beside[item], items, centre) for item in lanes]
+        while lanes:
+            count, low, high = _together(rooms)
+            wanted = sorted(centre[item] for item in lanes[:count])[count // 2]
+            for item in lanes[:count]:
+                centre[item] = min(max(wanted, low), high)
+            lanes, rooms = lanes[count:], rooms[count:]
+
+
+def _room(
+    item: int,
+    beside: tuple[int | None, int | None],
+    items: Sequence[_Item],
+    centre: Sequence[float],
+) -> tuple[float, float]:
+    """Return how far an item can move to either side."""
+    left, right = beside
+    low = -inf if left is None else centre[left] + _apart(items[left], items[item])
+    high = inf if right is None else centre[right] - _apart(items[item], items[right])
+    return min(low, centre[item]), max(high, centre[item])
+
+
+def _together(rooms: Sequence[tuple[float, float]]) -> tuple[int, float, float]:
+    """Return how many lanes from the first on have room in common, and that room."""
+    low, high = rooms[0]
+    for count, (left, right) in enumerate(rooms):
+        if max(low, left) > min(high, right):
+            return count, low, high
+        low, high = max(low, left), min(high, right)
+    return len(rooms), low, high
 
 
 def _finish(  # noqa: PLR0917 - everything that was decided

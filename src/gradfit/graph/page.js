@@ -4,6 +4,7 @@ const stage = document.getElementById("stage");
 const details = document.getElementById("details");
 const slider = document.getElementById("frame");
 const label = document.getElementById("label");
+const legend = details.innerHTML;
 let frame = 0, chosen = -1, view = {x: 0, y: 0, k: 1};
 
 const cards = () => [...stage.querySelectorAll(".card")];
@@ -41,10 +42,14 @@ function row(name, text) {
 
 function choose(index, move) {
   chosen = index;
-  for (const card of cards()) card.classList.toggle("chosen", Number(card.dataset.card) === index);
-  details.replaceChildren();
+  for (const card of cards()) {
+    const here = Number(card.dataset.card) === index;
+    card.classList.toggle("chosen", here);
+    card.setAttribute("aria-pressed", here);
+  }
   const told = film.frames[frame].cards[index];
-  if (!told) return;
+  if (!told) { details.innerHTML = legend; return; }
+  details.replaceChildren();
   const head = document.createElement("h2"), list = document.createElement("dl");
   head.textContent = told.title;
   for (const [name, text] of told.rows) list.append(...row(name, text));
@@ -55,20 +60,50 @@ function choose(index, move) {
   }
 }
 
+// A step forward computes the next card from those above it; a step back takes the gradient from
+// those below. What has not had its turn yet is faint.
+function step(by) {
+  const told = film.frames[frame].cards, n = told.length;
+  let at = chosen < 0 ? (by > 0 ? -1 : n) : chosen;
+  do { at = (at + by + n) % n; } while (by < 0 && !told[at].grad && told.some(card => card.grad));
+  choose(at, true);
+  highlight(-1);
+  pass(by, at);
+}
+function pass(by, at) {
+  stage.classList.toggle("ahead", by > 0);
+  stage.classList.toggle("astern", by < 0);
+  for (const card of cards()) card.classList.toggle("later", by * (Number(card.dataset.card) - at) > 0);
+  for (const link of links()) {
+    const from = Number(link.dataset.from), to = Number(link.dataset.to);
+    link.classList.toggle("now", by > 0 ? to === at : by < 0 && from === at && !link.classList.contains("dry"));
+    link.classList.toggle("later", by > 0 ? to > at : by < 0 && from < at);
+  }
+}
+function leave() { pass(0, -1); choose(-1, false); highlight(-1); }
+
 function draw() {
-  const now = film.frames[frame];
-  const group = stage.querySelector("#drawing");
-  if (now.body !== undefined) group.innerHTML = now.body;
-  else if (film.frames[group.dataset.base || 0].body === undefined || Number(group.dataset.base || 0) !== now.base)
+  const now = film.frames[frame], group = stage.querySelector("#drawing");
+  if (Number(group.dataset.base) !== now.base) {
     group.innerHTML = film.frames[now.base].body;
-  group.dataset.base = now.base;
+    group.dataset.base = now.base;
+    pass(0, -1);
+  }
   if (now.texts) {
-    cards().forEach((card, i) => [...card.querySelectorAll("text")].forEach((line, j) => {
-      if (now.texts[i] && now.texts[i][j] !== undefined) line.textContent = now.texts[i][j];
-    }));
-    for (const part of stage.querySelectorAll(".part")) part.textContent = now.parts[part.dataset.link] ?? "";
+    cards().forEach((card, i) => card.querySelectorAll("text").forEach((line, j) => { line.textContent = now.texts[i][j] ?? ""; }));
+    for (const part of stage.querySelectorAll(".part")) {
+      const text = now.parts[part.dataset.link] ?? "", ground = part.previousElementSibling, wide = 6.4 * text.length + 6;
+      part.textContent = text;
+      ground.setAttribute("width", wide);
+      ground.setAttribute("x", part.getAttribute("x") - wide / 2);
+    }
+  }
+  for (const card of cards()) {
+    const lines = [...card.querySelectorAll("text")].map(line => line.textContent);
+    card.setAttribute("aria-label", lines.filter(Boolean).join(", "));
   }
   label.textContent = now.label + (now.changed ? " · the structure changed here" : "");
+  slider.setAttribute("aria-valuetext", label.textContent);
   listen();
   if (chosen >= 0) choose(Math.min(chosen, now.cards.length - 1), false);
 }
@@ -78,16 +113,11 @@ function listen() {
     const index = Number(card.dataset.card);
     card.onmouseenter = card.onfocus = () => highlight(index);
     card.onmouseleave = card.onblur = () => highlight(-1);
-    card.onclick = () => choose(index, false);
+    card.onclick = () => { pass(0, -1); choose(index, false); };
     card.onkeydown = event => {
       if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(index, false); }
     };
   }
-}
-
-function step(by) {
-  const n = film.frames[frame].cards.length;
-  choose(chosen < 0 ? (by > 0 ? 0 : n - 1) : (chosen + by + n) % n, true);
 }
 
 function apply() {
@@ -98,12 +128,16 @@ function zoom(factor, x, y) {
   view = {x: x - f * (x - view.x), y: y - f * (y - view.y), k};
   apply();
 }
-function fit() {
+function fit(least) {
   const box = stage.getBoundingClientRect();
-  const k = Math.min(1.4, box.width / film.width, box.height / film.height);
+  const k = Math.max(least, Math.min(1.4, box.width / film.width, box.height / film.height));
   view = {x: (box.width - k * film.width) / 2, y: Math.max(0, (box.height - k * film.height) / 2), k};
   apply();
+  const first = cards()[0];
+  if (first && film.width * k > box.width) centre(first);
 }
+const whole = () => fit(0), readable = () => fit(0.6);
+const middle = factor => { const box = stage.getBoundingClientRect(); zoom(factor, box.width / 2, box.height / 2); };
 function centre(card) {
   const box = card.getBoundingClientRect(), room = stage.getBoundingClientRect();
   if (box.left < room.left || box.right > room.right) view.x += (room.left + room.right - box.left - box.right) / 2;
@@ -124,7 +158,9 @@ window.addEventListener("pointermove", event => {
 window.addEventListener("pointerup", () => { grip = null; });
 document.getElementById("forward").onclick = () => step(1);
 document.getElementById("backward").onclick = () => step(-1);
-document.getElementById("fit").onclick = fit;
+document.getElementById("fit").onclick = whole;
+document.getElementById("closer").onclick = () => middle(1.25);
+document.getElementById("farther").onclick = () => middle(0.8);
 document.getElementById("theme").onclick = () => {
   const root = document.documentElement;
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -133,9 +169,9 @@ document.getElementById("theme").onclick = () => {
 slider.oninput = () => { frame = Number(slider.value); draw(); };
 document.addEventListener("keydown", event => {
   if (event.target === slider) return;
-  const keys = {ArrowRight: () => step(1), ArrowLeft: () => step(-1), "+": () => zoom(1.2, 300, 200), "-": () => zoom(1 / 1.2, 300, 200), 0: fit};
+  const keys = {ArrowRight: () => step(1), ArrowLeft: () => step(-1), "+": () => middle(1.25), "-": () => middle(0.8), 0: whole, Escape: leave};
   if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
 });
-window.addEventListener("resize", fit);
+window.addEventListener("resize", readable);
 draw();
-fit();
+readable();

@@ -11,7 +11,10 @@ from gradfit.graph.graph import Detail, Graph, Theme
 from gradfit.graph.layout import Layout, place
 
 MARGIN, PAD, LINE, TITLE = 18.0, 10.0, 15.0, 13.0
-WIDEST, NARROWEST = 300.0, 74.0
+WIDEST, NARROWEST = 320.0, 74.0
+SMALL, GAP = 11.0, 14.0
+_SILENT = ("", "leaf", "constant", "[]", "[]=", "changed")
+"""Operations that a title shows already."""
 
 # Width of a character in em, by class; what is not listed is of middle width.
 _NARROW, _WIDE = "iljtf.,:;'|!()[]{} r-", "mwMWGOQ@%"
@@ -51,7 +54,7 @@ def draw(graph: Graph, *, detail: Detail | None = None, theme: Theme = "auto") -
     theme : "auto", "light" or "dark"
         "auto" follows the reader's setting.
     """
-    made = body(graph, detail)
+    made = body(fold(graph, detail))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(graph.title)}" '
         f'width="{made.width:.0f}" height="{made.height:.0f}" '
@@ -62,10 +65,9 @@ def draw(graph: Graph, *, detail: Detail | None = None, theme: Theme = "auto") -
     )
 
 
-def body(graph: Graph, detail: Detail | None = None) -> Drawing:
+def body(picture: Picture, sizes: Sequence[tuple[float, float]] | None = None) -> Drawing:
     """Return arrows and cards of a graph, without the document around them."""
-    picture = fold(graph, detail)
-    sizes = [size_of(card) for card in picture.cards]
+    sizes = sizes or [size_of(card) for card in picture.cards]
     layout = place(sizes, [(k.source, k.target) for k in picture.links])
     parts = [_arrow_head()]
     parts += [_arrow(k, link, layout) for k, link in enumerate(picture.links)]
@@ -98,9 +100,9 @@ _RULES = (
     ".gradfit{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
     ".gradfit .paper{fill:var(--paper)}.gradfit text{fill:var(--ink);font-size:12px}"
     ".gradfit .title{font-size:13px;font-weight:600}"
-    ".gradfit .note,.gradfit .none{fill:var(--muted);font-size:11px}"
-    ".gradfit .grad{fill:var(--grad)}.gradfit .part{fill:var(--grad);font-size:10.5px;"
-    "paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}"
+    ".gradfit .note,.gradfit .none,.gradfit .op{fill:var(--muted);font-size:11px}"
+    ".gradfit .grad{fill:var(--grad)}.gradfit .part{fill:var(--grad);font-size:10.5px}"
+    ".gradfit .ground{fill:var(--paper);opacity:.92}"
     ".gradfit .card rect{fill:var(--card);stroke:var(--edge);stroke-width:1.2}"
     ".gradfit .leaf rect{fill:var(--leaf);stroke:var(--leaf-edge)}"
     ".gradfit .constant rect{fill:var(--quiet);stroke:var(--edge);stroke-dasharray:4 3}"
@@ -133,22 +135,28 @@ def shorten(text: str, width: float, size: float = 12.0) -> str:
 
 
 def rows_of(card: Card) -> list[tuple[str, str]]:
-    """Return the lines of a card with the class of each: title, value, gradient."""
+    """Return the texts of a card with the class of each: title, operation, value, gradient.
+
+    The operation stands beside the title; every other text has a line of its own.
+    """
     node, room = card.node, WIDEST - 2 * PAD
-    head = card.title if card.times == 1 else f"{card.title}  × {card.times}"
-    rows = [("title", shorten(head, room, TITLE))]
-    value = node.value.brief if node.value is not None else (node.read_answer or "")
-    if node.value is not None and node.value.shape:
-        value = f"{value} · {'×'.join(map(str, node.value.shape))}"
-    short = 0 < len(card.note) <= 12 and bool(value)
+    times = "" if card.times == 1 else f"  × {card.times}"
+    op = node.op if len(card.members) == 1 and node.kind != "read" else ""
+    op = "" if op in (card.title, *_SILENT) else shorten(op, room / 3, SMALL)
+    beside = text_width(op, SMALL) + GAP if op else 0.0
+    title = shorten(card.title, room - beside - text_width(times, TITLE), TITLE)
+    rows = [("title", title + times)]
+    if op:
+        rows.append(("op", op))
+    value = _value(card)
     if value:
-        rows.append(("value", shorten(f"{card.note} = {value}" if short else f"= {value}", room)))
-    if card.note and not short:
-        rows.append(("note", shorten(card.note, room, 11.0)))
+        rows.append(("value", shorten(f"= {value}", room)))
+    rounds = f"next round: into {', '.join(card.rounds)}" if card.rounds else ""
+    rows += [("note", shorten(note, room, SMALL)) for note in (card.note, rounds) if note]
     if node.kind == "read":
         rows.append(("none", "Python looked at the number"))
-    elif node.grad is not None:
-        rows.append(("grad", shorten(f"grad {node.grad.brief}", room)))
+    elif node.grad is not None or card.grads:
+        rows.append(("grad", shorten(f"grad {_gradient(card)}", room)))
     elif node.requires_grad:
         rows.append(("grad", "grad None: nothing came back"))
     else:
@@ -156,11 +164,32 @@ def rows_of(card: Card) -> list[tuple[str, str]]:
     return rows
 
 
+def _value(card: Card) -> str:
+    node = card.node
+    if node.value is None:
+        return node.read_answer or ""
+    value = node.value.brief
+    if node.value.shape:
+        return f"{value} {node.value.shape}".replace(", ", ",\u00a0")
+    first = card.first.value if card.first is not None else None
+    return value if first is None or first.brief == value else f"{first.brief} → {value}"
+
+
+def _gradient(card: Card) -> str:
+    first, last = card.grads or (card.node.grad, card.node.grad)
+    texts = list(dict.fromkeys(each.brief for each in (first, last) if each is not None))
+    return " → ".join(texts) if last is None or last.n == 1 else texts[-1]
+
+
 def size_of(card: Card) -> tuple[float, float]:
     """Return width and height of a card."""
-    rows = rows_of(card)
-    widest = max(text_width(t, TITLE * 1.05 if c == "title" else 12.0) for c, t in rows)
-    return max(NARROWEST, widest + 2 * PAD), 2 * PAD + LINE * len(rows)
+    rows = dict(rows_of(card))
+    sizes = {"title": TITLE * 1.03, "note": SMALL, "none": SMALL, "op": SMALL}
+    widths = {kind: text_width(text, sizes.get(kind, 12.0)) for kind, text in rows_of(card)}
+    if "op" in rows:
+        widths["title"] += GAP + widths["op"]
+    lines = sum(kind != "op" for kind, _ in rows_of(card))
+    return max(NARROWEST, max(widths.values()) + 2 * PAD), 2 * PAD + LINE * lines
 
 
 def _box(index: int, card: Card, layout: Layout, size: tuple[float, float]) -> str:
@@ -168,10 +197,7 @@ def _box(index: int, card: Card, layout: Layout, size: tuple[float, float]) -> s
     kinds = f"card {card.kind}"
     if not node.requires_grad and card.kind in ("op", "result"):
         kinds += " nograd"
-    lines = "".join(
-        f'<text class="{kind}" x="{PAD:g}" y="{PAD + 11 + LINE * k:g}">{escape(text)}</text>'
-        for k, (kind, text) in enumerate(rows_of(card))
-    )
+    lines = "".join(_lines(card, size[0]))
     spoken = escape(f"{card.title}: {node.reason}" if node.reason else card.title)
     at = f"translate({layout.x[index]:.1f} {layout.y[index]:.1f})"
     return (
@@ -181,10 +207,19 @@ def _box(index: int, card: Card, layout: Layout, size: tuple[float, float]) -> s
     )
 
 
+def _lines(card: Card, width: float) -> Iterator[str]:
+    y = PAD + 11 - LINE
+    for kind, text in rows_of(card):
+        y += LINE if kind != "op" else 0
+        place = f'x="{PAD:g}"' if kind != "op" else f'x="{width - PAD:.1f}" text-anchor="end"'
+        yield f'<text class="{kind}" {place} y="{y:g}">{escape(text)}</text>'
+
+
 def _arrow_head() -> str:
     return (
-        '<defs><marker id="gradfit-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
+        '<defs><marker id="gradfit-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" '
+        'markerHeight="10" markerUnits="userSpaceOnUse" orient="auto">'
+        '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
     )
 
 
@@ -221,6 +256,8 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
             ):
                 taken.append(box)
                 out.append(
+                    f'<rect class="ground" x="{box[0]:.1f}" y="{box[1]:.1f}" '
+                    f'width="{2 * half:.1f}" height="14" rx="3"/>'
                     f'<text class="part" data-link="{k}" x="{x:.1f}" y="{y + 3:.1f}" '
                     f'text-anchor="middle">{escape(text)}</text>'
                 )

@@ -74,6 +74,15 @@ def test_same_graph_gives_the_same_drawing() -> None:
     assert place(sizes, links) == place(list(sizes), list(links))
 
 
+def test_a_long_arrow_beside_a_chain_runs_straight() -> None:
+    # 0 -> 1 -> ... -> 9 in a row of cards of many widths, and one arrow past them all
+    sizes = [(60.0 + 37 * (k % 4), 40.0) for k in range(10)]
+    links = [*pairwise(range(10)), (0, 9)]
+    path = place(sizes, links).paths[-1]
+    lanes = {round(x, 6) for x, _ in path[2:-2]}
+    assert len(lanes) == 1
+
+
 def test_leaf_stands_just_above_its_first_use() -> None:
     # 0 -> 1 -> 2 -> 3, and a leaf 4 that only 3... is used by 5, after 3
     sizes = [(80.0, 40.0)] * 6
