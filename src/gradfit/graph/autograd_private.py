@@ -152,3 +152,24 @@ def dynamo_graphs(
         reason = "a branch on a tensor" if reason.startswith("generic_jump") else reason
         breaks.append((line, reason))
     return list(found.graphs), breaks
+
+
+@contextmanager
+def kernels_made() -> Generator[list[int], None, None]:
+    """Count the pieces of machine code that torch's own compiler writes inside."""
+    found: list[int] = []
+    before = _kernel_count()
+    yield found
+    after = _kernel_count()
+    if after is not None:
+        found.append(after - (before or 0))
+
+
+def _kernel_count() -> int | None:
+    metrics = sys.modules.get("torch._inductor.metrics")
+    return getattr(metrics, "generated_kernel_count", None)
+
+
+def lacks_compiler(error: BaseException) -> bool:
+    """Whether a backend gave up for want of a C++ compiler."""
+    return "InvalidCxxCompiler" in str(error) or "No working C++ compiler" in str(error)

@@ -36,6 +36,9 @@ class Break:
     reason: str
 
 
+WITHOUT = "aot_eager"
+"""Captures forward and backward like the compiler, and needs none."""
+
 Answer = tuple[list[Tensor], dict[str, Tensor]]
 """The results of one run, and its gradients by name."""
 
@@ -117,12 +120,18 @@ class Captured:
         Pieces that the capture fell into.
     breaks : tuple of Break
         Where and why.
+    n_kernels : int or None
+        Pieces of machine code that forward and backward became, where a compiler tells.
+    remark : str
+        What was done in place of what was asked for, and why.
     """
 
     run: Callable[..., Any]
     operations: list[tuple[int | None, str]]
     n_graphs: int = 1
     breaks: tuple[Break, ...] = ()
+    n_kernels: int | None = None
+    remark: str = ""
 
 
 class _AsModule(nn.Module):
@@ -148,12 +157,23 @@ def exported(run: Run) -> Captured:
 
 
 def compiled(run: Run, backend: str) -> Captured:
-    """Capture with ``torch.compile``."""
+    """Capture with ``torch.compile``; without a C++ compiler as far as that goes."""
     graphs, breaks = private.dynamo_graphs(run.function, run.arguments)
     run_compiled = torch.compile(run.function, backend=backend)
-    run.gradients(run_compiled)  # the first call compiles forward and backward
+    remark = ""
+    with private.kernels_made() as kernels:
+        try:
+            run.gradients(run_compiled)  # the first call compiles forward and backward
+        except Exception as error:  # what a backend raises is its own affair
+            if not private.lacks_compiler(error):
+                raise
+            remark = f"{backend} found no working C++ compiler; captured with {WITHOUT} instead"
+            run_compiled = torch.compile(run.function, backend=WITHOUT)
+            run.gradients(run_compiled)
+    operations = _captured_operations(graphs)
     found = tuple(Break(line, reason) for line, reason in breaks)
-    return Captured(run_compiled, _captured_operations(graphs), len(graphs), found)
+    n_kernels = kernels[0] if kernels and kernels[0] else None
+    return Captured(run_compiled, operations, len(graphs), found, n_kernels, remark)
 
 
 def _captured_operations(graphs: Sequence[Any]) -> list[tuple[int | None, str]]:

@@ -46,6 +46,11 @@ class Comparison:
     lines : tuple of Line
         Operations on both sides, by line.
     breaks : tuple of Break
+    n_kernels : int or None
+        Pieces of machine code that the compiler made of forward and backward; ``None`` where none
+        was made or nobody tells.
+    remark : str
+        What was done in place of what was asked for, and why.
     capture_seconds, eager_seconds, captured_seconds : float
         Time to capture, then for one forward and backward on either side; NaN when not measured.
     """
@@ -61,6 +66,8 @@ class Comparison:
     capture_seconds: float = float("nan")
     eager_seconds: float = float("nan")
     captured_seconds: float = float("nan")
+    n_kernels: int | None = None
+    remark: str = ""
 
     def __bool__(self) -> bool:
         return self.same_result and self.same_gradients
@@ -93,7 +100,9 @@ class Comparison:
             f"{self.result_difference:.1e})",
             f"same gradients: {_yes(self.same_gradients)} (largest difference {worst:.1e})",
             f"operations: {self.n_eager} eager, {self.n_captured} {self.against}"
-            + (f" in {self.n_graphs} pieces" if self.n_graphs > 1 else ""),
+            + (f" in {self.n_graphs} pieces" if self.n_graphs > 1 else "")
+            + (f", {self.n_kernels} kernels with their backward" if self.n_kernels else ""),
+            *filter(None, [self.remark]),
             *broken,
         ]
 
@@ -133,6 +142,9 @@ def compare(graph: Graph, other: "Graph | str", backend: str) -> Comparison:
         return _two_runs(graph, other)
     if other not in ("export", "compile"):
         raise TraceError(f'`other` must be a graph, "export" or "compile"; {other!r} came')
+    if other == "compile" and backend not in torch.compiler.list_backends(exclude_tags=None):
+        known = ", ".join(torch.compiler.list_backends(exclude_tags=None))
+        raise TraceError(f"`backend` must be one of {known}; {backend!r} came")
     run = Run.of(graph)
     with quiet(), torch.random.fork_rng(devices=[]), torch.enable_grad():
         started = time.perf_counter()
@@ -216,6 +228,8 @@ def _measured(
         capture_seconds=seconds,
         eager_seconds=run.seconds(run.function),
         captured_seconds=run.seconds(captured.run),
+        n_kernels=captured.n_kernels,
+        remark=captured.remark,
     )
 
 

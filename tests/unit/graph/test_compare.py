@@ -1,5 +1,8 @@
 """The eager run beside another run, and beside what torch captures."""
 
+import importlib
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -97,3 +100,38 @@ def test_modules_are_compared_with_their_parameters():
     assert set(comparison.gradient_differences) >= {"0.weight", "3.bias"}
     assert torch.equal(net[1].running_mean, after)
     assert not torch.equal(before, after)
+
+
+@pytest.mark.slow
+def test_an_unknown_backend_is_refused_with_those_there_are():
+    with pytest.raises(TraceError, match="`backend` must be one of .*aot_eager.*'magic' came"):
+        run().compare("compile", backend="magic")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_the_compiler_joins_operations_to_kernels():
+    comparison = run().compare("compile", backend="inductor")
+    assert comparison
+    assert comparison.n_kernels is not None
+    assert 1 <= comparison.n_kernels < 2 * comparison.n_eager
+    assert "kernels with their backward" in str(comparison)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_next_best_is_measured_and_said(monkeypatch):
+    config = importlib.import_module("torch._inductor.config")
+    monkeypatch.setattr(config.cpp, "cxx", ("/nowhere/g++",))
+
+    def other_loss(a, x):
+        return (a * x).cos().sum()
+
+    comparison = trace(other_loss, leaf(2.0), torch.arange(4.0)).compare(
+        "compile", backend="inductor"
+    )
+    assert comparison
+    assert comparison.remark == (
+        "inductor found no working C++ compiler; captured with aot_eager instead"
+    )
+    assert comparison.remark in str(comparison)
+    assert comparison.captured_seconds > 0
