@@ -60,9 +60,9 @@ class Problems(tuple[Problem, ...]):
 def problems(graph: Graph) -> Problems:
     """Find the origins of bad values and gradients.
 
-    A forward origin is an operation with a bad output and only good inputs; a backward origin, one
-    whose outgoing part is bad although the gradient that arrived is good; a zero origin, one whose
-    outgoing part is all zero although what arrived is not.
+    A forward origin is an operation with a bad output and only good inputs, or a NaN made of
+    infinities; a backward origin, one whose outgoing part is bad although the gradient that arrived
+    is good; a zero origin, one whose outgoing part is all zero although what arrived is not.
     """
     found = [*_forward(graph), *_uncleared(graph)]
     errors = [backward for backward in graph.backwards if backward.error]
@@ -82,21 +82,48 @@ def uncleared(leaves: Mapping[str, Tensor]) -> tuple[str, ...]:
 
 
 def _forward(graph: Graph) -> Iterator[Problem]:
-    for node in graph:
-        if not _bad(node.value) or any(_bad(graph[e.source].value) for e in node.inputs):
-            continue
-        if node.writes is not None and _bad(graph[node.writes].value):
-            continue
+    origins = [node for node in graph if _is_origin(graph, node)]
+    born_nan = any(_kind_of(node.value) == "nan" for node in origins)
+    harmless = not _ends_badly(graph)
+    for node in origins:
         kind = _kind_of(node.value)
+        # An infinity may be meant, as in the mask of a softmax.
+        if kind == "inf" and (harmless or (born_nan and not node.inputs)):
+            continue
         if node.inputs:
             origin = f"{_WORD[kind]} begins in the forward of `{node.expr or node.label}`"
-            remedy = _DOMAIN.get(node.op.strip("_."), "look at what goes in")
-            if any(_is_empty(graph[edge.source].value) for edge in node.inputs):
-                remedy = "what goes in has no entries"
+            remedy = _forward_remedy(graph, node, kind)
         else:
             origin = f"`{node.label}` came in with {_WORD[kind]}{_first_bad(node.value)}"
             remedy = "clean the data before"
         yield Problem(kind, "forward", node.id, origin, remedy, node.source)
+
+
+def _is_origin(graph: Graph, node: Node) -> bool:
+    """Whether a value is bad, and worse than all that it was made of."""
+    if not _bad(node.value):
+        return False
+    given = [graph[edge.source].value for edge in node.inputs]
+    given += [graph[node.writes].value] if node.writes is not None else []
+    worst = {_kind_of(value) for value in given if _bad(value)}
+    return not worst or (worst == {"inf"} and _kind_of(node.value) == "nan")
+
+
+def _ends_badly(graph: Graph) -> bool:
+    """Whether a result or a gradient is not finite."""
+    ends = [graph[number].value for number in graph.results]
+    return any(map(_bad, [*ends, *(leaf.grad for leaf in graph.leaves)]))
+
+
+def _forward_remedy(graph: Graph, node: Node, kind: str) -> str:
+    if any(_is_empty(graph[edge.source].value) for edge in node.inputs):
+        return "what goes in has no entries"
+    if kind == "nan" and any(_bad(graph[edge.source].value) for edge in node.inputs):
+        return "it is inf - inf, inf / inf or 0 * inf: see where the inf comes from"
+    op = node.op.strip("_.")
+    if kind == "inf" and op not in _POLES and node.value is not None:
+        return f"it is more than {node.value.dtype} can hold: scale it down"
+    return _DOMAIN.get(op, "look at what goes in")
 
 
 def _bad(value: Snapshot | None) -> bool:
@@ -272,13 +299,11 @@ def _failed(graph: Graph, errors: list[Backward]) -> Iterator[Problem]:
 
 
 def _overwritten(graph: Graph, node: Node) -> Problem:
-    saved = node.saved_overwritten[0]
-    keeps_result = saved in ("result", "output", "out", "values")
-    candidates = [node.id] if keeps_result else [e.source for e in node.inputs] + [node.id]
-    memory = {graph[c].view_of if graph[c].view_of is not None else c for c in candidates}
-    memory.update(candidates)
-    writer = next((n for n in graph if n.writes in memory and n.id > node.id), None)
-    what = "its result" if keeps_result else f"`{graph[candidates[0]].label}`"
+    keeps_result = node.saved_overwritten[0] in ("result", "output", "out", "values")
+    candidates = [node.id] if keeps_result else [*(e.source for e in node.inputs), node.id]
+    written = ((saved, _writer_after(graph, node, saved)) for saved in candidates)
+    saved, writer = next((pair for pair in written if pair[1]), (candidates[0], None))
+    what = "its result" if saved == node.id else f"`{graph[saved].label}`"
     message = f"`{node.expr or node.label}` on line {_line(node)} saved {what} for its backward"
     source = node.source
     if writer is not None:
@@ -286,6 +311,12 @@ def _overwritten(graph: Graph, node: Node) -> Problem:
         source = writer.source
     remedy = "write to a copy: y = y * 3 instead of y.mul_(3), or y.clone() before the write"
     return Problem("overwritten", "backward", node.id, message, remedy, source)
+
+
+def _writer_after(graph: Graph, node: Node, saved: int) -> Node | None:
+    """Return who first wrote the memory of a value after an operation had saved it."""
+    memory = {saved, graph[saved].view_of} - {None}
+    return next((n for n in graph.nodes[node.id + 1 :] if n.writes in memory), None)
 
 
 def _uncleared(graph: Graph) -> Iterator[Problem]:
@@ -309,6 +340,7 @@ def _line(node: Node) -> int | str:
 _CHOOSERS = ("where", "masked_fill", "[]=")
 _ASIDE = "keep to operations that have a derivative, in floating point"
 _WORD = {"nan": "NaN", "inf": "inf"}
+_POLES = ("log", "log2", "log10", "/", "div", "reciprocal", "rsqrt", "tan")
 _DOMAIN = {
     "sqrt": "the square root needs numbers that are not negative",
     "log": "the logarithm needs positive numbers; log of 0 is -inf",
@@ -318,7 +350,6 @@ _DOMAIN = {
     "pow": "a fractional power needs numbers that are not negative",
     "acos": "the arc cosine needs numbers between -1 and 1",
     "asin": "the arc sine needs numbers between -1 and 1",
-    "exp": "the exponential overflows; scale the exponent down",
 }
 _SLOPE = {
     "sqrt": "the slope of sqrt at 0 is infinite: add a tiny number inside",
@@ -336,6 +367,10 @@ _SLOPE = {
 _FLAT = {
     **dict.fromkeys(("round", "floor", "ceil", "trunc", "sign"), "it is flat: use a smooth form"),
     **dict.fromkeys(("clamp", "clip", "hardtanh"), "all values lie beyond the bound: widen it"),
+    **dict.fromkeys(
+        ("norm", "linalg_norm", "linalg_vector_norm", "hypot", "atan2", "std"),
+        "it has no slope at this point, and torch takes 0: keep away from it",
+    ),
     **dict.fromkeys(("relu", "threshold"), "every unit is off: start elsewhere or use leaky_relu"),
 }
 _CUT = {

@@ -216,3 +216,52 @@ def test_a_sound_function_has_no_problems():
     found = trace(lambda a, x: ((a * x - 1) ** 2).mean(), leaf(0.0), torch.ones(3)).problems()
     assert not found
     assert str(found) == "no problems found"
+
+
+def test_a_mask_of_infinities_does_no_harm():
+    def attention(x):
+        mask = torch.full((2, 2), -float("inf")).triu(1)
+        return torch.softmax(x + mask, -1)[:, 0].sum()
+
+    assert not trace(attention, leaf([[1.0, 2.0], [3.0, 4.0]])).problems()
+
+
+@pytest.mark.parametrize(
+    ("fn", "at", "remedy"),
+    [
+        (lambda x: x**2, 1e30, "more than float32 can hold"),
+        (lambda x: torch.exp(x), 1e3, "more than float32 can hold"),
+        (lambda x: torch.log(x), 0.0, "log of 0 is -inf"),
+        (lambda x: 1 / x, 0.0, "divide by 0"),
+        (lambda x: x**0.5, -1.0, "fractional power"),
+        (lambda x: torch.atan2(x, x * 0), 0.0, "no slope at this point"),
+        (lambda x: torch.linalg.norm(x), 0.0, "no slope at this point"),
+        (lambda x: x.reshape(1)[:0].mean(), 1.0, "no entries"),
+    ],
+)
+def test_the_remedy_fits_what_happened(fn, at, remedy):
+    found = trace(fn, leaf(at)).problems()
+    assert remedy in found[0].remedy
+
+
+def test_of_two_inputs_the_one_that_was_overwritten_is_named():
+    def product(x):
+        y = x * 2
+        z = y.sum() * y
+        y.view(-1).zero_()
+        return z.sum()
+
+    (problem,) = trace(product, leaf([1.0, 2.0])).problems()
+    assert "saved `y` for its backward" in problem.message
+    assert "`y.view(-1).zero_()`" in problem.message
+
+
+def test_a_nan_made_of_infinities_is_found_where_they_met():
+    def spoiled(x):
+        mask = torch.full((2, 2), -float("inf"))
+        return torch.softmax(x + mask, -1).sum()
+
+    (problem,) = trace(spoiled, leaf([[1.0, 2.0], [3.0, 4.0]])).problems()
+    assert (problem.kind, problem.phase) == ("nan", "forward")
+    assert "`torch.softmax(x + mask, -1)`" in problem.message
+    assert "see where the inf comes from" in problem.remedy
