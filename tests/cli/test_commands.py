@@ -80,6 +80,15 @@ def test_graph_takes_columns_of_a_table(cli, tmp_path):
     assert f"{(residual**2).sum():g}" in run.out
 
 
+def test_graph_says_where_a_bad_number_is_born(cli):
+    run = cli("graph", "sqrt(a - 2)", "--set", "a=1")
+    assert run.code == 0
+    assert run.err == (
+        "gradfit: NaN begins in the forward of `sqrt(a - 2)`: "
+        "the square root needs numbers that are not negative\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,6 +98,11 @@ def test_graph_takes_columns_of_a_table(cli, tmp_path):
         (("a*x", "--set", "a=1", "--out", "loss.png"), "--out: expected a file .svg or .html"),
         (("a*x", "--set", "a=one"), "--set: a must be a number, got 'one'"),
         (("a*q", "--set", "a=1", "--data", "nowhere.csv"), "there is no file nowhere.csv"),
+        (("1 + 2",), "the formula '1 + 2' has no names, so nothing can have a gradient"),
+        (
+            ("a*x", "--set", "a=1,2", "--set", "x=1,2,3"),
+            "names with several values must have equally many; they have a 2, x 3",
+        ),
         ((), "Missing argument 'FORMULA'"),
     ],
 )

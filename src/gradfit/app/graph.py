@@ -23,6 +23,8 @@ def run(
             raise InputError(f"--out: expected a file .svg or .html, got {str(out)!r}")
         output.check_directory(out.parent)
     formula = Formula(text)
+    if not formula.names:
+        raise InputError(f"the formula {text!r} has no names, so nothing can have a gradient")
     values = _values(formula, arguments.vectors("--set", settings), data, quiet)
     graph = trace(formula.function(formula.names), *values)
     if out is not None:
@@ -30,6 +32,8 @@ def run(
         output.write_files(out.parent, {out.name: draw})
     if not quiet:
         output.show(str(graph.table()))
+        for problem in graph.problems():
+            output.remark(f"{problem.message}: {problem.remedy}")
         if out is not None:
             output.remark(f"wrote {out}")
     return 0
@@ -54,7 +58,15 @@ def _values(
         else:
             single = not isinstance(value, list)
             values.append(torch.tensor(value, dtype=torch.float64, requires_grad=single))
+    _check_lengths(dict(zip(formula.names, values, strict=True)))
     return values
+
+
+def _check_lengths(values: Mapping[str, Tensor]) -> None:
+    long = {name: len(value) for name, value in values.items() if value.ndim}
+    if len(set(long.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in long.items())
+        raise InputError(f"names with several values must have equally many; they have {told}")
 
 
 def _columns(names: Sequence[str], data: str | None, quiet: bool) -> Mapping[str, Tensor]:
