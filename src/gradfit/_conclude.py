@@ -1,6 +1,8 @@
 """From the engine's tensors to a result: scales, names, shapes and order as the user knows them."""
 
+import math
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +68,10 @@ def conclude(
         "cov_type": cov_type,
         "loss": loss,
         "fixed": tuple(problem.fixed),
-        "observed": observe(problem.data),
+        "loss_scale": work.field.loss.scale if work.field.loss is not None else math.nan,
+        "bounds": _bounds(problem),
+        "shared": problem.shared,
+        "observed": observe(problem),
         "model": problem.model,
         **_named(problem.data, work, give_back(problem, work) if arrays is None else arrays),
     }
@@ -245,8 +250,37 @@ class _Giver:
         return values if data.as_torch else values.cpu().numpy()
 
 
-def observe(data: Data) -> Observed:
+def _bounds(problem: Problem) -> dict[str, tuple[float, float]]:
+    """Return the limits of the free parameters that have any."""
+    if problem.bounds is None:
+        return {}
+    pairs = zip(problem.bounds.lower[0].tolist(), problem.bounds.upper[0].tolist(), strict=True)
+    return {
+        name: pair
+        for name, pair in zip(problem.free, pairs, strict=True)
+        if pair != (-math.inf, math.inf)
+    }
+
+
+def _held_exact(data: Data, exact: Tensor | None) -> Data:
+    """Write 0 for the errors of the coordinates that ``fix_x`` made exact."""
+    if exact is None:
+        return data
+    if data.cov is not None:
+        held = torch.zeros(data.cov.shape[0], exact.shape[1], dtype=torch.bool)
+        held[: len(exact)] = exact.cpu()
+        held = held.to(data.cov.device)
+        return replace(data, cov=torch.where(held[None] | held[:, None], 0.0, data.cov))
+    none = data.sx is None and data.sy is None
+    sx = data.x.new_full((data.x.shape[0], 1), 1.0 if none else 0.0)
+    sx = torch.where(exact, 0.0, sx if data.sx is None else data.sx)
+    ones = None if data.y is None else data.y.new_ones(data.y.shape[0], 1)
+    return replace(data, sx=sx, sy=ones if none else data.sy)
+
+
+def observe(problem: Problem) -> Observed:
     """Return the data as NumPy arrays in the user's rows."""
+    data = _held_exact(problem.data, problem.fix_x)
     give = _Giver(data)
 
     def array(values: Tensor, vector: bool) -> Any:
@@ -264,6 +298,11 @@ def observe(data: Data) -> Observed:
     if cov is not None and cov.shape[-1] > 1:
         k = cov.shape[0]
         cov = torch.as_tensor(array(cov.reshape(k * k, -1), False)).reshape(k, k, -1)
+    shifts = None
+    if problem.systematic is not None:
+        k = data.x.shape[0] + (0 if data.y is None else data.y.shape[0])
+        unit = torch.eye(problem.systematic.count).to(data.x)[..., None]
+        shifts = np.stack([array(problem.systematic.shift(t, k), False) for t in unit])
     return Observed(
         x=array(data.x, data.vector_x),
         y=None if data.y is None else array(data.y, data.vector_y),
@@ -271,6 +310,7 @@ def observe(data: Data) -> Observed:
         sy=sigma(data.sy, data.vector_y),
         rho=None if data.rho is None else sigma(data.rho[None], True),
         cov=None if cov is None else cov.cpu().numpy(),
+        systematic=shifts,
         x_names=data.x_names,
         y_names=data.y_names,
     )

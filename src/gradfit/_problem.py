@@ -55,6 +55,8 @@ class Problem:
         Free parameters that all groups have in common.
     implicit_equations : int
         Equations per point of an implicit model, known once it has been called.
+    fix_x : Tensor (m, N|1) bool or None
+        Coordinates of x that were taken as exact.
     """
 
     data: Data
@@ -68,6 +70,7 @@ class Problem:
     systematic: Systematic | None = None
     shared: tuple[str, ...] = ()
     implicit_equations: int = 1
+    fix_x: Tensor | None = None
 
     @property
     def n_groups(self) -> int:
@@ -176,23 +179,31 @@ def state_problem(
     errors = gather_systematic(systematic, data)
     if cov_joint is not None:
         data, errors = split_covariance(cov_joint, data)
-    white = whiten(data, _exact_x(fix_x, data))
-    points = white.points
-    if errors is not None:
-        points = points._replace(x=torch.cat([points.x, errors.sizes]))
+    exact = _exact_x(fix_x, data)
+    points, joined = to_points(data, exact, errors)
     given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
     return Problem(
         data=data,
         model=model,
         points=points,
-        joined=white.joined,
+        joined=joined,
         free=free,
         fixed=fixed,
         bounds=_limits(bounds, model, free, data),
         absolute=given if absolute_sigma is None else absolute_sigma,
         systematic=errors,
         shared=_common(shared, model, free, data),
+        fix_x=exact,
     )
+
+
+def to_points(data: Data, exact: Tensor | None, errors: Systematic | None) -> tuple[Points, bool]:
+    """Return the engine's points, and whether y became a variable of an implicit model."""
+    white = whiten(data, exact)
+    points = white.points
+    if errors is not None:
+        points = points._replace(x=torch.cat([points.x, errors.sizes]))
+    return points, white.joined
 
 
 def _common(

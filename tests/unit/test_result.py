@@ -538,3 +538,39 @@ def test_film_refuses_what_is_no_path() -> None:
         fit.film([])
     with pytest.raises(gf.errors.InputError, match="names 'tilt'"):
         fit.film([{"tilt": 1.0}])
+
+
+# -- what a result keeps of the question ------------------------------------------------------------
+
+
+def test_exact_coordinates_are_kept_as_errors_of_zero():
+    exact = np.arange(7) < 2
+    start = {"a": 1, "b": 1}
+    given = fit("a + b*x", X, Y, sx=0.2, sy=0.3, fix_x=exact, start=start)
+    assert given.observed.sx.tolist() == [0, 0, 0.2, 0.2, 0.2, 0.2, 0.2]
+    none = fit("a + b*x", X, Y, fix_x=exact, start=start)
+    assert none.observed.sx.tolist() == [0, 0, 1, 1, 1, 1, 1]
+    assert none.observed.sy == 1
+    V = [[0.04, 0.03], [0.03, 0.09]]
+    joint = fit("a + b*x", X, Y, cov=V, fix_x=exact, start=start).observed.cov
+    np.testing.assert_array_equal(joint[:, :, 0], [[0, 0], [0, 0.09]])
+    np.testing.assert_array_equal(joint[:, :, 6], V)
+
+
+def test_squares_of_residuals_add_up_to_chi2_with_exact_coordinates():
+    result = fit(
+        "a + b*x**2", X, Y, sx=0.2, sy=0.3, fix_x=np.arange(7) < 3, start={"a": 1, "b": 1}
+    )
+    assert np.sum(standardised(result) ** 2) == pytest.approx(result.chi2, rel=1e-9)
+
+
+def test_bounds_scales_and_shared_errors_are_kept_through_text():
+    result = fit(
+        "a + b*x", X, Y, sx=0.2, sy=0.3, start={"a": 1, "b": 1}, bounds={"b": (0, None)},
+        loss=("huber", 2.0), systematic={"y": 0.5},
+    )  # fmt: skip
+    again = FitResult.from_json(result.to_json())
+    assert again.bounds == {"b": (0.0, math.inf)}
+    assert again.loss_scale == 2.0
+    np.testing.assert_array_equal(again.observed.systematic, result.observed.systematic)
+    np.testing.assert_array_equal(result.observed.systematic[0], [[0.0] * 7, [0.5] * 7])

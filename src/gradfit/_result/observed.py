@@ -24,6 +24,8 @@ class Observed:
         Correlation of the errors of x and y.
     cov : ndarray (k, k, N) or (k, k, 1), or None
         Joint covariance of x and y, ``k = m + q``.
+    systematic : ndarray (K, k, N) or None
+        One-sigma shifts of x, then y, by each of K errors that points share.
     x_names, y_names : tuple of str
         Names of columns, kept as given; they become labels of axes.
     """
@@ -34,6 +36,7 @@ class Observed:
     sy: FloatArray | float | None = None
     rho: FloatArray | float | None = None
     cov: FloatArray | None = None
+    systematic: FloatArray | None = None
     x_names: tuple[str, ...] = ("x",)
     y_names: tuple[str, ...] = ("y",)
 

@@ -87,6 +87,11 @@ def reals(value: Mapping[str, Any]) -> dict[str, float]:
     return {name: real(each) for name, each in value.items()}
 
 
+def pairs(value: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Read two numbers per name."""
+    return {name: (real(low), real(high)) for name, (low, high) in value.items()}
+
+
 def array(value: Any) -> FloatArray | None:
     """Read numbers."""
     return None if value is None else np.asarray(value, dtype=np.float64)

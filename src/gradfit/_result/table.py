@@ -1,8 +1,9 @@
 """Many fits: one row per group."""
 
 import json
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Literal, TypeAlias
@@ -48,7 +49,7 @@ class FitTable:
         Parameters that ended at a bound.
     seconds : float
         Wall time of all fits together.
-    backend, absolute_sigma, cov_type, loss, fixed, observed, model
+    backend, absolute_sigma, cov_type, loss, loss_scale, fixed, bounds, shared, observed, model
         As in :class:`FitResult`; the same for every group.
     """
 
@@ -83,6 +84,11 @@ class FitTable:
     at_bound: NDArray[np.bool_]
     observed: Observed
     model: Model
+    loss_scale: float = math.nan
+    bounds: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
+    shared: tuple[str, ...] = ()
 
     # -- one fit ---------------------------------------------------------------------------------
 
@@ -134,6 +140,9 @@ class FitTable:
             at_bound=tuple(n for n, held in zip(self.names, self.at_bound[g], strict=True) if held),
             observed=_taken(self.observed, take),
             model=self.model,
+            loss_scale=self.loss_scale,
+            bounds=self.bounds,
+            shared=self.shared,
             **points,
         )
 
@@ -318,6 +327,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "seconds": plain.real,
     "absolute_sigma": bool,
     **dict.fromkeys(("backend", "cov_type", "loss"), str),
+    "loss_scale": plain.real,
+    "bounds": plain.pairs,
+    "shared": tuple,
 }
 
 
@@ -325,8 +337,8 @@ def _taken(observed: Observed, take: NDArray[np.int64]) -> Observed:
     """Return the rows of one group."""
     n = observed.x.shape[-1]
     changed = {
-        field.name: values[..., take]
-        for field in fields(observed)
-        if isinstance(values := getattr(observed, field.name), np.ndarray) and values.shape[-1] == n
+        each.name: values[..., take]
+        for each in fields(observed)
+        if isinstance(values := getattr(observed, each.name), np.ndarray) and values.shape[-1] == n
     }
     return replace(observed, **changed)
