@@ -4,7 +4,8 @@
 with its value, its gradient, why it requires grad, and the line it came from.
 """
 
-from gradfit.graph.graph import Backward, Film, Graph
+from gradfit.graph.film import Film
+from gradfit.graph.graph import Backward, Graph
 from gradfit.graph.record import Call, Custom, Edge, Node, Ref, Snapshot, Source, Stats
 from gradfit.graph.trace import trace
 

@@ -2,10 +2,9 @@
 
 import ast
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -66,6 +65,24 @@ class Graph:
     backwards : tuple of Backward
     result : object
         What the function returned, with tensors detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradfit.graph import trace
+    >>> def loss(a, x, y):
+    ...     r = a * x - y
+    ...     return torch.mean(r**2)
+    >>> a = torch.tensor(1.5, requires_grad=True)
+    >>> graph = trace(loss, a, torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))
+    >>> graph["a"].grad
+    -2.5
+    >>> graph["r**2"].value
+    float32 (2,): [0.25, 1]
+    >>> graph["r**2"].source.statement
+    'return torch.mean(r**2)'
+    >>> graph["r"].reason
+    'requires grad because `a * x` does'
     """
 
     nodes: tuple[Node, ...]
@@ -91,6 +108,15 @@ class Graph:
         """Return every node with this name, or else with this expression; spacing is ignored.
 
         Where several match, ``graph[text]`` takes the leaf, or else the last one.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> graph = trace(lambda a: a * 2 + (a*2)**2, a)
+        >>> [node.value for node in graph.find("a*2")]
+        [6, 6]
         """
         named = tuple(node for node in self.nodes if node.name == text)
         wanted = _canonical(text)
@@ -137,7 +163,17 @@ class Graph:
     # -- asking ----------------------------------------------------------------------------------
 
     def table(self) -> "Table":
-        """Return one row per tensor: name, expression, shape, value, gradient, why, line."""
+        """Return one row per tensor: name, expression, shape, value, gradient, why, line.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> table = trace(lambda a: a**2, a).table()
+        >>> table[1]["expression"], table[1]["value"], table[1]["why"]
+        ('a**2', 9, 'requires grad because `a` does')
+        """
         from gradfit.graph.table import Table
 
         return Table.of(self)
@@ -149,6 +185,27 @@ class Graph:
         ----------
         key : int or str
             A number, a name, or an expression as written.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        TraceError
+            Nothing in this graph has that name or expression.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> print(trace(lambda a: a**2 + 2 * a, a).explain("a"))
+        `a` is a leaf that requires grad: you set requires_grad=True. Value 3.
+        It is used twice: in `a**2` (line 1) and `2 * a` (line 1), so its gradient is a sum:
+          6  through a**2
+          2  through 2 * a
+          = 8  (central differences agree to ...)
         """
         from gradfit.graph.explain import explain
 
@@ -157,14 +214,64 @@ class Graph:
     def check(self, against: Literal["differences", "numpy"] = "differences") -> "CheckReport":
         """Check every gradient against finite differences, or against the NumPy program.
 
-        The report is true when all agree, and names the operation whose backward is wrong.
+        The report is true when all agree, and names the operation whose backward is wrong. Each
+        operation is run alone in double precision on its recorded inputs, and the whole function
+        once more; slopes that differ to the left and right are a kink, not a mistake.
+
+        Parameters
+        ----------
+        against : "differences" or "numpy"
+
+        Returns
+        -------
+        CheckReport
+
+        Raises
+        ------
+        TraceError
+            An unknown ``against``, or an operation that has no NumPy rule.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> class Square(torch.autograd.Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         ctx.save_for_backward(x)
+        ...         return x**2
+        ...
+        ...     @staticmethod
+        ...     def backward(ctx, grad):
+        ...         return 3 * ctx.saved_tensors[0] * grad
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> report = trace(lambda a: torch.sin(Square.apply(a)), a).check()
+        >>> bool(report)
+        False
+        >>> report.wrong[0].label
+        'Square.apply(a)'
         """
         from gradfit.graph.check import check
 
         return check(self, against)
 
     def problems(self) -> "Problems":
-        """Find where a NaN, an inf, a zero, a None or an overwritten value was born."""
+        """Find where a NaN, an inf, a zero, a None or an overwritten value was born.
+
+        Returns
+        -------
+        Problems
+            A tuple, empty when all is well; each says what happened, where, and what to do.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> graph = trace(lambda a: torch.sqrt(a - 5) * 2, a)
+        >>> graph.problems()[0].message
+        'NaN begins in the forward of `torch.sqrt(a - 5)`'
+        """
         from gradfit.graph.problems import problems
 
         return problems(self)
@@ -177,19 +284,80 @@ class Graph:
         other : Graph, "export" or "compile"
         backend : str
             Backend of ``torch.compile``; ``"inductor"`` compiles to machine code and takes long.
+
+        Returns
+        -------
+        Comparison
+            True when results and gradients agree. Printed, it says how many operations there are on
+            either side, which belong to which line, where capture stops, what it costs and saves.
+
+        Raises
+        ------
+        TraceError
+            An unknown ``other`` or ``backend``, or a graph that was loaded from a file.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> def f(a):
+        ...     return a * 2 if a > 1 else a - 1
+        >>> one, two = (trace(f, torch.tensor(v, requires_grad=True)) for v in (0.0, 3.0))
+        >>> print(one.compare(two).breaks[0].reason)
+        `a > 1` -> False, `a - 1` here, `a > 1` -> True, `a * 2` there
         """
         from gradfit.graph.compare import compare
 
         return compare(self, other, backend)
 
     def to_numpy(self) -> "Program":
-        """Write the same forward and backward as a straight NumPy program."""
+        """Write the same forward and backward as a straight NumPy program.
+
+        Returns
+        -------
+        Program
+            ``print`` it, or ``run`` it, without torch.
+
+        Raises
+        ------
+        TraceError
+            Operations that no NumPy rule is known for; each is named with its line.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> print(trace(lambda a: a**2, a).to_numpy())
+        import numpy as np
+        <BLANKLINE>
+        <BLANKLINE>
+        def program(a):
+            # forward
+            t1 = a ** 2  # a**2
+        <BLANKLINE>
+            # backward
+            grad_t1 = np.ones(())
+            grad_a = grad_t1 * 2 * a  # a**2
+        <BLANKLINE>
+            return (t1,), {"a": grad_a}
+        <BLANKLINE>
+        """
         from gradfit.graph.program import to_numpy
 
         return to_numpy(self)
 
     def with_kernels(self) -> "Graph":
-        """Return the graph with the ATen operations that each backward runs filled in."""
+        """Return the graph with the ATen operations that each backward runs filled in.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> trace(lambda a: torch.sin(a), a).with_kernels()[1].kernels
+        ('cos', 'mul')
+        """
         from gradfit.graph.check import with_kernels
 
         return with_kernels(self)
@@ -203,28 +371,77 @@ class Graph:
         detail: Detail | None = None,
         theme: Theme = "auto",
     ) -> str:
-        """Draw the graph as SVG; write it to ``path`` when one is given."""
+        """Draw the graph as SVG; write it to ``path`` when one is given.
+
+        Parameters
+        ----------
+        path : path, optional
+        detail : "statement", "operation", "kernel" or None
+            One card for each line of the source, or for each operation; "kernel" adds what each
+            backward runs. None chooses by size; long loops and many layers are folded.
+        theme : "auto", "light" or "dark"
+            "auto" follows the reader's setting.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> trace(lambda a: a**2, a).to_svg()[:4]
+        '<svg'
+        """
         from gradfit.graph import svg
 
-        return _written(svg.draw(self, detail=detail, theme=theme), path)
+        return written(svg.draw(self, detail=detail, theme=theme), path)
 
     def to_html(self, path: str | Path | None = None, *, detail: Detail | None = None) -> str:
-        """Return one self-contained interactive page; write it to ``path`` when one is given."""
+        """Return one self-contained interactive page; write it to ``path`` when one is given.
+
+        Pan, zoom, highlight what depends on what, step forward through the values and backward
+        through the gradients; nothing is fetched from the network.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> page = trace(lambda a: a**2, a).to_html()
+        >>> page.startswith("<!doctype html>"), "http://" in page.replace("http://www.w3.org", "")
+        (True, False)
+        """
         from gradfit.graph import html
 
-        return _written(html.page(self, detail=detail), path)
+        return written(html.page(self, detail=detail), path)
 
     def to_dot(self, path: str | Path | None = None) -> str:
-        """Return the graph in the language of Graphviz."""
+        """Return the graph in the language of Graphviz.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> trace(lambda a: a**2, a).to_dot().splitlines()[0]
+        'digraph "<lambda>" {'
+        """
         from gradfit.graph import text
 
-        return _written(text.to_dot(self), path)
+        return written(text.to_dot(self), path)
 
     def to_mermaid(self, path: str | Path | None = None) -> str:
-        """Return the graph as a Mermaid flowchart, which GitHub draws."""
+        """Return the graph as a Mermaid flowchart, which GitHub draws.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> trace(lambda a: a**2, a).to_mermaid().splitlines()[0]
+        'flowchart TD'
+        """
         from gradfit.graph import text
 
-        return _written(text.to_mermaid(self), path)
+        return written(text.to_mermaid(self), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -235,8 +452,17 @@ class Graph:
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Return every node as JSON; write it to ``path`` when one is given."""
-        return _written(json.dumps(self.to_dict(), allow_nan=False), path)
+        """Return every node as JSON; write it to ``path`` when one is given.
+
+        Examples
+        --------
+        >>> import json, torch
+        >>> from gradfit.graph import trace
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> json.loads(trace(lambda a: a**2, a).to_json())["nodes"][0]["grad"]["values"]
+        [6.0]
+        """
+        return written(json.dumps(self.to_dict(), allow_nan=False), path)
 
     def show(self) -> None:
         """Open the interactive page: in the notebook, or in a browser tab."""
@@ -254,80 +480,8 @@ class Graph:
         return {k: v for k, v in self.__dict__.items() if k != "uses"}
 
 
-@dataclass(frozen=True, repr=False)
-class Film:
-    """The same function at several values: the steps of a descent or of a fit.
-
-    Attributes
-    ----------
-    frames : tuple of Graph
-    labels : tuple of str
-        One per frame, such as ``"step 3"``.
-    """
-
-    frames: tuple[Graph, ...]
-    labels: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.frames:
-            raise TraceError("a film needs at least one graph; 0 came")
-        if not self.labels:
-            labels = tuple(f"step {i}" for i in range(len(self.frames)))
-            object.__setattr__(self, "labels", labels)
-        if len(self.labels) != len(self.frames):
-            raise TraceError(
-                f"`labels` must be one per frame; {len(self.labels)} came for "
-                f"{len(self.frames)} frames"
-            )
-
-    @classmethod
-    def of(
-        cls,
-        fn: Callable[..., Any],
-        inputs: Sequence[Sequence[Any]],
-        labels: Sequence[str] = (),
-    ) -> "Film":
-        """Trace ``fn`` once for each set of inputs."""
-        from gradfit.graph.trace import trace
-
-        return cls(tuple(trace(fn, *each) for each in inputs), tuple(labels))
-
-    @cached_property
-    def changes(self) -> tuple[int, ...]:
-        """Frames whose structure differs from the frame before: a branch went the other way."""
-        pairs = enumerate(pairwise(self.frames), start=1)
-        return tuple(i for i, (one, two) in pairs if one.structure != two.structure)
-
-    def __getitem__(self, index: int) -> Graph:
-        return self.frames[index]
-
-    def __iter__(self) -> Iterator[Graph]:
-        return iter(self.frames)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def to_html(self, path: str | Path | None = None, *, detail: Detail | None = None) -> str:
-        """Return one self-contained page with a slider; write it to ``path`` when one is given."""
-        from gradfit.graph import html
-
-        return _written(html.page(self, detail=detail), path)
-
-    def show(self) -> None:
-        """Open the page: in the notebook, or in a browser tab."""
-        from gradfit.graph import html
-
-        html.show(self)
-
-    def _repr_html_(self) -> str:
-        return self.frames[-1].to_svg()
-
-    def __repr__(self) -> str:
-        changed = f", structure changes at {list(self.changes)}" if self.changes else ""
-        return f"Film of {self.frames[0].title}: {len(self)} frames{changed}"
-
-
-def _written(text: str, path: str | Path | None) -> str:
+def written(text: str, path: str | Path | None) -> str:
+    """Return a text; write it to ``path`` too when one is given."""
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text

@@ -1,6 +1,7 @@
 """A graph, or a film of graphs, as one page that needs nothing from outside."""
 
 import json
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from gradfit.graph.film import Film
 from gradfit.graph.fold import Card, fold
-from gradfit.graph.graph import Detail, Film, Graph
+from gradfit.graph.graph import Detail, Graph
 from gradfit.graph.svg import Drawing, body, rows_of, size_of, styles
 
 
@@ -77,10 +79,21 @@ _LEGEND = (
 
 
 def show(graph: Graph | Film) -> None:
-    """Open the page in a browser tab."""
+    """Show the page: in the notebook, or in a browser tab."""
+    display = _notebook()
+    if display is not None:
+        frame = 'style="width:100%;height:640px;border:0" title="computational graph"'
+        display.display(display.HTML(f'<iframe {frame} srcdoc="{escape(page(graph))}"></iframe>'))
+        return
     with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as file:
         file.write(page(graph))
     webbrowser.open(Path(file.name).as_uri())
+
+
+def _notebook() -> Any:
+    """Return what shows things in the notebook that runs, if one runs."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.modules.get("IPython.display") if hasattr(shell, "kernel") else None
 
 
 def _theme() -> str:

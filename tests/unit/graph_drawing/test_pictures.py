@@ -1,8 +1,12 @@
 """Pictures of traced functions: what stands on the cards, how they fold, what other tools get."""
 
 import re
+import sys
 import time
 import xml.etree.ElementTree as ET
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -163,3 +167,28 @@ def test_text_is_measured_and_cut_in_the_middle() -> None:
     assert cut.endswith("z")
     assert "…" in cut
     assert text_width(cut) <= text_width("abcdefghij") + 1
+
+
+def test_show_opens_the_page_in_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    graph.show()
+    (address,) = opened
+    file = Path(address.removeprefix("file://"))
+    assert file.read_text(encoding="utf-8") == page(graph)
+    file.unlink()
+
+
+def test_show_shows_the_page_inside_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    shell = SimpleNamespace(kernel=None)
+    display = SimpleNamespace(display=shown.append, HTML=str)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    film = Film.of(loss, [(leaf(0.25 * i), leaf(0.0)) for i in range(2)])
+    film.show()
+    (frame,) = shown
+    assert frame.startswith("<iframe")
+    assert unescape(frame).count("<!doctype html>") == 1
