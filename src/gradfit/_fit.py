@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -419,12 +420,12 @@ def warn_of(result: FitResult | FitTable) -> None:
                 f"{result.status.name}: {result.message}", ConvergenceWarning, stacklevel=3
             )
         return
-    bad = [Status(int(s)) for s in result.status if not Status(int(s)).ok]
+    found, counts = np.unique(result.status, return_counts=True)
+    bad = {s: n for s, n in zip(map(Status, found), counts.tolist(), strict=True) if not s.ok}
     if bad:
-        counts = {s: bad.count(s) for s in dict.fromkeys(bad)}
-        told = ", ".join(f"{n} {s.name}" for s, n in counts.items())
+        told = ", ".join(f"{n} {s.name}" for s, n in bad.items())
         warnings.warn(
-            f"{len(bad)} of {len(result.status)} fits did not converge: {told}. "
+            f"{sum(bad.values())} of {len(result.status)} fits did not converge: {told}. "
             "See `status` of each row.",
             ConvergenceWarning,
             stacklevel=3,

@@ -146,18 +146,13 @@ class Grouping:
         if self.group is None:
             flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
             return _products(flat, flat)[None]
-        upper = [(i, j) for i in range(r) for j in range(i, r)]
-        products = torch.stack(
-            [
-                sum((rows[m, i] * rows[m, j] for m in range(1, q)), rows[0, i] * rows[0, j])
-                for i, j in upper
-            ]
-        )
-        sums = self.sum(products)
         out = rows.new_empty(self.n_groups, r, r)
-        for k, (i, j) in enumerate(upper):
-            out[:, i, j] = sums[k]
-            out[:, j, i] = sums[k]
+        for i in range(r):
+            for j in range(i, r):
+                products = (rows[m, i] * rows[m, j] for m in range(1, q))
+                sums = self.sum(sum(products, rows[0, i] * rows[0, j]))
+                out[:, i, j] = sums
+                out[:, j, i] = sums
         return out
 
     def cross(self, a: Tensor, b: Tensor) -> Tensor:
@@ -175,7 +170,13 @@ class Grouping:
 
     def spread(self, values: Tensor) -> Tensor:
         """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
-        return values if self.group is None else values[..., self.group]
+        if self.group is None:
+            return values
+        if not self._size:
+            return values[..., self.group]
+        n = self.group.shape[0] // self._size
+        own = values[..., self._first : self._first + n, None]
+        return own.expand(*values.shape[:-1], n, self._size).flatten(-2)
 
 
 SMALL = 1 << 15
