@@ -33,10 +33,7 @@ REACH = 3.0
 
 
 class Ops(NamedTuple):
-    """What the rules are made of; ``ratio`` gives NaN or inf where Python would raise.
-
-    ``bind`` makes of each rule what can be called: itself, or its machine code.
-    """
+    """What the rules are made of; ``ratio`` gives NaN or inf where Python would raise."""
 
     where: Callable[[Any, Any, Any], Any]
     ratio: Callable[[Any, Any], Any]
@@ -44,7 +41,6 @@ class Ops(NamedTuple):
     maximum: Callable[[Any, Any], Any]
     minimum: Callable[[Any, Any], Any]
     negate: Callable[[Any], Any]
-    bind: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Verdict(NamedTuple):
@@ -71,24 +67,20 @@ class Rules(NamedTuple):
 
 def rules(ops: Ops) -> Rules:
     """Bind the rules to a set of operations."""
-    where, ratio, sqrt, maximum, minimum, negate, bind = ops
+    where, ratio, sqrt, maximum, minimum, negate = ops
 
-    @bind
     def reach(size: Any, cost: Any) -> Any:
         """Radius of the first trust region; from a start of zeros anywhere is as far."""
         return where(size > 0.0, REACH * maximum(size, sqrt(cost)), math.inf)
 
-    @bind
     def offset(promise: Any, cost: Any) -> Any:
         """Relative offset ``eta``: the promised reduction in units of the cost, as a length."""
         return sqrt(maximum(ratio(promise, cost), 0.0))
 
-    @bind
     def blur(cost: Any, noise: Any) -> Any:
         """Change of the cost that is only rounding error."""
         return 16 * EPS * cost + 4 * sqrt(cost * noise) + noise
 
-    @bind
     def ended(
         status: Any,
         n_steps: Any,
@@ -110,7 +102,6 @@ def rules(ops: Ops) -> Rules:
         done = where(bare & (promise <= gtol * gtol * cost), GRADIENT, done)
         return where(status == 0, done, status)
 
-    @bind
     def decide(
         running: Any,
         status: Any,
@@ -191,7 +182,6 @@ NUMBERS = rules(
         maximum=lambda a, b: a if a >= b or a != a else b,
         minimum=lambda a, b: a if a <= b or a != a else b,
         negate=lambda c: not c,
-        bind=lambda rule: rule,
     )
 )
 """The rules for one fit, on Python's numbers."""
@@ -213,7 +203,6 @@ ROWS = rules(
         maximum=_rows_maximum,
         minimum=_rows_minimum,
         negate=torch.logical_not,
-        bind=lambda rule: rule,
     )
 )
 """The rules for many fits, on tensors of one row each."""
