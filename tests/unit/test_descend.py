@@ -173,6 +173,28 @@ def test_a_gradient_that_is_no_number_is_named():
     assert "(for `a`)" in run.diagnosis
 
 
+def test_a_matrix_that_becomes_singular_ends_the_descent_and_keeps_the_best():
+    def loss(a):
+        matrix = torch.eye(2, dtype=torch.float64) * (a - 0.5)
+        return torch.linalg.cholesky(matrix).sum()
+
+    run = descend(loss, {"a": 2.0}, lr=0.1)
+    assert run.status.name == "NONFINITE"
+    assert run.loss == run.losses[-1]
+    assert "not positive-definite" in run.message
+    assert f"After step {run.n_steps} the loss could not be computed" in run.diagnosis
+
+
+def test_a_mistake_in_the_loss_comes_through_with_its_step():
+    def loss(a, b):
+        return bowl(a, b) if a.item() < 0.5 else bowl(a, b) + {}["missing"]
+
+    with pytest.raises(KeyError) as caught:
+        descend(loss, START, lr=0.05)
+    # 1 - a is 0.9**k after k steps, so the seventh update leads to where the loss fails.
+    assert caught.value.__notes__ == ["Raised in a descent, after step 6."]
+
+
 def test_a_start_where_the_loss_is_no_number_ends_there():
     run = descend(lambda a: torch.log(a), {"a": -1.0}, lr=0.1)
     assert (run.status.name, run.n_steps, run.params) == ("NONFINITE", 0, {"a": -1.0})
@@ -271,7 +293,7 @@ def test_a_crawl_is_explained_with_the_condition_number_and_steps():
     assert "6,700,000 steps" in run.diagnosis
     assert expected == pytest.approx(6.7e6, rel=0.01)
     assert "1.36e4 times more across the valley than along it" in run.diagnosis
-    assert "along it lies mostly `b`" in run.diagnosis
+    assert "the direction along it is mostly `b`" in run.diagnosis
 
 
 def test_steps_to_one_percent_are_what_the_words_say():
@@ -609,6 +631,16 @@ def test_the_graph_of_the_loss_stands_at_the_best_step():
     graph = run.graph()
     assert float(graph["a"].value) == run.params["a"]
     assert float(graph["a"].grad) == pytest.approx(run.gradient[0], rel=1e-12)
+
+
+def test_the_graph_of_a_batch_and_of_a_module_opens():
+    net = nn.Linear(1, 1)
+    batches = [torch.ones(3, 1), torch.zeros(2, 1)]
+    run = descend(lambda batch: (net(batch) ** 2).mean(), net, lr=0.1, epochs=2, data=batches)
+    graph = run.graph()
+    assert any("weight" in name for name in graph.names)
+    keyed = descend(lambda *, a, b: bowl(a, b), START, lr=0.01, epochs=2)
+    assert float(keyed.graph().result) == keyed.loss == bowl(**keyed.params)
 
 
 def test_overhead_over_a_loop_by_hand_is_small():

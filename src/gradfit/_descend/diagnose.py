@@ -56,6 +56,8 @@ class Evidence(NamedTuple):
         The constant step size of plain gradient descent; NaN for anything else.
     automatic, clear, batches : bool
         Automatic steps; gradients cleared; losses over batches.
+    reason : str
+        What the loss or ``on_step`` said when it ended the descent.
     """
 
     status: DescentStatus
@@ -68,6 +70,7 @@ class Evidence(NamedTuple):
     automatic: bool
     clear: bool
     batches: bool
+    reason: str
 
     @property
     def last(self) -> Kept:
@@ -182,6 +185,11 @@ def _diverging(e: Evidence) -> str:
 
 
 def _undefined(e: Evidence) -> str:
+    if e.reason:
+        return (
+            f"After step {count(e.last.step)} the loss could not be computed: {e.reason}. Try a "
+            "smaller `lr`, `clip=`, or write the loss so that it exists everywhere."
+        )
     if e.last.step == 0:
         where = "at the start values"
         advice = "Choose other start values."
@@ -251,7 +259,7 @@ def _shape(e: Evidence) -> str:
         return ""
     return (
         f"the loss bends {number(v.condition, 3)} times more across the valley than along it "
-        f"(its condition number), and along it lies mostly `{v.slow}`"
+        f"(its condition number), and the direction along it is mostly `{v.slow}`"
     )
 
 

@@ -234,6 +234,7 @@ def _conclude(run: Run, plan: Plan, setup: Setup) -> Descent:
         plan.automatic,
         plan.clear,
         run.objective.batches is not None,
+        run.reason,
     )
     verdict, diagnosis = diagnose(evidence)
     if run.status is DescentStatus.CONVERGED:

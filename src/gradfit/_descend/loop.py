@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gradfit._descend.objective import Objective, Point
@@ -124,6 +125,12 @@ class Run:
                 asked = isinstance(stop, StopFit)
                 self.status = DescentStatus.STOPPED if asked else DescentStatus.INTERRUPTED
                 self.reason = str(stop)
+        except torch.linalg.LinAlgError as error:
+            # A matrix that became singular is numerical trouble like any NaN.
+            self.status, self.reason = DescentStatus.NONFINITE, str(error).split("\n")[0]
+        except Exception as error:
+            error.add_note(f"Raised in a descent, after step {self.step}.")
+            raise
         self.seconds = time.perf_counter() - began
 
     def _advance(self) -> None:

@@ -267,7 +267,7 @@ def _facts(run: Descent) -> list[tuple[str, str]]:
             f" (start {number(run.losses[0], 5)})",
         ),
         (
-            "gradient norm",
+            "norm of the sum" if run.verdict == "uncleared" else "gradient norm",
             f"{number(run.grad_norms[best], 3)} (start {number(run.grad_norms[0], 3)})",
         ),
     ]
