@@ -21,7 +21,7 @@ from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph import replay
 from gradfit.graph.graph import Graph
-from gradfit.graph.operations import outputs
+from gradfit.graph.operations import alike, outputs
 from gradfit.graph.place import is_library
 from gradfit.graph.record import Ref
 
@@ -69,7 +69,7 @@ class Run:
                     leaves[node.label] = made.requires_grad_()
                 return made
             if isinstance(value, (list, tuple)):
-                return type(value)(fresh(each) for each in value)
+                return alike(value, [fresh(each) for each in value])
             if isinstance(value, dict):
                 return {key: fresh(each) for key, each in value.items()}
             return value

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradfit.graph.operations import outputs
+
 
 class Names:
     """Names of the inputs, and of the parameters of every module within reach.
@@ -61,15 +63,12 @@ class Names:
 
 
 def named_tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in nested lists, tuples and dicts, each with its path."""
+    """Yield the tensors in nested lists, tuples, dicts and dataclasses, each with its path."""
     if isinstance(value, Tensor):
         yield name, value
-    elif isinstance(value, (list, tuple)):
-        for index, each in enumerate(value):
-            yield from named_tensors(each, f"{name}[{index}]")
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from named_tensors(each, f"{name}[{key!r}]")
+    elif not isinstance(value, type):
+        for path, tensor in outputs(value):
+            yield name + path, tensor
 
 
 def title(fn: Callable[..., Any]) -> str:
@@ -82,12 +81,16 @@ def title(fn: Callable[..., Any]) -> str:
 
 def _argument_names(fn: Callable[..., Any], n: int) -> list[str]:
     code = getattr(fn, "__code__", None)
+    rest = "input"
     if code is not None and not getattr(fn, "__self__", None):
         names = list(code.co_varnames[: code.co_argcount])  # far quicker than a signature
+        if code.co_flags & inspect.CO_VARARGS:
+            rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
     else:
         names = _signature_names(fn.forward if isinstance(fn, nn.Module) else fn)
     names = names[:n]
-    return names + [f"input[{i}]" for i in range(len(names), n)]
+    first = len(names) if rest == "input" else 0
+    return names + [f"{rest}[{i}]" for i in range(first, first + n - len(names))]
 
 
 def _signature_names(fn: Callable[..., Any]) -> list[str]:

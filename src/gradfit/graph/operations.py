@@ -1,6 +1,7 @@
 """What each torch function means to a trace, and what to call it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +48,7 @@ class Operation(NamedTuple):
 @lru_cache(maxsize=4096)
 def operation(func: Callable[..., Any]) -> Operation:
     """Classify a torch function."""
-    name = getattr(func, "__name__", type(func).__name__)
+    name = getattr(func, "__name__", type(func).__name__).removesuffix(".default")
     if name in ("__get__", "__set__"):
         owner = getattr(func, "__self__", None)
         owned = getattr(owner, "__name__", "") or getattr(
@@ -79,10 +80,18 @@ def outputs(result: Any, label: str = "") -> Iterator[tuple[str, Tensor]]:
         for key, each in result.items():
             yield from outputs(each, f"{label}[{key!r}]")
     elif isinstance(result, (tuple, list)):
-        fields = getattr(type(result), "__match_args__", ())
+        names = getattr(type(result), "__match_args__", ())
         for index, each in enumerate(result):
-            step = f".{fields[index]}" if index < len(fields) else f"[{index}]"
+            step = f".{names[index]}" if index < len(names) else f"[{index}]"
             yield from outputs(each, label + step)
+    elif is_dataclass(result):
+        for field in fields(result):
+            yield from outputs(getattr(result, field.name, None), f"{label}.{field.name}")
+
+
+def alike(value: Any, items: Iterable[Any]) -> Any:
+    """Return a list or tuple of the same type, named tuples among them, with other items."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def _role(name: str) -> Role:

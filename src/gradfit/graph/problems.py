@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradfit.graph.graph import Backward, Graph
 from gradfit.graph.record import Node, Snapshot, Source
+from gradfit.graph.remedies import CUT, DOMAIN, FLAT, POLES, SLOPE
 
 ProblemKind = Literal["nan", "inf", "zero", "none", "overwritten", "freed", "uncleared"]
 
@@ -121,9 +122,9 @@ def _forward_remedy(graph: Graph, node: Node, kind: str) -> str:
     if kind == "nan" and any(_bad(graph[edge.source].value) for edge in node.inputs):
         return "it is inf - inf, inf / inf or 0 * inf: see where the inf comes from"
     op = node.op.strip("_.")
-    if kind == "inf" and op not in _POLES and node.value is not None:
+    if kind == "inf" and op not in POLES and node.value is not None:
         return f"it is more than {node.value.dtype} can hold: scale it down"
-    return _DOMAIN.get(op, "look at what goes in")
+    return DOMAIN.get(op, "look at what goes in")
 
 
 def _bad(value: Snapshot | None) -> bool:
@@ -172,7 +173,7 @@ def _backward_origin(node: Node, part: Snapshot | None, chooser: Node | None) ->
     kind = _kind_of(part)
     text = node.expr or node.label
     message = f"{_WORD[kind]} in the gradient begins in the backward of `{text}`"
-    remedy = _SLOPE.get(node.op.strip("_."), "keep away from the point where it has no derivative")
+    remedy = SLOPE.get(node.op.strip("_."), "keep away from the point where it has no derivative")
     if chooser is not None:
         message += f": 0 * inf, in the branch that `{chooser.op}` on line {_line(chooser)} dropped"
         remedy = (
@@ -203,7 +204,7 @@ def _zero(graph: Graph) -> Iterator[Problem]:
             if edge.part is not None and _is_zero(edge.part) and _is_zero(graph[edge.source].grad):
                 text = node.expr or node.label
                 message = f"the gradient becomes zero in `{text}`, for `{graph[edge.source].label}`"
-                remedy = _FLAT.get(node.op.strip("_."), "start from another point")
+                remedy = FLAT.get(node.op.strip("_."), "start from another point")
                 yield Problem("zero", "backward", node.id, message, remedy, node.source)
                 break
 
@@ -232,12 +233,29 @@ def _none(graph: Graph) -> Iterator[Problem]:
                 message += f" ({cut.reason})"
             mode = "inference_mode" if cut.reason.startswith("inference") else "no_grad"
             remedy = f"move it out of {mode}()" if cut.in_no_grad else _ASIDE
-            remedy = _CUT.get(cut.op.strip("_."), remedy)
+            remedy = CUT.get(cut.op.strip("_."), remedy)
             yield Problem("none", "backward", cut.id, message, remedy, cut.source)
         elif leaf.id not in reached:
             what = f"what is computed from `{leaf.label}` is not part of the result"
             message, remedy = f"{what}: its gradient is None", "return it, or leave it out"
             yield Problem("none", "backward", leaf.id, message, remedy)
+        else:
+            yield from _silent(graph, leaf)
+
+
+def _silent(graph: Graph, leaf: Node) -> Iterator[Problem]:
+    """Find the operation whose backward was asked and sent nothing back."""
+    on_the_way = _behind(graph, leaf.id)
+    for node in graph:
+        for edge in node.inputs:
+            asked = edge.flows and edge.part is None and _arriving(graph, node)
+            if asked and edge.source in on_the_way:
+                source = graph[edge.source].label
+                message = f"the gradient of `{leaf.label}` is None: the backward of "
+                message += f"`{node.expr or node.label}` sends nothing to `{source}`"
+                remedy = "let its backward return a gradient for that input"
+                yield Problem("none", "backward", node.id, message, remedy, node.source)
+                return
 
 
 def _reaching(graph: Graph) -> set[int]:
@@ -254,7 +272,7 @@ def _cut(graph: Graph, leaf: Node) -> Node | None:
     behind, before = _behind(graph, leaf.id), _before_results(graph)
     for number in sorted(behind):
         node = graph[number]
-        if node.kind == "read" and node.op in _CUT:
+        if node.kind == "read" and node.op in CUT:
             return node
         loses = node.kind == "op" and not node.requires_grad and node.value is not None
         if loses and number in before:
@@ -289,13 +307,23 @@ def _failed(graph: Graph, errors: list[Backward]) -> Iterator[Problem]:
             found = True
             yield _overwritten(graph, node)
     if not found:
-        said = (errors[0].error or "").split(" (")[0].split(". ")[0]
-        message = f"the backward pass failed: {said}"
+        yield _broken(graph, errors[0])
+
+
+def _broken(graph: Graph, failed: Backward) -> Problem:
+    said = (failed.error or "").split(" (")[0].split(". ")[0].rstrip(".")
+    message = f"the backward pass failed: {said}"
+    customs = [node for node in graph if node.custom is not None]
+    named = [n for n in customs if n.custom and f"{n.custom.name}Backward" in said]
+    node, remedy = graph[failed.roots[0]], "see what it says"
+    if "use_reentrant" in said:
+        remedy = "call checkpoint(..., use_reentrant=False)"
+    elif "second time" in said:
         remedy = "compute the values again for each pass, or call backward(retain_graph=True)"
-        if "use_reentrant" in said:
-            remedy = "call checkpoint(..., use_reentrant=False)"
-        root = graph[errors[0].roots[0]]
-        yield Problem("freed", "backward", root.id, message, remedy, root.source)
+    elif customs:
+        node = (named or customs)[-1]
+        remedy = f"mend the backward of {node.op.removesuffix('.apply')}"
+    return Problem("freed", "backward", node.id, message, remedy, node.source)
 
 
 def _overwritten(graph: Graph, node: Node) -> Problem:
@@ -340,46 +368,3 @@ def _line(node: Node) -> int | str:
 _CHOOSERS = ("where", "masked_fill", "[]=")
 _ASIDE = "keep to operations that have a derivative, in floating point"
 _WORD = {"nan": "NaN", "inf": "inf"}
-_POLES = ("log", "log2", "log10", "/", "div", "reciprocal", "rsqrt", "tan")
-_DOMAIN = {
-    "sqrt": "the square root needs numbers that are not negative",
-    "log": "the logarithm needs positive numbers; log of 0 is -inf",
-    "/": "do not divide by 0",
-    "div": "do not divide by 0",
-    "**": "a fractional power needs numbers that are not negative",
-    "pow": "a fractional power needs numbers that are not negative",
-    "acos": "the arc cosine needs numbers between -1 and 1",
-    "asin": "the arc sine needs numbers between -1 and 1",
-}
-_SLOPE = {
-    "sqrt": "the slope of sqrt at 0 is infinite: add a tiny number inside",
-    "hypot": "the slope of hypot at (0, 0) is undefined: add a tiny number inside",
-    "linalg_norm": "the slope of a norm at 0 is undefined: add a tiny number inside",
-    "norm": "the slope of a norm at 0 is undefined: add a tiny number inside",
-    "**": "the slope of a power below 1 at 0 is infinite: add a tiny number inside",
-    "pow": "the slope of a power below 1 at 0 is infinite: add a tiny number inside",
-    "acos": "the slope of acos at -1 and 1 is infinite: clamp just inside, or use atan2",
-    "asin": "the slope of asin at -1 and 1 is infinite: clamp just inside, or use atan2",
-    "atan2": "the angle of the point (0, 0) is undefined: keep away from it",
-    "log": "the slope of log at 0 is infinite: add a tiny number inside",
-    "/": "do not divide by 0",
-}
-_FLAT = {
-    **dict.fromkeys(("round", "floor", "ceil", "trunc", "sign"), "it is flat: use a smooth form"),
-    **dict.fromkeys(("clamp", "clip", "hardtanh"), "all values lie beyond the bound: widen it"),
-    **dict.fromkeys(
-        ("norm", "linalg_norm", "linalg_vector_norm", "hypot", "atan2", "std"),
-        "it has no slope at this point, and torch takes 0: keep away from it",
-    ),
-    **dict.fromkeys(("relu", "threshold"), "every unit is off: start elsewhere or use leaky_relu"),
-}
-_CUT = {
-    "detach": "leave out detach() where a gradient is wanted",
-    "data": "leave out .data where a gradient is wanted",
-    "item": "stay with tensors: item() leaves the graph",
-    "numpy": "stay with tensors: numpy() leaves the graph",
-    "tolist": "stay with tensors: tolist() leaves the graph",
-    "float": "stay with tensors: float() leaves the graph",
-    "array": "stay with tensors: NumPy leaves the graph",
-    "argmax": "an index has no derivative: use softmax for a soft choice",
-}

@@ -83,7 +83,11 @@ class Recorder(TorchFunctionMode):
             raise _ours(what, error) from error
         if what.role == "backward":
             return self._backward(step, run)
-        result = run()
+        inside, self._inside = self._inside, True  # what it applies is its own affair
+        try:
+            result = run()
+        finally:
+            self._inside = inside
         try:
             self._after(step, result)
         except TypeError as error:

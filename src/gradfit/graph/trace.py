@@ -1,6 +1,8 @@
 """Run a function once, as it is, and write down what autograd did."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from inspect import currentframe
 from itertools import count
 from typing import Any
@@ -15,7 +17,7 @@ from gradfit.graph.functions import current, watched
 from gradfit.graph.graph import Backward, Graph
 from gradfit.graph.ledger import Ledger
 from gradfit.graph.names import Names, title
-from gradfit.graph.operations import outputs
+from gradfit.graph.operations import alike, outputs
 from gradfit.graph.place import Places
 from gradfit.graph.reasons import in_words
 from gradfit.graph.record import Call, Edge, Node, Ref, Snapshot
@@ -113,9 +115,10 @@ def _pull(ledger: Ledger, returned: Sequence[Tensor]) -> Iterator[Backward]:
     full = ledger.full_leaves()
     try:
         reached = ledger.gradients.pull(roots)
-    except RuntimeError as error:
+    except Exception as error:  # noqa: BLE001 - a backward of the user raises what it likes
         ledger.gradients.forget()
-        yield Backward(nodes, error=str(error))
+        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+        yield Backward(nodes, error=f"{kind}{error}")
     else:
         yield Backward(nodes, uncleared=tuple(sorted(full[e] for e in reached if e in full)))
 
@@ -193,7 +196,7 @@ def _referred(value: Any, given: dict[int, int]) -> Any:
     if isinstance(value, Tensor):
         return Ref(given[id(value)])
     if isinstance(value, (list, tuple)):
-        return (list if isinstance(value, list) else tuple)(_referred(v, given) for v in value)
+        return alike(value, [_referred(each, given) for each in value])
     if isinstance(value, dict):
         return {key: _referred(each, given) for key, each in value.items()}
     return value
@@ -205,6 +208,10 @@ def _detached(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _detached(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [_detached(each) for each in value]
-        return items if isinstance(value, list) else tuple(items)
+        return alike(value, [_detached(each) for each in value])
+    if is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for field in fields(value):  # frozen ones too
+            object.__setattr__(made, field.name, _detached(getattr(value, field.name)))
+        return made
     return value

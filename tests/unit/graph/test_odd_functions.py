@@ -4,7 +4,8 @@ import functools
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -225,6 +226,40 @@ def grad_mode_switched_by_hand(x):
     return (x * y).sum()
 
 
+class Pair(NamedTuple):
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Answer:
+    total: torch.Tensor
+    name: str = "sum"
+
+
+@odd(Pair(leaf(3), leaf(3)))
+def named_tuples_and_dataclasses(pair):
+    return Answer((pair.left * pair.right).sum())
+
+
+@odd(leaf(2), leaf(3))
+def any_number_of_arguments(*xs):
+    return sum(x.square().sum() for x in xs)
+
+
+@torch.library.custom_op("gradfit_tests::doubled", mutates_args=())
+def doubled_elsewhere(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+doubled_elsewhere.register_autograd(lambda ctx, grad: grad * 2)
+
+
+@odd(leaf(3))
+def registered_operation(x):
+    return doubled_elsewhere(x).sum()
+
+
 ODD["typed"] = WITHOUT_SOURCE["typed"], (leaf(3),)
 ODD["partial"] = functools.partial(torch.pow, exponent=2), (leaf(3),)
 ODD["builtin"] = torch.sin, (leaf(3),)
@@ -233,7 +268,7 @@ ODD["builtin"] = torch.sin, (leaf(3),)
 WITHOUT_NUMPY = {
     *("complex_numbers_inside", "complex_result", "masks_and_integers", "a_big_tensor"),
     *("sparse_matrices", "functional_gradient", "functional_jacobian", "in_threads"),
-    "random_numbers",
+    *("random_numbers", "registered_operation"),
 }
 
 
@@ -331,3 +366,26 @@ def test_a_version_that_nothing_used_says_who_overwrote_it():
 def test_a_reentrant_checkpoint_is_told_what_to_do():
     graph = trace(lambda x: checkpoint(torch.sin, x, use_reentrant=True).sum(), OUTSIDE)
     assert "use_reentrant=False" in str(graph.problems())
+
+
+def test_parts_of_named_tuples_dataclasses_and_star_arguments_are_named():
+    assert trace(*flat("named_tuples_and_dataclasses")).names[:2] == ("pair.left", "pair.right")
+    assert trace(*flat("any_number_of_arguments")).names[:2] == ("xs[0]", "xs[1]")
+
+
+@pytest.mark.slow
+def test_what_came_in_a_named_tuple_is_compared_in_one():
+    def product(pair):
+        return (pair.left * pair.right).sum()
+
+    assert trace(product, Pair(leaf(3), leaf(3))).compare("export")
+
+
+def test_an_operation_registered_elsewhere_is_one_card_by_its_name():
+    graph = trace(*flat("registered_operation"))
+    assert [node.op for node in graph] == ["", "doubled", "sum"]
+
+
+def flat(name: str) -> tuple[Any, ...]:
+    fn, inputs = ODD[name]
+    return fn, *inputs

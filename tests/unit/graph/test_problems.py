@@ -265,3 +265,41 @@ def test_a_nan_made_of_infinities_is_found_where_they_met():
     assert (problem.kind, problem.phase) == ("nan", "forward")
     assert "`torch.softmax(x + mask, -1)`" in problem.message
     assert "see where the inf comes from" in problem.remedy
+
+
+def function(answer):
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            return answer(grad)
+
+    return Broken
+
+
+def refuse(grad):
+    raise ValueError("I cannot")
+
+
+def test_a_backward_that_sends_nothing_back_is_named():
+    silent = function(lambda grad: None)
+    graph = trace(lambda x, y: silent.apply(x * 2).sum() + y.sum(), leaf([1.0]), leaf([1.0]))
+    (problem,) = graph.problems()
+    assert (problem.kind, graph[problem.node].expr) == ("none", "silent.apply(x * 2)")
+    assert "the backward of `silent.apply(x * 2)` sends nothing to `x * 2`" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(refuse, "ValueError: I cannot"), (lambda grad: grad.repeat(3), "invalid gradient")],
+)
+def test_a_backward_of_the_user_that_fails_is_named(answer, said):
+    broken = function(answer)
+    x = leaf([1.0, 2.0])
+    (problem,) = trace(lambda x: broken.apply(x).sum(), x).problems()
+    assert said in problem.message
+    assert problem.remedy == "mend the backward of Broken"
+    assert x.grad is None
