@@ -540,7 +540,7 @@ def test_film_refuses_what_is_no_path() -> None:
         fit.film([{"tilt": 1.0}])
 
 
-# -- what a result keeps of the question ------------------------------------------------------------
+# -- what a result keeps of the question ----------------------------------------------------------
 
 
 def test_exact_coordinates_are_kept_as_errors_of_zero():
@@ -558,9 +558,7 @@ def test_exact_coordinates_are_kept_as_errors_of_zero():
 
 
 def test_squares_of_residuals_add_up_to_chi2_with_exact_coordinates():
-    result = fit(
-        "a + b*x**2", X, Y, sx=0.2, sy=0.3, fix_x=np.arange(7) < 3, start={"a": 1, "b": 1}
-    )
+    result = fit("a + b*x**2", X, Y, sx=0.2, sy=0.3, fix_x=np.arange(7) < 3, start={"a": 1, "b": 1})
     assert np.sum(standardised(result) ** 2) == pytest.approx(result.chi2, rel=1e-9)
 
 

@@ -222,7 +222,7 @@ def eliminate_exactly(
 
     solved with pivoting, since its upper block may be singular at a perfectly good foot point.
     """
-    X = _solve_small(*_bordered(points, linear.u, d, curvature))
+    X = solve_small(*bordered(points, linear.u, d, curvature))
     mu, p = linear.u.shape[0], d.J_beta.shape[1]
     coupling = torch.cat([curvature.ub, d.J_beta])
     X0, Xb, r = X[:mu, p], X[:mu, :p], d.r
@@ -253,7 +253,7 @@ def eliminate_exactly(
     return Newton(X0, Xb), sums
 
 
-def _solve_small(K: Tensor, B: Tensor) -> Tensor:
+def solve_small(K: Tensor, B: Tensor) -> Tensor:
     """Solve ``K X = B`` per point: K (k, k, N) symmetric, B (k, c, N)."""
     if K.shape[0] == 1:
         return B / K[0]
@@ -265,7 +265,7 @@ def _solve_small(K: Tensor, B: Tensor) -> Tensor:
     return points_first.permute(1, 2, 0)
 
 
-def _bordered(
+def bordered(
     points: Points, u: Tensor, d: Derivatives, curvature: Curvature
 ) -> tuple[Tensor, Tensor]:
     q, mu, n = d.J_u.shape

@@ -303,6 +303,8 @@ class Field:
         if basis is not None:
             T = s.grouping.spread(basis.permute(1, 2, 0))
             d = d._replace(J_beta=columns_along(d.J_beta, T))
+            heads = torch.cat([columns_along(linear.J, T), linear.heads[:, -1:]], 1)
+            linear = linear._replace(heads=heads)
             bb = columns_along(columns_along(curvature.bb, T).transpose(0, 1), T)
             curvature = curvature._replace(ub=columns_along(curvature.ub, T), bb=bb)
         return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)

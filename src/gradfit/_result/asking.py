@@ -3,16 +3,22 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
 from gradfit._model import Model
-from gradfit._result import prediction
+from gradfit._result import inverse, prediction
+from gradfit._result.inverse import Inverse
 from gradfit._result.observed import Observed
 from gradfit._result.prediction import Band, places
 from gradfit._types import FloatArray, Status
 from gradfit.errors import InputError
+
+if TYPE_CHECKING:
+    from gradfit._uncertainty.diagnostics import Diagnostics
+    from gradfit._uncertainty.influence import Influence
 
 Array: TypeAlias = FloatArray | Tensor
 
@@ -174,6 +180,130 @@ class Asking:
             n: (value - width * self.stderr[n], value + width * self.stderr[n])
             for n, value in self.params.items()
         }
+
+    def invert(
+        self,
+        y: Any,
+        sy: Any = None,
+        *,
+        near: float | None = None,
+        between: tuple[float, float] | None = None,
+    ) -> Inverse:
+        r"""Return the x at which the curve has the value y, with its standard error.
+
+        By the implicit function, :math:`dx = (dy - f_\beta\, d\beta) / f_x`:
+
+        .. math::  s_x^2 = \left(s_y^2 + f_\beta C f_\beta^T\right) / f_x^2 .
+
+        Parameters
+        ----------
+        y : number or (K,)
+            New readings, independent of the data, in the unit of y.
+        sy : number or (K,), optional
+            Their standard errors; by default those of the fit, where they are the same at every
+            point. 0 asks for the uncertainty of the curve alone.
+        near : float, optional
+            Which x to take where the curve has the value more than once.
+        between : (float, float), optional
+            Where to look; by default over the range of the data.
+
+        Returns
+        -------
+        Inverse
+            ``(x, stderr)`` in the shape of ``y``.
+
+        Raises
+        ------
+        InputError
+            No such x in the range, or several and no ``near``; a model of several variables.
+
+        Notes
+        -----
+        First order in the errors, as ISO/TS 28037, clause 11.2. Where the curve is flat compared
+        with its error, x is not determined and the standard error grows without limit.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a*x + b", [0, 1, 2], [1.0, 3.1, 4.9], sy=0.1, start={"a": 1, "b": 0})
+        >>> x, error = fit.invert(4.0, sy=0.1)
+        >>> print(f"{x:.4f} {error:.4f}")
+        1.5128 0.0621
+        """
+        at, alone, as_torch = inverse.readings(y, self.observed)
+        if sy is None:
+            noise = prediction.new_noise(self.observed, None, None)[1, 1]
+            sy = math.sqrt(noise * (1.0 if self.absolute_sigma else self.mswd))
+        errors = prediction.broadcast_errors("sy", sy, len(at))
+        ends = inverse.range_of(self.observed, self.x_hat, between)
+        x = inverse.find_roots(self.model, self.params, at, ends, near)
+        stderr = inverse.spread_of(self.model, self.params, self.cov, x, errors)
+        if alone:
+            x, stderr = x[0], stderr[0]
+        if as_torch:
+            return Inverse(torch.tensor(x), torch.tensor(stderr))
+        return Inverse(float(x), float(stderr)) if alone else Inverse(x, stderr)
+
+    def influence(self) -> "Influence":
+        r"""Return how every parameter moves with every datum, standard deviation and correlation.
+
+        Exact first derivatives of the fit, by implicit differentiation through the graph:
+
+        .. math::  \frac{d\beta}{dd_i} = -H^{-1}
+                   \frac{\partial}{\partial d_i} \frac{\partial \chi^2/2}{\partial \beta} ,
+
+        with the foot points following and the observed information :math:`H`.
+
+        Returns
+        -------
+        Influence
+            ``.x["a"]`` is the derivative of ``a`` by every x, in the shape of x; so ``.y``,
+            ``.sx``, ``.sy``, ``.rho`` and ``.cov``. Fixed parameters do not move.
+
+        Raises
+        ------
+        InputError
+            The fit has no solution, or shares parameters with others.
+        ModelError
+            The model was code and is lost.
+
+        Examples
+        --------
+        Without errors in x and with equal ones in y, the mean depends on all points alike:
+
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a + 0*x", [0, 1, 2, 3], [1.0, 2.0, 3.0, 6.0], sy=1, start={"a": 0})
+        >>> fit.influence().y["a"]
+        array([0.25, 0.25, 0.25, 0.25])
+        """
+        from gradfit._uncertainty.influence import influence
+        from gradfit._uncertainty.restate import restate
+
+        return influence(restate(self, "influence()"), isinstance(self.cov, Tensor))
+
+    def diagnostics(self) -> "Diagnostics":
+        """Return leverage, Cook's distance, residuals and runs, and what is determined, in words.
+
+        Raises
+        ------
+        InputError
+            The fit has no solution, or shares parameters with others.
+        ModelError
+            The model was code and is lost.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> x, y = [0, 1, 2, 3, 9], [1.1, 2.0, 2.9, 4.1, 10.0]
+        >>> found = gf.fit("a + b*x", x, y, sx=0.1, sy=0.1, start={"a": 0, "b": 1}).diagnostics()
+        >>> found.leverage.round(3)
+        array([0.376, 0.281, 0.223, 0.2  , 0.92 ])
+        """
+        from gradfit._uncertainty.diagnostics import diagnose
+        from gradfit._uncertainty.restate import restate
+
+        case = restate(self, "diagnostics()")
+        return diagnose(self, case, isinstance(self.cov, Tensor))
 
     def _quantile(self, level: float) -> float:
         return prediction.quantile(level, math.inf if self.absolute_sigma else self.dof)

@@ -158,6 +158,20 @@ def _one_sigma(name: str, sigma: Any, k: int, missing: float) -> FloatArray:
         values = values[:, 0]
     if values.shape not in ((), (k,)):
         raise InputError(f"`{name}` differs from point to point. {_GIVE}")
+    return broadcast_errors(name, values, k)
+
+
+def broadcast_errors(name: str, sigma: Any, k: int) -> FloatArray:
+    """Return k standard errors from a number or as many.
+
+    Raises
+    ------
+    InputError
+        Wrong shape, or a negative one.
+    """
+    values = np.asarray(sigma, dtype=np.float64)
+    if values.shape not in ((), (k,)):
+        raise InputError(f"`{name}` must be a number or have shape ({k},), got {values.shape}.")
     if not (values >= 0).all():
         raise InputError(f"`{name}` must not be negative; got {values.tolist()}.")
     return np.broadcast_to(values, (k,))
