@@ -643,6 +643,37 @@ def test_the_graph_of_a_batch_and_of_a_module_opens():
     assert float(keyed.graph().result) == keyed.loss == bowl(**keyed.params)
 
 
+def test_the_film_of_a_descent_stands_at_its_steps():
+    run = descend(LINE.loss, START, lr=1e-5, epochs=40)
+    film = run.film(5)
+    at = [list(run.steps).index(int(label.removeprefix("step "))) for label in film.labels]
+    assert (at[0], at[-1], len(at)) == (0, len(run.steps) - 1, 5)
+    for graph, index in zip(film, at, strict=True):
+        assert float(graph.result) == pytest.approx(run.losses[index], rel=1e-12)
+        assert float(graph["a"].grad) == pytest.approx(run.grads["a"][index], rel=1e-12)
+
+
+def test_the_film_of_a_module_leaves_it_where_the_descent_left_it():
+    net = nn.Linear(1, 1)
+    x = torch.linspace(0, 1, 5)[:, None]
+    run = descend(lambda: ((net(x) - 2 * x) ** 2).mean(), net, lr=0.1, epochs=6)
+    before = [p.detach().clone() for p in net.parameters()]
+    film = run.film(3)
+    assert [float(graph.result) for graph in film] == pytest.approx(
+        run.losses[[0, 3, 6]].tolist(), rel=1e-6
+    )
+    assert all(torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True))
+
+
+def test_a_film_of_nothing_is_refused():
+    run = descend(LINE.loss, START, lr=1e-5, epochs=2)
+    with pytest.raises(InputError, match="`n` must be a number of frames, at least 1; got 0"):
+        run.film(0)
+    many = descend(lambda a: (a**2).sum(), {"a": np.ones(200)}, lr=0.1, epochs=2)
+    with pytest.raises(InputError, match="more than 128 numbers moved"):
+        many.film()
+
+
 def test_overhead_over_a_loop_by_hand_is_small():
     hand, ours = [], []
     for _ in range(5):

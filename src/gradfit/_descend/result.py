@@ -4,7 +4,6 @@ import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradfit._descend.diagnose import Verdict
 from gradfit._descend.landscape import panels
-from gradfit._descend.objective import first_batch
+from gradfit._descend.opened import film, graph_at
 from gradfit._descend.probe import Source
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import Valley
@@ -24,7 +23,7 @@ from gradfit._views import descent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gradfit.graph import Graph
+    from gradfit.graph import Film, Graph
 
 WIDTH = 80
 
@@ -185,17 +184,37 @@ class Descent:
         ModelError
             The loss did not survive a pickle.
         """
-        from gradfit.graph.trace import trace
+        return graph_at(self.source, self.params)
 
-        objective = self.source.objective(self.params)
-        batches = objective.batches
-        batch = () if batches is None else (first_batch(batches),)
-        if objective.parameters.module is not None:
-            objective.parameters.release()
-            return trace(objective.loss, *batch)
-        by_place, by_name = objective.by_place()
-        loss = partial(objective.loss, **by_name) if by_name else objective.loss
-        return trace(loss, *batch, *by_place)
+    def film(self, n: int = 10) -> "Film":
+        """Open the graph of the loss at several steps on the way, as one page with a slider.
+
+        Parameters
+        ----------
+        n : int
+            How many of the recorded steps to show at most; first and last are among them.
+
+        Returns
+        -------
+        Film
+            ``film.show()`` opens the page, ``film[0]`` is the graph at the start.
+
+        Raises
+        ------
+        InputError
+            More than 128 numbers moved, so that the way was not recorded.
+        ModelError
+            The loss did not survive a pickle.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> run = gf.descend(lambda a, b: (a - 1) ** 2 + (a * b - 2) ** 2, {"a": 0.5, "b": 0.5})
+        >>> film = run.film(5)
+        >>> [float(graph["a"].value) for graph in (film[0], film[-1])]
+        [0.5, 1.0...]
+        """
+        return film(self.source, self.params, self.steps, self.path, n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the loss itself as plain numbers, texts, lists and dicts."""
