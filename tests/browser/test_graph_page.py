@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gradfit.graph import Film
+from gradfit.graph import Film, trace
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -89,6 +90,44 @@ document.body.dataset.seen = JSON.stringify(seen);
 })();
 </script>
 """
+# Measures the picture as it is drawn: texts on texts, texts beyond cards, arrows through cards.
+MEASURE = """
+<script>
+(() => {
+const found = {cards: 0, overlaps: [], outside: [], through: []};
+const box = part => part.getBoundingClientRect();
+const meet = (a, b) => a.left < b.right - 0.5 && b.left < a.right - 0.5
+  && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5;
+const cards = [...document.querySelectorAll("#stage .card")];
+const rooms = cards.map(card => box(card.querySelector("rect")));
+const texts = [...document.querySelectorAll("#stage text")].map(t => [t, box(t)]);
+found.cards = cards.length;
+texts.forEach(([one, a], i) => texts.slice(0, i).forEach(([other, b]) => {
+  const same = one.parentNode === other.parentNode && !one.classList.contains("part");
+  if (!same && meet(a, b)) found.overlaps.push([one.textContent, other.textContent]);
+  if (same && a.left < b.right && b.left < a.right && Math.abs(a.top - b.top) < 4)
+    found.overlaps.push([one.textContent, other.textContent]);
+}));
+texts.forEach(([text, a]) => rooms.forEach((room, k) => {
+  const own = text.parentNode === cards[k];
+  if (own && (a.left < room.left || a.right > room.right)) found.outside.push(text.textContent);
+  if (!own && meet(a, room)) found.outside.push(text.textContent);
+}));
+for (const link of document.querySelectorAll("#stage .link")) {
+  const ends = [Number(link.dataset.from), Number(link.dataset.to)], all = link.getTotalLength();
+  const screen = link.getScreenCTM();
+  for (let at = 0; at <= all; at += 3) {
+    const p = link.getPointAtLength(at).matrixTransform(screen);
+    rooms.forEach((r, k) => {
+      if (!ends.includes(k) && p.x > r.left && p.x < r.right && p.y > r.top && p.y < r.bottom)
+        found.through.push([ends, k]);
+    });
+  }
+}
+document.body.dataset.seen = JSON.stringify(found);
+})();
+</script>
+"""
 WATCH = """<script>window.errors = [];
 window.onerror = message => { window.errors.push(String(message)); };
 for (const kind of ["error", "warn"])
@@ -110,9 +149,9 @@ def loss(a, b):
     return torch.mean((a * x - 2 * x + b) ** 2 / (a**2 + 1))
 
 
-def visit(page: str, folder: Path) -> dict[str, Any]:
+def visit(page: str, folder: Path, script: str = VISIT) -> dict[str, Any]:
     file = folder / "page.html"
-    file.write_text(page.replace("<body>", "<body>" + WATCH).replace("</body>", VISIT + "</body>"))
+    file.write_text(page.replace("<body>", "<body>" + WATCH).replace("</body>", script + "</body>"))
     run = subprocess.run(
         [
             str(BROWSER),
@@ -128,7 +167,7 @@ def visit(page: str, folder: Path) -> dict[str, Any]:
     )
     found = re.search(r'data-seen="([^"]*)"', run.stdout)
     assert found, run.stdout[:500]
-    return json.loads(found.group(1).replace("&quot;", '"').replace("&amp;", "&"))
+    return json.loads(unescape(found.group(1)))
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +217,26 @@ def test_wheel_drag_buttons_and_keys_move_the_picture(seen: dict[str, Any]) -> N
 def test_cards_are_spoken_and_reached_by_keyboard(seen: dict[str, Any]) -> None:
     assert seen["reachable"] == seen["cards"]
     assert "grad" in seen["spoken"]
+
+
+def two_steps(p, q):
+    x = torch.linspace(0, 10, 11, dtype=torch.float64)
+    y = 2.5 * x + 1
+    for _ in range(2):
+        d = p**2 + 1
+        r = p * x - y + q
+        gp = torch.mean(2 * r * x / d) - torch.mean(2 * p * r**2 / d**2)
+        gq = torch.mean(2 * r / d)
+        p = p - 0.0005 * gp
+        q = q - 0.0005 * gq
+    return torch.mean((p * x - y + q) ** 2 / (p**2 + 1))
+
+
+@pytest.mark.parametrize(
+    ("detail", "least"), [("statement", 12), ("operation", 60)], ids=["dozen", "sixty"]
+)
+def test_no_arrow_crosses_a_card_and_no_text_another(tmp_path, detail, least) -> None:
+    graph = trace(two_steps, leaf(0.5), leaf(0.0))
+    found = visit(graph.to_html(detail=detail), tmp_path, MEASURE)
+    assert found.pop("cards") >= least
+    assert found == {"overlaps": [], "outside": [], "through": []}
