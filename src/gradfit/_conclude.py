@@ -35,12 +35,16 @@ class Rows(NamedTuple):
 
 
 class PointArrays(NamedTuple):
-    """Everything that has one value per point, (m, N) or (q, N), in the engine's order."""
+    """Everything that has one value per point, (m, N) or (q, N), in the engine's order.
+
+    ``weights`` (1, N) are those of a robust loss, None where every point counts.
+    """
 
     delta: Tensor
     eps: Tensor | None
     x_hat: Tensor
     y_hat: Tensor | None
+    weights: Tensor | None = None
 
 
 def conclude(
@@ -73,7 +77,7 @@ def conclude(
         "shared": problem.shared,
         "observed": observe(problem),
         "model": problem.model,
-        **_named(problem.data, work, give_back(problem, work) if arrays is None else arrays),
+        **_named(problem.data, give_back(problem, work) if arrays is None else arrays),
     }
     if problem.data.group is None:
         return _single(problem, work, found, rows, moved, shared, began)
@@ -115,14 +119,15 @@ def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
         dof,
         mswd,
         p_value,
-        _status(work, found),
+        _status(problem, work, found),
         _held(problem, found),
     )
 
 
 def _degrees(problem: Problem, found: Spread) -> Tensor:
     """Degrees of freedom (G,); fits that share parameters have them together."""
-    dof = _points_per_fit(problem) * problem.n_equations - found.free.sum(-1)
+    determined = found.free.sum(-1) - problem.redundant
+    dof = _points_per_fit(problem) * problem.n_equations - determined
     if not problem.shared:
         return dof
     common = torch.tensor([n in problem.shared for n in problem.free], device=dof.device)
@@ -137,10 +142,10 @@ def _points_per_fit(problem: Problem) -> Tensor:
     return torch.bincount(group, minlength=problem.n_groups)
 
 
-def _status(work: Work, found: Spread) -> Tensor:
+def _status(problem: Problem, work: Work, found: Spread) -> Tensor:
     """Call a fit singular that ended well but leaves a combination of parameters open."""
     status = work.state.status
-    short = (found.rank < found.free.sum(-1)) & (status < 10)
+    short = (found.rank < found.free.sum(-1) - problem.redundant) & (status < 10)
     return torch.where(short, int(Status.SINGULAR), status)
 
 
@@ -197,16 +202,17 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
         t = torch.stack(columns[len(problem.free) :])
         delta -= problem.systematic.shift(t, m + q)
     x_hat = points.x[: m + q] + delta
+    weights = _weights(work)
     if problem.joined:
-        return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:])
+        return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
     if data.y is None:
-        return PointArrays(delta, None, x_hat, None)
+        return PointArrays(delta, None, x_hat, None, weights)
     with torch.no_grad():
         y_hat = problem.plain()(x_hat, columns[: len(problem.free)])
-    return PointArrays(delta, y_hat - data.y, x_hat, y_hat)
+    return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
 
 
-def _named(data: Data, work: Work, arrays: PointArrays) -> dict[str, Any]:
+def _named(data: Data, arrays: PointArrays) -> dict[str, Any]:
     """Per-point arrays in the user's shapes and order, by name."""
     give = _Giver(data)
 
@@ -218,17 +224,24 @@ def _named(data: Data, work: Work, arrays: PointArrays) -> dict[str, Any]:
         "x_hat": give(arrays.x_hat, data.vector_x),
         "eps": y_like(arrays.eps),
         "y_hat": y_like(arrays.y_hat),
-        "weights": _weights(data, work, give),
+        "weights": _even(data) if arrays.weights is None else give(arrays.weights, True),
     }
 
 
-def _weights(data: Data, work: Work, give: "_Giver") -> Any:
+def _even(data: Data) -> Any:
+    """Return weights of 1, which take no memory."""
+    if data.as_torch:
+        return data.x.new_ones(1).expand(data.n_rows)
+    return np.broadcast_to(np.float64(1.0), (data.n_rows,))
+
+
+def _weights(work: Work) -> Tensor | None:
+    """Return the weights (1, N) that a robust loss gives the points; None for least squares."""
     loss = work.field.loss
     if loss is None:
-        ones = np.broadcast_to(np.float64(1.0), (data.n_rows,))
-        return data.x.new_ones(1).expand(data.n_rows) if data.as_torch else ones
+        return None
     parts = work.field.linears(work.state.beta, work.u, work.kept)
-    return give(torch.cat([loss.weight(linear.phi) for _, linear in parts])[None], True)
+    return torch.cat([loss.weight(linear.phi) for _, linear in parts])[None]
 
 
 class _Giver:

@@ -184,9 +184,9 @@ def fit(
     """
     began = time.perf_counter()
     options = _options(gtol, ftol, xtol, max_steps)
-    robust = _loss(loss)
-    _choice("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
-    _choice("backend", backend, ("auto", "eager"))
+    robust = choose_loss(loss)
+    refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
+    refuse_unknown("backend", backend, ("auto", "eager"))
     observed = gather(
         x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device
     )
@@ -237,9 +237,10 @@ def _options(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
     return Options(gtol, ftol, xtol, int(max_steps))
 
 
-def _loss(loss: str | tuple[str, float]) -> Loss | None:
+def choose_loss(loss: str | tuple[str, float]) -> Loss | None:
+    """Return the robust loss of that name, None for least squares."""
     name, scale = (loss, None) if isinstance(loss, str) else loss
-    _choice("loss", name, ("linear", *SCALES))
+    refuse_unknown("loss", name, ("linear", *SCALES))
     if name == "linear":
         return None
     scale = SCALES[name] if scale is None else float(scale)
@@ -248,7 +249,8 @@ def _loss(loss: str | tuple[str, float]) -> Loss | None:
     return Loss(name, scale)
 
 
-def _choice(argument: str, value: Any, known: Sequence[str]) -> None:
+def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:
+    """Raise unless ``value`` is one of the ``known``."""
     if value not in known:
         raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {value!r}.")
 

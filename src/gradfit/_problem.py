@@ -57,6 +57,8 @@ class Problem:
         Equations per point of an implicit model, known once it has been called.
     fix_x : Tensor (m, N|1) bool or None
         Coordinates of x that were taken as exact.
+    redundant : int
+        Parameters that follow from others: a unit vector has one.
     """
 
     data: Data
@@ -71,6 +73,7 @@ class Problem:
     shared: tuple[str, ...] = ()
     implicit_equations: int = 1
     fix_x: Tensor | None = None
+    redundant: int = 0
 
     @property
     def n_groups(self) -> int:
