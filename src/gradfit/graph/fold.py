@@ -5,12 +5,14 @@ one call become a card; a line that ran again and again becomes one card that sa
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from gradfit.graph.graph import Detail, Graph
 from gradfit.graph.record import Node, Snapshot, Stats
+from gradfit.graph.snapshot import plus
 
 MANY = 25
 """Operations from which statements are drawn unless something else is asked for."""
@@ -34,7 +36,7 @@ class Link:
     source, target : int
         Numbers of the cards.
     part : Snapshot or None
-        What comes back along it, where its source is used more than once.
+        What comes back along it, where its source has more than one way on.
     flows : bool
         Whether a gradient flows.
     """
@@ -218,14 +220,17 @@ def _connect(
                 if constant is not None:
                     copies.setdefault((constant.members[0], target), (target, constant))
             elif source < target:
-                part = edge.part if len(graph.uses[edge.source]) > 1 and edge.flows else None
-                old = links.get((source, target))
-                if old is None or (part is not None and old.part is None):
-                    links[source, target] = Link(source, target, part, edge.flows)
+                old = links.get((source, target), Link(source, target))
+                shown = edge.flows and edge.source == cards[source].node.id
+                part = plus(old.part, edge.part) if shown and edge.part is not None else old.part
+                links[source, target] = Link(source, target, part, old.flows or edge.flows)
             elif card.times > 1 and (source > target or _is_whole(graph[edge.source])):
                 rounds.setdefault(source, {})[card.node.label] = None
     cards = [replace(c, rounds=tuple(rounds.get(k, ()))) for k, c in enumerate(cards)]
-    return _number(cards, links.values(), list(copies.values()))
+    # Where all that comes back comes along one arrow, the card says it already.
+    ways = Counter(link.source for link in links.values() if link.flows)
+    told = [k if ways[k.source] > 1 else replace(k, part=None) for k in links.values()]
+    return _number(cards, told, list(copies.values()))
 
 
 def _number(

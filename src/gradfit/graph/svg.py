@@ -254,7 +254,7 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
             if all(
                 box[2] <= t[0] or t[2] <= box[0] or box[3] <= t[1] or t[3] <= box[1] for t in taken
             ):
-                taken.append(box)
+                taken.append((box[0] - 4, box[1], box[2] + 4, box[3]))
                 out.append(
                     f'<rect class="ground" x="{box[0]:.1f}" y="{box[1]:.1f}" '
                     f'width="{2 * half:.1f}" height="14" rx="3"/>'

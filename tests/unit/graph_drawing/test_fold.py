@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 from torch import nn
 
@@ -154,3 +155,20 @@ def test_statement_shows_names_and_writes_as_they_were_written() -> None:
     assert titles["h = a * 2"] == ""
     assert titles["h.mul_(3)"] == "a new version of h"
     assert titles["h += 1"] == "a new version of h"
+
+
+def test_an_arrow_carries_all_that_comes_back_along_it() -> None:
+    def loss(a, b):
+        p = a * b
+        q = p**2 + p * X
+        r = p + b
+        return q.sum() + r
+
+    graph = trace(loss, leaf(0.5), leaf(2.0))
+    picture = fold(graph, "statement")
+    titles = [c.title for c in picture.cards]
+    p, q, r = (titles.index(t) for t in ("p = a * b", "q = p**2 + p * X", "r = p + b"))
+    parts = {(k.source, k.target): k.part for k in picture.links}
+    assert parts[p, q] == pytest.approx(float(2 * 4 * 1.0 + X.sum()))
+    assert parts[p, r] == pytest.approx(1.0)
+    assert parts[q, len(titles) - 1] is None  # its only way on: the card says it
