@@ -268,6 +268,6 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
 def _spots(path: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """Places along an arrow, from its source on."""
     for (x0, y0), (x1, y1) in pairwise(path):
-        for t in (0.25, 0.4, 0.55, 0.7, 0.85):
+        for t in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8):
             bend = t * t * (3 - 2 * t)
             yield x0 + bend * (x1 - x0), y0 + t * (y1 - y0)
