@@ -125,7 +125,7 @@ class Run:
                 asked = isinstance(stop, StopFit)
                 self.status = DescentStatus.STOPPED if asked else DescentStatus.INTERRUPTED
                 self.reason = str(stop)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
             # A matrix that became singular is numerical trouble like any NaN.
             self.status, self.reason = DescentStatus.NONFINITE, str(error).split("\n")[0]
         except Exception as error:
