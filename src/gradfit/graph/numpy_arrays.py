@@ -141,6 +141,44 @@ def _index_select(op: Op, input: Arg, dim: int, index: Arg) -> None:
     op.scatter(input, lambda t: f"{t}[{where}]", op.g, adds=True)
 
 
+@rule("gather")
+def _gather(op: Op, input: Arg, dim: int, index: Arg, **_: Any) -> None:
+    axis, n = dim % len(input.shape), len(input.shape)
+    grid = ", ".join(
+        str(index) if k == axis else f"np.indices({index.shape}, sparse=True)[{k}]"
+        for k in range(n)
+    )
+    op.is_(f"{input}[{grid}]")
+    op.scatter(input, lambda t: f"{t}[{grid}]", op.g, adds=True)
+
+
+@rule("take_along_dim")
+def _take_along(op: Op, input: Arg, indices: Arg, dim: int | None = None) -> None:
+    if dim is None:
+        raise NoRuleError
+    _gather(op, input, dim, indices)
+
+
+@rule("masked_fill")
+def _masked_fill(op: Op, input: Arg, mask: Arg, value: Any) -> None:
+    op.is_(f"np.where({mask}, {literal(value)}, {input})")
+    op.back(input, f"np.where({mask}, 0, {op.g})")
+    op.back(value, f"np.where({mask}, {op.g}, 0)")
+
+
+@rule("repeat")
+def _repeat(op: Op, input: Arg, *sizes: Any) -> None:
+    counts = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    op.is_(f"np.tile({input}, {tuple(counts)})")
+    lead = (1,) * (len(counts) - len(input.shape))
+    pairs = zip(counts, (*lead, *input.shape), strict=True)
+    folded = tuple(n for pair in pairs for n in pair)
+    axes = tuple(range(0, len(folded), 2))
+    op.back(
+        input, f"np.sum({op.g}.reshape({folded}), axis={axes}).reshape({input.shape})", input.shape
+    )
+
+
 @rule("diagonal", "diag")
 def _diagonal(op: Op, input: Arg, diagonal: int = 0) -> None:
     if len(input.shape) == 1:

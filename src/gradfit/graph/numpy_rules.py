@@ -13,7 +13,6 @@ from gradfit.graph.writing import (
     kept,
     literal,
     rule,
-    shape_of,
 )
 
 # -- one number at a time -------------------------------------------------------------------------
@@ -382,13 +381,3 @@ def _cumsum(op: Op, input: Arg, dim: Any, *, dtype: Any = None) -> None:
     (axis,) = axes_of(dim, len(input.shape))
     op.is_(f"np.cumsum({input}, axis={axis})")
     op.back(input, f"np.flip(np.cumsum(np.flip({op.g}, {axis}), {axis}), {axis})")
-
-
-@rule("mse_loss")
-def _mse_loss(op: Op, input: Arg, target: Arg, *_: Any, reduction: str = "mean", **__: Any) -> None:
-    if reduction not in ("mean", "sum") or shape_of(input) != shape_of(target):
-        raise NoRuleError
-    op.is_(f"np.{reduction}(({input} - {target}) ** 2)")
-    over = f" / {input}.size" if reduction == "mean" else ""
-    op.back(input, f"{op.g} * 2 * ({input} - {target}){over}", input.shape)
-    op.back(target, f"{op.g} * 2 * ({target} - {input}){over}", input.shape)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradfit.errors import TraceError
-from gradfit.graph import numpy_arrays, numpy_rules
+from gradfit.graph import numpy_arrays, numpy_losses, numpy_rules
 from gradfit.graph.graph import Graph
 from gradfit.graph.record import Call, Node, Ref
 from gradfit.graph.writing import RULES, Arg, Back, NoRuleError, Op, Shape, View, Written, reduced
 
 Array = NDArray[Any]
 
-_LOADED = (numpy_arrays, numpy_rules)  # importing them fills RULES
+_LOADED = (numpy_arrays, numpy_losses, numpy_rules)  # importing them fills RULES
 
 
 @dataclass(frozen=True, repr=False)

@@ -266,7 +266,7 @@ ODD["builtin"] = torch.sin, (leaf(3),)
 
 
 WITHOUT_NUMPY = {
-    *("complex_numbers_inside", "complex_result", "masks_and_integers", "a_big_tensor"),
+    *("complex_numbers_inside", "complex_result", "a_big_tensor"),
     *("sparse_matrices", "functional_gradient", "functional_jacobian", "in_threads"),
     *("random_numbers", "registered_operation"),
 }

@@ -97,6 +97,27 @@ RULES = {
     "losses": lambda x, y: (
         functional.mse_loss(x, y) + functional.mse_loss(y, x * 2, reduction="sum")
     ),
+    "absolute losses": lambda x, y: (
+        functional.l1_loss(x, y) + functional.l1_loss(y, x * 3, reduction="sum")
+    ),
+    "robust losses": lambda x, y: (
+        functional.huber_loss(x, y, delta=0.3)
+        + functional.huber_loss(x, 2 * y, reduction="sum")
+        + functional.smooth_l1_loss(y, 3 * x, beta=0.5)
+    ),
+    "classes": lambda x, y: (
+        functional.cross_entropy(x * y, torch.tensor([2, 0, 1]))
+        + functional.cross_entropy(y, torch.tensor([0, 0, 2]), reduction="sum")
+    ),
+    "gathers": lambda x, y: (
+        x.gather(1, torch.tensor([[0, 0], [2, 1], [1, 1]])).prod()
+        + y.gather(0, torch.tensor([[0, 2, 2]])).sum() ** 2
+        + torch.take_along_dim(y, torch.tensor([[0], [1], [1]]), 1).prod()
+    ),
+    "masks": lambda x, y: (
+        x.masked_fill(y > 0.4, 2.0).prod() + y.masked_fill(x > 1, x.sum()).square().sum()
+    ),
+    "repeats": lambda x, y: (x.repeat(2, 1, 2) * y.repeat(2, 3, 2)[:, :3]).sum(),
     "traces": lambda x, y: torch.einsum("ij,jk->", x, y) + torch.einsum("ij,ij->i", x, y).prod(),
     "cumsum": lambda x, y: (x.cumsum(1) * y.cumsum(0)).sum(),
     "conversions": lambda x, y: (x.clone().to(torch.float64) * y.contiguous()).double().sum(),
