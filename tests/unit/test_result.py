@@ -252,7 +252,9 @@ def test_intervals_without_freedom_are_undefined_when_scaled():
 
 
 def test_unknown_interval_method_lists_what_exists():
-    with pytest.raises(InputError, match="`method` must be one of t; got 'magic'"):
+    with pytest.raises(
+        InputError, match="`method` must be one of t, profile, bootstrap, jackknife; got 'magic'"
+    ):
         made.straight(X, Y).interval(method="magic")
 
 

@@ -17,10 +17,15 @@ from gradfit._types import FloatArray, Status
 from gradfit.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from gradfit._uncertainty.bootstrap import Bootstrap, Jackknife
     from gradfit._uncertainty.diagnostics import Diagnostics
     from gradfit._uncertainty.influence import Influence
+    from gradfit._uncertainty.restate import Case
 
 Array: TypeAlias = FloatArray | Tensor
+Method: TypeAlias = Literal["t", "profile", "bootstrap", "jackknife"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -149,22 +154,27 @@ class Asking:
         width = self._quantile(level)
         return prediction.band(self.model, self.params, self.cov, at, width, noise)
 
-    def interval(self, level: float = 0.95, method: str = "t") -> dict[str, tuple[float, float]]:
+    def interval(self, level: float = 0.95, method: Method = "t") -> dict[str, tuple[float, float]]:
         """Return a confidence interval for every parameter.
 
         Parameters
         ----------
         level : float
             Probability that an interval holds the true value.
-        method : "t"
-            Value plus and minus standard errors: as many as Student's t asks for if the covariance
-            was scaled by the scatter of ``dof`` degrees of freedom, as the normal distribution does
-            if the sigmas were known (``absolute_sigma``).
+        method : str
+            ``"t"``: value plus and minus standard errors, as many as Student's t asks for if the
+            covariance was scaled by the scatter of ``dof`` degrees of freedom, as the normal
+            distribution does if the sigmas were known (``absolute_sigma``).
+            ``"profile"``: where chi-square, minimised over all other parameters, has risen by the
+            square of that number; follows the curvature of the model and need not be symmetric.
+            Infinite where chi-square never rises so far.
+            ``"bootstrap"``: BCa of the default :meth:`bootstrap`.
+            ``"jackknife"``: that of :meth:`jackknife`.
 
         Raises
         ------
         InputError
-            Unknown method, or a level outside 0..1.
+            Unknown method, or a level outside 0..1; whatever the methods named above raise.
 
         Examples
         --------
@@ -174,12 +184,110 @@ class Asking:
         >>> print(f"{low:.4f} {high:.4f}")
         0.9405 1.0452
         """
-        prediction.check_method(method)
+        prediction.check_method(method, ("t", "profile", "bootstrap", "jackknife"))
         width = self._quantile(level)
+        if method == "bootstrap":
+            return self.bootstrap().interval(level)
+        if method == "jackknife":
+            return self.jackknife().interval(level)
+        if method == "profile":
+            from gradfit._uncertainty.profile import profile_interval
+
+            return profile_interval(self, self._case("interval()"), width)
         return {
             n: (value - width * self.stderr[n], value + width * self.stderr[n])
             for n, value in self.params.items()
         }
+
+    def bootstrap(
+        self,
+        n: int = 2000,
+        kind: Literal["pairs", "residual", "parametric"] = "pairs",
+        *,
+        seed: "int | np.random.Generator" = 0,
+        progress: bool = False,
+    ) -> "Bootstrap":
+        """Refit resampled data many times, as one batch.
+
+        Parameters
+        ----------
+        n : int
+            How many times; intervals want thousands.
+        kind : "pairs", "residual" or "parametric"
+            Draw whole points; standardised residuals around the fitted curve; or normal errors of
+            the given size (scaled by the scatter, if the covariance is). The first needs no
+            assumption but that points are alike, the last believes the stated errors.
+        seed : int or numpy.random.Generator
+            The same seed gives the same refits.
+        progress : bool
+            Show a bar on standard error. An interrupt keeps what is done so far.
+
+        Returns
+        -------
+        Bootstrap
+            ``samples``, ``stderr``, ``bias``, ``cov``, ``interval(level, "bca" | "percentile")``.
+
+        Raises
+        ------
+        InputError
+            Wrong ``n`` or ``kind``; points that share errors, unless ``"parametric"``; a fit that
+            shares parameters with others or has no solution.
+
+        References
+        ----------
+        Efron and Tibshirani, An Introduction to the Bootstrap (1993).
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> x, y = [1, 2, 3, 4, 5, 6], [1.1, 1.9, 3.2, 3.8, 5.1, 6.0]
+        >>> many = gf.fit("a*x", x, y, sy=0.1, start={"a": 1}).bootstrap(500, "parametric")
+        >>> print(f"{many.stderr['a']:.2f}")
+        0.01
+        """
+        from gradfit._uncertainty.bootstrap import bootstrap
+
+        return bootstrap(self, self._case("bootstrap()"), n, kind, seed, progress)
+
+    def jackknife(self, *, progress: bool = False) -> "Jackknife":
+        """Refit without each point in turn, as one batch.
+
+        Parameters
+        ----------
+        progress : bool
+            Show a bar on standard error.
+
+        Returns
+        -------
+        Jackknife
+            ``samples`` in the order of the points, ``stderr``, ``bias``, ``cov``,
+            ``interval(level)``.
+
+        Raises
+        ------
+        InputError
+            No more points than parameters; points that share errors; a fit that shares parameters
+            with others or has no solution.
+
+        References
+        ----------
+        Tukey, Ann. Math. Stat. 29 (1958) 614; for lines, Linnet, Stat. Med. 9 (1990) 1463.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> fit = gf.fit("a + 0*x", [0, 1, 2, 3], [1.0, 2.0, 3.0, 6.0], sy=1, start={"a": 0})
+        >>> print(f"{fit.jackknife().stderr['a']:.4f}")
+        1.0801
+        """
+        from gradfit._uncertainty.bootstrap import jackknife
+
+        return jackknife(self, self._case("jackknife()"), progress)
+
+    def _case(self, asked: str) -> "Case":
+        from gradfit._uncertainty.restate import restate
+
+        return restate(self, asked)
 
     def invert(
         self,
@@ -277,9 +385,8 @@ class Asking:
         array([0.25, 0.25, 0.25, 0.25])
         """
         from gradfit._uncertainty.influence import influence
-        from gradfit._uncertainty.restate import restate
 
-        return influence(restate(self, "influence()"), isinstance(self.cov, Tensor))
+        return influence(self._case("influence()"), isinstance(self.cov, Tensor))
 
     def diagnostics(self) -> "Diagnostics":
         """Return leverage, Cook's distance, residuals and runs, and what is determined, in words.
@@ -300,10 +407,8 @@ class Asking:
         array([0.376, 0.281, 0.223, 0.2  , 0.92 ])
         """
         from gradfit._uncertainty.diagnostics import diagnose
-        from gradfit._uncertainty.restate import restate
 
-        case = restate(self, "diagnostics()")
-        return diagnose(self, case, isinstance(self.cov, Tensor))
+        return diagnose(self, self._case("diagnostics()"), isinstance(self.cov, Tensor))
 
     def _quantile(self, level: float) -> float:
         return prediction.quantile(level, math.inf if self.absolute_sigma else self.dof)

@@ -1,7 +1,7 @@
 """Values of a fitted model where nobody measured, and how far they may be off."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,14 +74,10 @@ def predict(model: Model, params: Mapping[str, float], at: Places) -> Any:
     return at.give(evaluate(model, list(params.values()), at.x))
 
 
-METHODS = ("t",)
-"""Ways to an interval."""
-
-
-def check_method(method: str) -> None:
+def check_method(method: str, known: Sequence[str]) -> None:
     """Raise an InputError that lists what exists unless ``method`` does."""
-    if method not in METHODS:
-        raise InputError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+    if method not in known:
+        raise InputError(f"`method` must be one of {', '.join(known)}; got {method!r}.")
 
 
 def quantile(level: float, dof: float) -> float:

@@ -216,14 +216,14 @@ class FitTable:
     def interval(self, level: float = 0.95, method: str = "t") -> dict[str, tuple[Any, Any]]:
         """Return a confidence interval for every parameter: name to (low (G,), high (G,)).
 
-        As :meth:`FitResult.interval`, row by row.
+        As :meth:`FitResult.interval` with ``method="t"``, row by row; ask ``many[key]`` for others.
 
         Raises
         ------
         InputError
             Unknown method, or a level outside 0..1.
         """
-        prediction.check_method(method)
+        prediction.check_method(method, ("t",))
         dofs = np.full(len(self), np.inf) if self.absolute_sigma else self.dof
         known = {dof: prediction.quantile(level, dof) for dof in np.unique(dofs).tolist()}
         width: Any = np.array([known[dof] for dof in dofs.tolist()])

@@ -98,8 +98,8 @@ def test_derivatives_with_several_responses_agree_with_refits(name):
 
 
 def test_derivatives_where_some_y_are_exact_agree_with_refits():
-    sy = np.where(np.arange(N) % 3 == 0, 0.0, DATA["sy"])
-    data = {"x": DATA["x"], "y": DATA["y"], "sx": DATA["sx"], "sy": sy}
+    sy = np.where(np.arange(5) % 3 == 0, 0.0, 0.1)
+    data = {"x": DATA["x"][::2], "y": DATA["y"][::2], "sx": DATA["sx"][::2], "sy": sy}
     agree(decay, data, "y")
     agree(decay, data, "sx")
 

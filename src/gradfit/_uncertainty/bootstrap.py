@@ -1,0 +1,347 @@
+"""Bootstrap and jackknife: what a fit would have given on other data like these."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._engine.covariance import spread
+from gradfit._format import columns, measured, number, plural
+from gradfit._types import FloatArray
+from gradfit._uncertainty.draw import drawer
+from gradfit._uncertainty.progress import Bar
+from gradfit._uncertainty.refit import at_once, refit, repeat
+from gradfit._uncertainty.restate import Case
+from gradfit._views.fitted import Fitted
+from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
+
+LEAVE_ONE_OUT = 1000
+"""Points up to which BCa's acceleration comes from the jackknife; beyond, from its limit."""
+FEWEST = 10
+"""Refits without which no spread is told."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Resampled:
+    """Parameters of many refits.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters, in the order of the model.
+    estimate : mapping of str to float
+        Parameters of the fit itself.
+    samples : mapping of str to (n,)
+        Parameters of every refit that converged.
+    stderr, bias : mapping of str to float
+        Standard error and bias that the refits show.
+    cov : (p, p)
+        Covariance of the parameters that they show.
+    n, n_failed : int
+        Refits that are used, and those that did not converge or determine every parameter.
+    """
+
+    names: tuple[str, ...]
+    estimate: Mapping[str, float]
+    samples: Mapping[str, FloatArray]
+    stderr: Mapping[str, float]
+    bias: Mapping[str, float]
+    cov: FloatArray
+    n: int
+    n_failed: int
+
+    def _table(self, title: str) -> str:
+        head = ("parameter", "value ± error", "bias")
+        rows = [
+            (n, measured(self.estimate[n], self.stderr[n]), number(self.bias[n], 2))
+            for n in self.names
+        ]
+        failed = f"; {plural(self.n_failed, 'refit')} failed" if self.n_failed else ""
+        return "\n".join([f"{title}{failed}", "", *columns([head, *rows], "lpr")])
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {plural(self.n, 'refit')}>"
+
+    def summary(self) -> str:
+        """Return values, errors and biases as text; ``print(...)`` shows the same."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Bootstrap(Resampled):
+    """What refits of resampled data say.
+
+    Attributes
+    ----------
+    kind : str
+        ``"pairs"``, ``"residual"`` or ``"parametric"``.
+    acceleration : mapping of str to float
+        How fast the standard error changes with the parameter, for BCa intervals.
+
+    See Also
+    --------
+    gradfit.FitResult.bootstrap
+    """
+
+    kind: str
+    acceleration: Mapping[str, float]
+
+    def interval(self, level: float = 0.95, method: str = "bca") -> dict[str, tuple[float, float]]:
+        r"""Return a confidence interval for every parameter.
+
+        Parameters
+        ----------
+        level : float
+        method : "bca" or "percentile"
+            The quantiles :math:`(1 \mp \text{level})/2` of the samples, for BCa at
+
+            .. math::  \Phi\!\left(z_0 + \frac{z_0 + z}{1 - a(z_0 + z)}\right) ,
+
+            with the bias correction :math:`z_0` and the acceleration :math:`a` [1]_.
+
+        Raises
+        ------
+        InputError
+            Unknown method, or a level outside 0..1.
+
+        References
+        ----------
+        .. [1] Efron, J. Am. Stat. Assoc. 82 (1987) 171.
+        """
+        if method not in ("bca", "percentile"):
+            raise InputError(f"`method` must be one of bca, percentile; got {method!r}.")
+        check_level(level)
+        return {name: self._interval(name, level, method) for name in self.names}
+
+    def _interval(self, name: str, level: float, method: str) -> tuple[float, float]:
+        samples, tails = self.samples[name], ((1 - level) / 2, (1 + level) / 2)
+        if method == "bca" and np.ptp(samples) > 0:
+            a, value = self.acceleration[name], self.estimate[name]
+            share = ((samples < value).mean() + (samples <= value).mean()) / 2
+            low, high = (bca_share(share, a, tail) for tail in tails)
+        else:
+            low, high = tails
+        return float(np.quantile(samples, low)), float(np.quantile(samples, high))
+
+    def summary(self) -> str:
+        """Return values, errors and biases as text; ``print(...)`` shows the same."""
+        return self._table(f"{self.kind} bootstrap of {plural(self.n, 'refit')}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Jackknife(Resampled):
+    """What refits without one point each say; ``samples`` are in the order of the points.
+
+    Attributes
+    ----------
+    dof : int
+        Degrees of freedom of the fit, for Student's t.
+
+    See Also
+    --------
+    gradfit.FitResult.jackknife
+    """
+
+    dof: int
+
+    def interval(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Return value plus and minus as many standard errors as Student's t with ``dof`` asks for.
+
+        Raises
+        ------
+        InputError
+            A level outside 0..1.
+        """
+        check_level(level)
+        width = t_quantile((1 + level) / 2, self.dof) if self.dof > 0 else math.nan
+        return {
+            n: (v - width * self.stderr[n], v + width * self.stderr[n])
+            for n, v in self.estimate.items()
+        }
+
+    def summary(self) -> str:
+        """Return values, errors and biases as text; ``print(...)`` shows the same."""
+        return self._table(f"jackknife of {plural(self.n, 'refit')}")
+
+
+def check_level(level: float) -> None:
+    """Raise an InputError unless ``level`` is a probability."""
+    if not 0 < level < 1:
+        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
+
+
+def bca_share(share: float, a: float, tail: float) -> float:
+    """Return the share of samples below the end of a BCa interval (Efron 1987).
+
+    ``share`` of the samples lie below the estimate, ``a`` is the acceleration, ``tail`` the
+    probability below the end.
+    """
+    if not 0 < share < 1:
+        return tail
+    z0, z = normal_quantile(share), normal_quantile(tail)
+    moved = z0 + (z0 + z) / (1 - a * (z0 + z))
+    return 0.5 * math.erfc(-moved / math.sqrt(2))
+
+
+def bootstrap(
+    fit: Fitted, case: Case, n: int, kind: str, seed: int | np.random.Generator, progress: bool
+) -> Bootstrap:
+    """Refit ``n`` resampled data sets, as many at once as memory allows."""
+    if n < FEWEST:
+        raise InputError(f"`n` must be at least {FEWEST}, got {n!r}.")
+    scale = 1.0 if fit.absolute_sigma or math.isnan(fit.mswd) else math.sqrt(fit.mswd)
+    draw = drawer(case, kind, scale, np.random.default_rng(seed))
+    rows: list[Tensor] = []
+    failed = 0
+    step = at_once(case.n)
+    with Bar(f"{kind} bootstrap", n, progress) as bar:
+        try:
+            for first in range(0, n, step):
+                count = min(step, n - first)
+                points, u0 = draw(count)
+                found = refit(case, points, case.beta.expand(count, -1), u0)
+                rows.append(found.beta[found.good])
+                failed += count - len(rows[-1])
+                bar.advance(count)
+        except KeyboardInterrupt:
+            done = failed + sum(len(part) for part in rows)
+            if done < FEWEST:
+                raise
+            warnings.warn(
+                f"interrupted after {done:,} of {n:,} refits", GradfitWarning, stacklevel=3
+            )
+    beta = _enough(torch.cat(rows), failed)
+    mean = beta.mean(0)
+    cov = torch.cov(beta.mT).reshape(case.p, case.p)
+    return Bootstrap(
+        **_resampled(fit, case, beta, mean - case.beta[0, : case.p], cov, failed),
+        kind=kind,
+        acceleration=_named(fit, case, _acceleration(case, kind)),
+    )
+
+
+def jackknife(fit: Fitted, case: Case, progress: bool) -> Jackknife:
+    """Refit without each point in turn."""
+    if case.problem.systematic is not None:
+        raise InputError("jackknife() leaves points out one by one, but these share errors.")
+    if fit.dof < 1:
+        raise InputError("jackknife() needs more points than parameters.")
+    beta, good = _leave_one_out(case, progress)
+    failed = int((~good).sum())
+    used = _enough(beta[good], failed, 2)
+    count = len(used)
+    away = used - used.mean(0)
+    cov = (count - 1) / count * away.mT @ away
+    bias = (count - 1) * (used.mean(0) - case.beta[0, : case.p])
+    return Jackknife(**_resampled(fit, case, used, bias, cov, failed), dof=fit.dof)
+
+
+def _leave_one_out(case: Case, progress: bool) -> tuple[Tensor, Tensor]:
+    """Return the parameters (N, p) without each point, and which of them can be used."""
+    n = case.n
+    rows: list[Tensor] = []
+    good: list[Tensor] = []
+    others = torch.arange(n - 1)
+    with Bar("jackknife", n, progress) as bar:
+        for left_out in torch.arange(n).split(at_once(n)):
+            index = others + (others >= left_out[:, None]).to(others.dtype)
+            u0 = case.work.u[:, index.reshape(-1)]
+            found = refit(case, repeat(case, index), case.beta.expand(len(index), -1), u0)
+            rows.append(found.beta)
+            good.append(found.good)
+            bar.advance(len(index))
+    return torch.cat(rows), torch.cat(good)
+
+
+def _acceleration(case: Case, kind: str) -> Tensor:
+    """Return a sixth of the skewness (p,) of what single points do to each parameter.
+
+    Normal errors are not skewed, so that it vanishes for the parametric bootstrap, to first order.
+    """
+    if kind == "parametric":
+        return case.beta.new_zeros(case.p)
+    if kind == "pairs" and case.n <= LEAVE_ONE_OUT:
+        beta, good = _leave_one_out(case, False)
+        return _sixth_of_skewness(beta[good].mean(0) - beta[good])
+    levers, h = _pulls(case)
+    if kind == "pairs":
+        return _sixth_of_skewness(torch.einsum("nqp,nq->np", levers, h))
+    h = h - h.mean(0)
+    skewed = (h**3).mean(0) / (h**2).mean(0) ** 1.5
+    third, second = (levers**3).sum(0).mT @ skewed, (levers**2).sum((0, 1))
+    return third / (6 * second**1.5)
+
+
+def _sixth_of_skewness(pulls: Tensor) -> Tensor:
+    return (pulls**3).sum(0) / (6 * (pulls**2).sum(0) ** 1.5)
+
+
+def _pulls(case: Case) -> tuple[Tensor, Tensor]:
+    """Return what a standardised residual does to the parameters (N, q, p), and those (N, q).
+
+    Their product is the empirical influence of each point, to which the jackknife tends.
+    """
+    with torch.enable_grad():
+        C = spread(case.work, "observed", case.problem.limits()).cov[0, : case.p]
+    levers: list[Tensor] = []
+    residuals: list[Tensor] = []
+    for _, linear in case.work.field.linears(case.beta, case.work.u, case.work.kept):
+        weight = torch.ones_like(linear.phi)
+        if case.loss is not None:
+            weight = case.loss.weight(linear.phi)
+        levers.append(-torch.einsum("qpn,rp,n->nqr", linear.J, C, weight))
+        residuals.append(linear.h.mT)
+    return torch.cat(levers), torch.cat(residuals)
+
+
+def _enough(beta: Tensor, failed: int, fewest: int = FEWEST) -> Tensor:
+    if len(beta) < fewest:
+        raise InputError(
+            f"only {len(beta)} of {len(beta) + failed} refits converged: the data are too few, or "
+            "do not determine every parameter."
+        )
+    if failed > 0.05 * (len(beta) + failed):
+        warnings.warn(
+            f"{failed:,} of {len(beta) + failed:,} refits failed and are left out: what is left "
+            "is not a fair sample",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return beta
+
+
+def _named(fit: Fitted, case: Case, values: Tensor) -> dict[str, float]:
+    """Return one number per parameter, 0 where fixed."""
+    known = dict(zip(case.problem.free, values.tolist(), strict=True))
+    return {name: known.get(name, 0.0) for name in fit.names}
+
+
+def _resampled(
+    fit: Fitted, case: Case, beta: Tensor, bias: Tensor, cov: Tensor, failed: int
+) -> dict[str, Any]:
+    p = len(fit.names)
+    wide = np.zeros((p, p))
+    wide[np.ix_(case.at, case.at)] = cov.numpy()
+    columns = dict(zip(case.problem.free, beta.mT.numpy(), strict=True))
+    count = len(beta)
+    return {
+        "names": fit.names,
+        "estimate": dict(fit.params),
+        "samples": {
+            n: columns[n] if n in columns else np.full(count, fit.params[n]) for n in fit.names
+        },
+        "stderr": _named(fit, case, cov.diagonal().clamp(min=0).sqrt()),
+        "bias": _named(fit, case, bias),
+        "cov": wide,
+        "n": count,
+        "n_failed": failed,
+    }

@@ -1,0 +1,69 @@
+"""Many fits like one: new points for each, all through the engine as one batch."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit._engine.covariance import spread
+from gradfit._engine.field import Field
+from gradfit._engine.loop import init, run
+from gradfit._engine.points import Points
+from gradfit._engine.state import Bounds, Options, Work
+from gradfit._uncertainty.restate import Case
+
+REFITS = Options(gtol=1e-8)
+"""Where a refit ends: a hundred-millionth of a standard error is enough for any statistic."""
+TOGETHER = 1 << 17
+"""Points of all refits that pass through the engine at once, which bounds the memory."""
+
+
+class Refits(NamedTuple):
+    """Parameters of B refits.
+
+    Attributes
+    ----------
+    beta : Tensor (B, p)
+        Free parameters.
+    good : Tensor (B,) bool
+        Refits that converged and determined every parameter.
+    work : Work
+        The engine where they ended.
+    """
+
+    beta: Tensor
+    good: Tensor
+    work: Work
+
+
+def at_once(n: int) -> int:
+    """Return how many refits of n points go through the engine together."""
+    return max(1, TOGETHER // n)
+
+
+def repeat(case: Case, index: Tensor) -> Points:
+    """Return the points listed in ``index`` (B, n), one group for each row."""
+    count, n = index.shape
+    group = torch.arange(count).repeat_interleave(n)
+    return case.problem.points.take(index.reshape(-1))._replace(group=group)
+
+
+def refit(
+    case: Case,
+    points: Points,
+    beta0: Tensor,
+    u0: Tensor,
+    bounds: Bounds | None = None,
+    options: Options = REFITS,
+) -> Refits:
+    """Fit every group of ``points`` from ``beta0`` (B, p) and foot points ``u0`` (mu, N)."""
+    bounds = case.problem.limits() if bounds is None else bounds
+    with torch.enable_grad():
+        field = Field.of(
+            points, case.work.field.fn, len(beta0), beta0.shape[1], case.loss, case.problem.prior()
+        )
+        work = run(init(field, beta0, u0), options, bounds)
+        found = spread(work, "expected", bounds)
+    status = work.state.status
+    good = (status > 0) & (status < 10) & (found.rank == found.free.sum(-1))
+    return Refits(work.state.beta[:, : case.p], good, work)
