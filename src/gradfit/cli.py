@@ -162,12 +162,12 @@ def _line(
 def _demo(
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the picture and the JSON go.")
+        Path, typer.Option("--out", metavar="DIR", help="Where page, numbers and points go.")
     ] = Path("gradfit-demo"),
     as_json: _Json = False,
     quiet: _Quiet = False,
 ) -> int:
-    """Simulate noisy points of a known line, fit them, and compare."""
+    """Tell the whole story on simulated points, on screen and as one HTML page."""
     from gradfit.app import demo, output
 
     return demo.run(output.Delivery(out=out, as_json=as_json, quiet=quiet))

@@ -1,28 +1,50 @@
-"""``gradfit demo``: points of a known line with noise in both coordinates, fitted and compared."""
+"""``gradfit demo``: the whole story on simulated points, on screen and as one page."""
 
-from gradfit._fit import fit
+import json
+
 from gradfit.app import output
-from gradfit.app.tutorial import MODEL, NOISE, POINTS, TRUE, points
+from gradfit.app.story import CHAPTERS, Scene, tell
+from gradfit.app.story.blocks import Chapter
+from gradfit.app.story.page import page
+from gradfit.app.story.screen import render
 
 
 def run(delivery: output.Delivery) -> int:
-    """Simulate, fit, compare with the truth, deliver, and return the exit code."""
+    """Tell the story chapter by chapter, write it down, and return the exit code."""
     output.check_directory(delivery.out)
-    with output.remarks(delivery.quiet), output.progress("fitting", delivery.quiet):
-        x, y = points()
-        result = fit(MODEL, x, y, sx=NOISE, sy=NOISE)
+    scene = Scene()
     talk = not delivery.as_json and not delivery.quiet
-    if talk:
-        truth = ", ".join(f"{name} = {value:g}" for name, value in TRUE.items())
-        output.show(
-            f"{POINTS} points of y = {MODEL} with {truth}, x from 0 to 100,\n"
-            f"noise of standard deviation {NOISE:g} in x and in y.\n"
+    with output.remarks(delivery.quiet):
+        chapters = _told(scene, talk, delivery.quiet)
+        numbers = json.dumps(scene.numbers(), indent=2)
+    if delivery.as_json:
+        output.show(numbers)
+    if delivery.out is not None:
+        written = output.write_files(
+            delivery.out,
+            {
+                "story.html": lambda path: output.save_text(path, page(chapters)),
+                "story.json": lambda path: output.save_text(path, numbers),
+                "points.csv": lambda path: output.save_text(path, _table(scene)),
+            },
         )
-    code = output.deliver(result, delivery)
-    if talk:
-        output.show("")
-        for name, truth in TRUE.items():
-            sigmas = (float(result.params[name]) - truth) / float(result.stderr[name])
-            side = "above" if sigmas > 0 else "below"
-            output.show(f"{name} is {abs(sigmas):.1f} sigma {side} the truth, {truth:g}.")
-    return code
+        if not delivery.quiet:
+            output.remark(f"wrote {', '.join(str(path) for path in written)}")
+    return 0
+
+
+def _told(scene: Scene, talk: bool, quiet: bool) -> list[Chapter]:
+    """Compute the chapters, and show each as soon as it is there."""
+    chapters: list[Chapter] = []
+    story = tell(scene)
+    for number in range(1, len(CHAPTERS) + 1):
+        with output.progress(f"chapter {number} of {len(CHAPTERS)}", quiet):
+            chapters.append(next(story))
+        if talk:
+            output.show(("\n" if number > 1 else "") + render(number, chapters[-1]))
+    return chapters
+
+
+def _table(scene: Scene) -> str:
+    rows = zip(scene.x.tolist(), scene.y.tolist(), strict=True)
+    return "\n".join(["x,y", *(f"{x!r},{y!r}" for x, y in rows)])

@@ -118,8 +118,8 @@ def write_files(directory: Path, files: Mapping[str, Callable[[Path], object]]) 
 
 def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
     files: dict[str, Callable[[Path], object]] = {
-        "fit.json": lambda path: _save_text(path, result.to_json()),
-        "summary.txt": lambda path: _save_text(path, result.summary()),
+        "fit.json": lambda path: save_text(path, result.to_json()),
+        "summary.txt": lambda path: save_text(path, result.summary()),
     }
     if isinstance(result, FitTable):
         files["fits.csv"] = lambda path: result.to_frame().write_csv(path)
@@ -130,5 +130,6 @@ def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
     return files
 
 
-def _save_text(path: Path, text: str) -> None:
+def save_text(path: Path, text: str) -> None:
+    """Write a text as a file, with a line break at its end."""
     path.write_text(text + "\n", encoding="utf-8")
