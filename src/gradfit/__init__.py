@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradfit import errors as errors
     from gradfit import lines as lines
     from gradfit import models as models
+    from gradfit import shapes as shapes
     from gradfit._descend import descend as descend
     from gradfit._descend import sweep_lr as sweep_lr
     from gradfit._fit import fit as fit
@@ -35,6 +36,7 @@ __all__ = [
     "line",
     "lines",
     "models",
+    "shapes",
     "simulate",
     "sweep_lr",
     "trace",
@@ -52,6 +54,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "line": ("lines", "line"),
     "lines": ("lines", None),
     "models": ("models", None),
+    "shapes": ("shapes", None),
     "simulate": ("_simulate", "simulate"),
     "sweep_lr": ("_descend", "sweep_lr"),
     "trace": ("graph", "trace"),

@@ -1,0 +1,10 @@
+"""Geometric shapes through points: lines, planes, circles, ellipses, spheres and more.
+
+Every shape needs no start values: algebraic fits give candidates, which are followed side by side,
+and the best is fitted by the true distance of the points from the shape, in units of sigma. Results
+are told in the parameters that practitioners use, with uncertainties.
+"""
+
+from gradfit.shapes._planar import circle, conic, ellipse, line2d
+
+__all__ = ["circle", "conic", "ellipse", "line2d"]

@@ -1,0 +1,339 @@
+"""From points and a shape to a result: candidates side by side, the best one to its end."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gradfit._conclude import PointArrays, conclude, give_back
+from gradfit._data import Data
+from gradfit._engine.covariance import Spread, spread
+from gradfit._engine.loss import Loss
+from gradfit._engine.state import Options, Work
+from gradfit._fit import choose_loss, refuse_unknown, solve, unfit, warn_of
+from gradfit._model import Model
+from gradfit._problem import Problem, state_problem
+from gradfit._result import FitResult, FitTable
+from gradfit._types import Status
+from gradfit.errors import InputError
+from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repeat
+from gradfit.shapes._starts import Seed, Seeder
+from gradfit.shapes._tell import Told, carry
+
+TRIES = Options(gtol=1e-3, max_steps=25)
+"""How far candidates are followed before the best is chosen."""
+SUBSETS = 24
+"""Random subsets of the points from which a robust fit begins as well: some hold no outlier."""
+SPARE = 1
+"""Points in each of them beyond what the shape needs."""
+SURE = 2.0
+"""Standard errors within which a bend may as well be none."""
+ROUNDING = 64
+"""Rounding errors of the coordinates within which a bend is none."""
+SETTLED = 1e-8
+"""Standard errors within which a fit knows its own minimum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """Something that must not vanish in a shape.
+
+    Attributes
+    ----------
+    of : callable
+        Its value (F,) from the parameters inside.
+    what : str
+        What the shape is where it vanishes.
+    positive : bool
+        Whether it must be positive, and not merely differ from 0.
+    """
+
+    of: Callable[[Sequence[Tensor]], Tensor]
+    what: str
+    positive: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Brink:
+    """The shapes between two kinds: parabolas, between ellipses and hyperbolas.
+
+    Attributes
+    ----------
+    chart : Model
+        Such shapes, in parameters of their own.
+    enter, leave : callable
+        From the parameters (F, p) of the shape to those of the nearest shape here, and back.
+    """
+
+    chart: Model
+    enter: Callable[[Tensor], Tensor]
+    leave: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One kind of shape.
+
+    Attributes
+    ----------
+    model : Model
+        Zero on the shape, in practitioners' parameters.
+    chart : Model
+        The same in the parameters in which it is fitted.
+    seed : callable
+        Candidates to begin with.
+    tell : callable
+        Practitioners' parameters from those of the chart.
+    limits : tuple of Limit
+        Where it degenerates.
+    equations : int
+        Equations per point.
+    brink : Brink or None
+        Where it is about to become another shape.
+    """
+
+    model: Model
+    chart: Model
+    seed: Seeder
+    tell: Told
+    limits: tuple[Limit, ...] = ()
+    equations: int = 1
+    brink: "Brink | None" = None
+
+    @property
+    def redundant(self) -> int:
+        """Parameters of the model that follow from the others."""
+        return len(self.model.names) - len(self.chart.names)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How to fit, as the user asked."""
+
+    loss: str | tuple[str, float]
+    absolute_sigma: bool | None
+    cov_type: str
+    max_steps: int
+
+
+def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
+    """Fit a shape to the points, geometrically."""
+    began = time.perf_counter()
+    refuse_unknown("cov_type", asked.cov_type, ("expected", "observed", "propagated", "sandwich"))
+    if asked.max_steps < 1:
+        raise InputError(f"`max_steps` must be at least 1, got {asked.max_steps!r}.")
+    loss = choose_loss(asked.loss)
+    _refuse_few(shape, data)
+    problem = _problem(shape.model, data, asked, shape)
+    cloud = gather_cloud(data, problem.n_groups)
+    with torch.enable_grad():
+        ended = _ended(shape, data, cloud, asked)
+        frame, beta = _best(shape, data, cloud, asked, loss, ended)
+        inner = _problem(shape.chart, enter(data, frame), asked, shape)
+        options = Options(max_steps=asked.max_steps)
+        work, moved = solve(inner, beta, options, loss, ended=ended)
+        found = spread(work, asked.cov_type)
+    judged = _judge(shape, work, found, cloud, problem.absolute)
+    outer, told = _tell(shape, frame, judged.work, found, judged.lost)
+    result = conclude(
+        problem,
+        outer,
+        told,
+        moved=moved,
+        cov_type=asked.cov_type,
+        loss=asked.loss if isinstance(asked.loss, str) else asked.loss[0],
+        backend="eager",
+        began=began,
+        arrays=_arrays(data, frame, inner, work),
+    )
+    if isinstance(result, FitResult):
+        result = _say(result, shape, judged, cloud)
+    warn_of(result)
+    return result
+
+
+def _refuse_few(shape: Shape, data: Data) -> None:
+    n, p = data.x.shape[1], len(shape.chart.names)
+    if data.group is None and n * shape.equations < p:
+        least = -(-p // shape.equations)
+        raise InputError(
+            f"{n} point{'s' if n > 1 else ''} cannot determine a {shape.model.label}: "
+            f"give at least {least}."
+        )
+
+
+def _problem(model: Model, data: Data, asked: Asked, shape: Shape) -> Problem:
+    stated = state_problem(
+        data, model, fixed=None, bounds=None, fix_x=None, absolute_sigma=asked.absolute_sigma
+    )
+    redundant = shape.redundant if model is shape.model else 0
+    return replace(stated, implicit_equations=shape.equations, redundant=redundant)
+
+
+def _ended(shape: Shape, data: Data, cloud: Cloud, asked: Asked) -> Tensor:
+    """Return the status (G,) of fits that cannot be made, 0 for the others."""
+    found = unfit(_problem(shape.chart, data, asked, shape))
+    same = torch.where(cloud.same, int(Status.DEGENERATE), 0)
+    return same if found is None else torch.where(found > 0, found, same)
+
+
+def _best(
+    shape: Shape, data: Data, cloud: Cloud, asked: Asked, loss: Loss | None, ended: Tensor
+) -> tuple[Frame, Tensor]:
+    """Follow all candidates some steps as one batch; return the best of every fit."""
+    seeds = shape.seed(cloud)
+    if loss is not None:
+        k = -(-len(shape.chart.names) // shape.equations) + SPARE
+        seeds += [shape.seed(cloud.thinned(k, seed))[0] for seed in range(SUBSETS)]
+    frame, beta = _frames(cloud, seeds)
+    if len(seeds) == 1:
+        return frame, beta
+    G = len(cloud.scale)
+    every = repeat(data, len(seeds), G)
+    cost, beta = _follow(shape.chart, every, frame, beta, (shape, asked, loss, ended))
+    table = cost.reshape(len(seeds), G)
+    proper = _proper(shape, beta).reshape(len(seeds), G)
+    fits = torch.arange(G, device=cost.device)
+    kept = torch.where(proper, table, torch.inf).argmin(0) * G + fits
+    best = table.argmin(0) * G + fits
+    lowest = torch.where(proper.reshape(-1)[kept], cost[kept], torch.inf)
+    chosen = torch.where(lowest < torch.inf, kept, best)
+    rivals = cost[best] < lowest
+    if shape.brink is None or not bool(rivals.any()):
+        return frame.rows(chosen), beta[chosen]
+    # Another kind of shape fits better. If the shapes between the two do as well, the way there
+    # leads downhill, and the fit must end at its brink.
+    brink = shape.brink
+    between = brink.enter(beta[best])
+    edge, between = _follow(
+        brink.chart, data, frame.rows(best), between, (shape, asked, loss, ended)
+    )
+    over = rivals & (edge < lowest)
+    start = torch.where(over[:, None], brink.leave(between), beta[chosen])
+    return frame.rows(torch.where(over, best, chosen)), start
+
+
+def _follow(
+    chart: Model,
+    data: Data,
+    frame: Frame,
+    beta: Tensor,
+    how: tuple[Shape, Asked, Loss | None, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Follow starts (F, p) some steps; return the cost (F,), inf where it is none, and the ends."""
+    shape, asked, loss, ended = how
+    inner = _problem(chart, enter(data, frame), asked, shape)
+    ended = ended.repeat(len(beta) // len(ended))
+    work, _ = solve(inner, beta, TRIES, loss, ended=ended, feet=0)
+    return work.state.sums.cost.nan_to_num(torch.inf, torch.inf), work.state.beta
+
+
+def _proper(shape: Shape, beta: Tensor) -> Tensor:
+    """Return which parameters (F, p) are of the shape asked for, and of no other kind."""
+    fine = torch.ones_like(beta[:, 0], dtype=torch.bool)
+    for limit in shape.limits:
+        if limit.positive:
+            fine = fine & (limit.of(list(beta.mT)) > 0)
+    return fine
+
+
+def _frames(cloud: Cloud, seeds: Sequence[Seed]) -> tuple[Frame, Tensor]:
+    base = torch.cat([s.base for s in seeds], 1).nan_to_num(0.0, 0.0, 0.0)
+    turns = [s.turn for s in seeds if s.turn is not None]
+    turn = torch.cat(turns, -1) if turns else None
+    centre, scale = cloud.centre.repeat(1, len(seeds)), cloud.scale.repeat(len(seeds))
+    beta = torch.cat([s.beta for s in seeds]).nan_to_num(0.0, 0.0, 0.0)
+    return Frame(centre + scale * base, centre, turn, scale), beta
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A fit after its shape was looked at.
+
+    Attributes
+    ----------
+    work : Work
+        With the status of shapes that degenerate.
+    lost : Tensor (G,) bool
+        Fits that do.
+    what : str
+        What the first fit degenerates to; "" if it does not.
+    hardly : str
+        What would fit the points of the first fit as well.
+    """
+
+    work: Work
+    lost: Tensor
+    what: str
+    hardly: str
+
+
+def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool) -> Judged:
+    """Ask whether any of what makes the shape vanishes."""
+    s = work.state
+    status = s.status
+    lost = status == int(Status.DEGENERATE)
+    fitted = (status != int(Status.TOO_FEW_POINTS)) & (status != int(Status.BAD_DATA))
+    what = hardly = ""
+    scatter = torch.ones_like(s.sums.cost)
+    if not absolute:
+        counts = cloud.grouping.sum(torch.ones_like(cloud.x[0])) * shape.equations
+        scatter = (s.sums.cost / (counts - s.beta.shape[1]).clamp(min=1)).sqrt()
+    for limit in shape.limits:
+        value, J = carry(lambda b, limit=limit: [limit.of(b)], s.beta)
+        value, J = value[:, 0], J[:, 0]
+        sigma = (J[:, None] @ found.cov @ J[..., None])[:, 0, 0].clamp(min=0).sqrt() * scatter
+        size = value if limit.positive else value.abs()
+        gone = ~(size > ROUNDING * cloud.blur + SETTLED * sigma.nan_to_num(0.0, 0.0, 0.0))
+        if bool(gone[0]):
+            what = what or limit.what
+        elif bool(size[0] < SURE * sigma[0]):
+            hardly = hardly or limit.what
+        lost = lost | (gone & fitted)
+    control = s.control
+    told = torch.where(lost, int(Status.DEGENERATE), status)
+    control = control._replace(status=int(told[0]) if work.field.alone else told)
+    return Judged(work._replace(state=s._replace(control=control)), lost, what, hardly)
+
+
+def _tell(
+    shape: Shape, frame: Frame, work: Work, found: Spread, lost: Tensor
+) -> tuple[Work, Spread]:
+    """Say the shape in practitioners' parameters, NaN where it degenerates."""
+    values, J = carry(lambda b: shape.tell(b, frame), work.state.beta)
+    known = torch.isfinite(J).all(-1) & torch.isfinite(values)
+    J = torch.where(known[..., None], J, 0.0)
+    cov = J @ found.cov @ J.mT
+    cov = torch.where(known[:, :, None] & known[:, None, :], cov, torch.nan)
+    diagonal = torch.where(known, cov.diagonal(dim1=-2, dim2=-1), torch.inf)
+    cov = torch.diagonal_scatter(cov, diagonal, dim1=-2, dim2=-1)
+    values = torch.where(lost[:, None], torch.nan, values)
+    cov = torch.where(lost[:, None, None], torch.nan, cov)
+    weakest = (J @ found.weakest[..., None])[..., 0]
+    outer = work._replace(state=work.state._replace(beta=values))
+    free = torch.ones_like(values, dtype=torch.bool)
+    return outer, Spread(cov, found.rank, found.condition, weakest, free)
+
+
+def _arrays(data: Data, frame: Frame, problem: Problem, work: Work) -> PointArrays:
+    """Foot points, corrections and weights, as the data know them."""
+    inside = give_back(problem, work)
+    delta = leave(data, frame, inside.delta)
+    return PointArrays(delta, None, data.x + delta, None, inside.weights)
+
+
+def _say(result: FitResult, shape: Shape, judged: Judged, cloud: Cloud) -> FitResult:
+    """Add in words what the shape came near to."""
+    if bool(cloud.same[0]):
+        return replace(result, message="all points are the same: they have no shape; add others")
+    if judged.what:
+        told = f"the best {shape.model.label} is {judged.what}; choose a simpler shape"
+        return replace(result, message=told)
+    if result.status == Status.SINGULAR:
+        return replace(result, message=Status.SINGULAR.message)
+    if judged.hardly and result.success:
+        told = f"{result.message}; {judged.hardly} fits as well within the errors"
+        return replace(result, message=told)
+    return result

@@ -1,0 +1,206 @@
+"""Algebraic fits: where to begin, from moments of the points alone.
+
+All fits of a batch at once; a candidate is a frame in which the shape passes the origin, and
+the parameters there (see :mod:`gradfit.shapes._charts`).
+
+Taubin, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991) 1115; Fitzgibbon, Pilu and Fisher, ibid.
+21 (1999) 476, in the stable form of Halir and Flusser, WSCG (1998) 125; Kasa, IEEE Trans. Instrum.
+Meas. 25 (1976) 8.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit.shapes._frame import Cloud
+
+TINY = 1e-300
+
+
+class Seed(NamedTuple):
+    """A start for every fit.
+
+    Attributes
+    ----------
+    base : Tensor (m, G)
+        Where the shape passes, in the coordinates of the cloud.
+    turn : Tensor (m, m, G) or None
+        Rows are the axes of the frame.
+    beta : Tensor (G, p)
+        Parameters in that frame.
+    """
+
+    base: Tensor
+    turn: Tensor | None
+    beta: Tensor
+
+
+Seeder = Callable[[Cloud], list[Seed]]
+
+
+def _axes(cloud: Cloud) -> tuple[Tensor, Tensor]:
+    """Return the mean (m, G) and the principal axes (G, m, m), least spread first, as columns."""
+    mean = cloud.mean(cloud.x).nan_to_num(0.0, 0.0, 0.0)
+    M = cloud.moments(cloud.x) - mean.mT[:, :, None] * mean.mT[:, None, :]
+    return mean, torch.linalg.eigh(M)[1]
+
+
+def seed_line2(cloud: Cloud) -> list[Seed]:
+    """Begin with the orthogonal line."""
+    mean, V = _axes(cloud)
+    alpha = torch.atan2(V[:, 1, 0], V[:, 0, 0])
+    return [Seed(mean, None, torch.stack([torch.zeros_like(alpha), alpha], 1))]
+
+
+def seed_plane(cloud: Cloud) -> list[Seed]:
+    """Begin with the orthogonal plane."""
+    mean, V = _axes(cloud)
+    turn = _frame_of(V[:, :, 0].mT, V[:, :, 2].mT)
+    return [Seed(mean, turn, mean.new_zeros(mean.shape[1], 3))]
+
+
+def seed_line3(cloud: Cloud) -> list[Seed]:
+    """Begin with the orthogonal line."""
+    mean, V = _axes(cloud)
+    turn = _frame_of(V[:, :, 2].mT, V[:, :, 0].mT)
+    return [Seed(mean, turn, mean.new_zeros(mean.shape[1], 4))]
+
+
+def _frame_of(third: Tensor, second: Tensor) -> Tensor:
+    """Return a right-handed turn (3, 3, G) with these two of its axes, at right angles."""
+    return torch.stack([torch.linalg.cross(second, third, dim=0), second, third])
+
+
+class _Round(NamedTuple):
+    """Circles or spheres: where they pass, the unit normal there (m, G), curvature (G,)."""
+
+    base: Tensor
+    normal: Tensor
+    k: Tensor
+
+
+def _taubin(cloud: Cloud) -> _Round:
+    """Fit circles or spheres: least squares of ``g`` over the mean square of its gradient."""
+    mean = cloud.mean(cloud.x).nan_to_num(0.0, 0.0, 0.0)
+    x = cloud.x - cloud.grouping.spread(mean)
+    z = x.square().sum(0)
+    size = cloud.mean(z[None])[0].nan_to_num(1.0).clamp(min=TINY)
+    rows = torch.cat([(z - cloud.grouping.spread(size))[None], x])
+    M = cloud.moments(rows)
+    root = torch.ones_like(M[:, 0])
+    root[:, 0] = 2 * size.sqrt()
+    v = torch.linalg.eigh(M / (root[:, :, None] * root[:, None, :]))[1][:, :, 0] / root
+    A, B = v[:, 0], v[:, 1:].mT
+    D = -A * size
+    length = B.square().sum(0).sqrt()
+    first = torch.zeros_like(B)
+    first[0] = 1.0
+    n = torch.where(length > TINY, B / length.clamp(min=TINY), first)
+    gradient = (length.square() - 4 * A * D).clamp(min=TINY).sqrt()
+    return _Round(mean - n * (2 * D / (length + gradient)), n, 2 * A / gradient)
+
+
+def seed_circle(cloud: Cloud) -> list[Seed]:
+    """Begin with Taubin's circle, and with a straight line."""
+    found = _taubin(cloud)
+    alpha = torch.atan2(found.normal[1], found.normal[0])
+    beta = torch.stack([torch.zeros_like(alpha), alpha, found.k], 1)
+    flat = seed_line2(cloud)[0]
+    return [
+        Seed(found.base, None, beta),
+        flat._replace(beta=torch.cat([flat.beta, torch.zeros_like(beta[:, :1])], 1)),
+    ]
+
+
+def seed_sphere(cloud: Cloud) -> list[Seed]:
+    """Begin with Taubin's sphere, and with a plane."""
+    found = _taubin(cloud)
+    turn = _frame_of(found.normal, _across(found.normal))
+    flat = seed_plane(cloud)[0]
+    zero = torch.zeros_like(found.k)
+    return [
+        Seed(found.base, turn, torch.stack([zero, zero, zero, found.k], 1)),
+        flat._replace(beta=torch.cat([flat.beta, zero[:, None]], 1)),
+    ]
+
+
+def _across(n: Tensor) -> Tensor:
+    """Return a unit vector (3, G) at right angles to each of ``n``."""
+    axis = torch.zeros_like(n).scatter(0, n.abs().argmin(0, keepdim=True), 1.0)
+    side = torch.linalg.cross(n, axis, dim=0)
+    return side / side.norm(dim=0)
+
+
+def _monomials(x: Tensor) -> Tensor:
+    """Return (5, N): the products of two coordinates, and the coordinates."""
+    return torch.stack([x[0] * x[0], x[0] * x[1], x[1] * x[1], x[0], x[1]])
+
+
+def _taubin_conic(cloud: Cloud) -> Tensor:
+    """Return the coefficients (6, G) of the conic of least ``g`` over its mean square gradient."""
+    x = cloud.x
+    rows = _monomials(x)
+    mean = cloud.mean(rows).nan_to_num(0.0, 0.0, 0.0)
+    S = cloud.moments(rows - cloud.grouping.spread(mean))
+    zero, one = torch.zeros_like(x[0]), torch.ones_like(x[0])
+    by_x = torch.stack([2 * x[0], x[1], zero, one, zero])
+    by_y = torch.stack([zero, x[0], 2 * x[1], zero, one])
+    N = cloud.moments(by_x) + cloud.moments(by_y)
+    eye = torch.eye(5, dtype=N.dtype, device=N.device)
+    inverse = torch.linalg.inv(torch.linalg.cholesky(N + 1e-12 * eye))
+    v = inverse.mT @ torch.linalg.eigh(inverse @ S @ inverse.mT)[1][:, :, :1]
+    v = v[..., 0].mT
+    return torch.cat([v, -(v * mean).sum(0, keepdim=True)])
+
+
+def _direct_ellipse(cloud: Cloud) -> Tensor:
+    """Return the coefficients (6, G) of the ellipse of least ``g`` with ``4ac - b^2 = 1``."""
+    rows = torch.cat([_monomials(cloud.x), torch.ones_like(cloud.x[:1])])
+    S = cloud.moments(rows)
+    eye = torch.eye(3, dtype=S.dtype, device=S.device)
+    T = -torch.linalg.solve(S[:, 3:, 3:] + 1e-14 * eye, S[:, 3:, :3])
+    M = S[:, :3, :3] + S[:, :3, 3:] @ T
+    M = torch.stack([M[:, 2] / 2, -M[:, 1], M[:, 0] / 2], 1)
+    v = torch.linalg.eig(M)[1].real
+    best = (4 * v[:, 0] * v[:, 2] - v[:, 1] ** 2).argmax(1)
+    a = v.gather(2, best[:, None, None].expand(-1, 3, 1))
+    return torch.cat([a, T @ a], 1)[..., 0].mT
+
+
+def _value(coefficients: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a conic (N,) and its gradient (2, N) at ``x``."""
+    A, B, C, D, E, F = coefficients
+    gradient = torch.stack([2 * A * x[0] + B * x[1] + D, B * x[0] + 2 * C * x[1] + E])
+    return ((gradient + torch.stack([D, E])) * x).sum(0) / 2 + F, gradient
+
+
+def _at_base(cloud: Cloud, coefficients: Tensor) -> Seed:
+    """Return a conic seen from where it passes the points nearest to their centre."""
+    own = cloud.grouping.spread(coefficients)
+    x = cloud.x
+    for _ in range(8):
+        g, gradient = _value(own, x)
+        x = x - gradient * (g / gradient.square().sum(0).clamp(min=TINY))
+    g, gradient = _value(own, x)
+    steep = gradient.square().sum(0).sqrt()
+    far = x.square().sum(0) + torch.where(g.abs() < 1e-6 * steep, 0.0, 1e6)
+    at = cloud.first_least(far.nan_to_num(torch.inf))
+    base, size = x[:, at], steep[at].clamp(min=TINY)
+    n = gradient[:, at] / size
+    A, B, C = coefficients[:3] / size
+    alpha = torch.atan2(n[1], n[0])
+    return Seed(base, None, torch.stack([torch.zeros_like(alpha), alpha, A, B / 2, C], 1))
+
+
+def seed_conic(cloud: Cloud) -> list[Seed]:
+    """Begin with Taubin's conic, the direct ellipse, and Taubin's circle."""
+    round_ = seed_circle(cloud)[0]
+    s, alpha, k = round_.beta.mT
+    zero = torch.zeros_like(k)
+    return [
+        _at_base(cloud, _taubin_conic(cloud)),
+        _at_base(cloud, _direct_ellipse(cloud)),
+        round_._replace(beta=torch.stack([s, alpha, k / 2, zero, k / 2], 1)),
+    ]

@@ -1,0 +1,215 @@
+"""What shapes take, what they refuse, and what they say where there is no such shape."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gradfit as gf
+from gradfit import Status
+from gradfit.errors import ConvergenceWarning, InputError
+
+T = np.linspace(0.3, 2.8, 12)
+X, Y = 3 + 2 * np.cos(T), -1 + 2 * np.sin(T) + 0.01 * np.cos(9 * T)
+
+
+def quietly(fit: Any, *args: Any, **options: Any) -> Any:
+    """Fit what cannot end well, and see that it warns."""
+    with pytest.warns(ConvergenceWarning):
+        return fit(*args, **options)
+
+
+def test_coordinates_one_by_one_or_as_rows_are_the_same() -> None:
+    one = gf.shapes.circle(X, Y, 0.01, 0.02)
+    rows = gf.shapes.circle(np.stack([X, Y]), sx=[0.01, 0.02])
+    table = gf.shapes.circle(
+        "px", "py", "e", 0.02, data={"px": X, "py": Y, "e": np.full(len(X), 0.01)}
+    )
+    for other in (rows, table):
+        assert dict(other.params) == pytest.approx(dict(one.params), rel=1e-12)
+        assert dict(other.stderr) == pytest.approx(dict(one.stderr), rel=1e-9)
+    assert table.observed.x_names == ("px", "py")
+    assert one.observed.x_names == ("x", "y")
+
+
+def test_two_points_have_two_errors_not_errors_of_each_point() -> None:
+    got = gf.shapes.line2d([0.0, 1.0], [0.0, 1.0], 0.1, 0.2)
+    np.testing.assert_array_equal(got.observed.sx, [[0.1], [0.2]])
+
+
+def test_tensors_in_tensors_out() -> None:
+    got = gf.shapes.circle(torch.tensor(X), torch.tensor(Y))
+    assert isinstance(got.cov, torch.Tensor)
+    assert isinstance(got.x_hat, torch.Tensor)
+
+
+def test_joint_covariance_is_the_same_as_sigmas() -> None:
+    sigmas = gf.shapes.circle(X, Y, 0.01, 0.02)
+    joint = gf.shapes.circle(X, Y, cov=np.diag([0.01**2, 0.02**2]))
+    assert dict(joint.params) == pytest.approx(dict(sigmas.params), rel=1e-11)
+
+
+def test_exact_coordinate_is_not_moved() -> None:
+    got = gf.shapes.circle(X, Y, 0, 0.02)
+    np.testing.assert_array_equal(got.x_hat[0], X)
+    assert got.success
+
+
+def test_robust_loss_tells_weights_by_which_outliers_are_seen() -> None:
+    y = Y.copy()
+    y[4] += 1.0
+    got = gf.shapes.circle(X, y, 0.01, 0.01, loss="tukey")
+    assert got.weights[4] == 0
+    assert np.delete(got.weights, 4).min() > 0.5
+    assert got.params["radius"] == pytest.approx(2, abs=0.02)
+
+
+def test_result_pickles_and_draws() -> None:
+    got = gf.shapes.circle(X, Y)
+    again = pickle.loads(pickle.dumps(got))
+    assert again.params == got.params
+    import matplotlib.pyplot as plt
+
+    figure = again.plot()
+    assert len(figure.axes[0].collections) > 0
+    plt.close(figure)
+
+
+def test_rows_with_nan_are_left_out_on_request() -> None:
+    x = np.append(X, np.nan)
+    y = np.append(Y, 0.0)
+    got = gf.shapes.circle(x, y, nan_policy="omit")
+    assert dict(got.params) == pytest.approx(dict(gf.shapes.circle(X, Y).params), rel=1e-12)
+    assert np.isnan(got.x_hat[:, -1]).all()
+
+
+# -- where there is no such shape ------------------------------------------------------------------
+
+LINE = np.array([0.0, 1.0, 2.0, 3.5, 5.0, 7.0])
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+@pytest.mark.parametrize("slope", [0.0, 0.7, 1e5])
+def test_circle_through_a_perfect_line_is_degenerate(slope: float, shift: float) -> None:
+    got = quietly(gf.shapes.circle, shift + LINE, slope * LINE)
+    assert got.status is Status.DEGENERATE
+    assert "straight line" in got.message
+    assert np.isnan(list(got.params.values())).all()
+    assert "FAILED (DEGENERATE)" in got.summary()
+
+
+def test_circle_through_points_symmetric_about_a_line_is_that_line() -> None:
+    got = quietly(gf.shapes.circle, [-2, -2, 2, 2, 0, 0], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1])
+    assert got.status is Status.DEGENERATE
+    assert got.chi2 == pytest.approx(0.06, rel=1e-12)
+
+
+def test_circle_through_a_noisy_line_says_that_a_line_does_as_well() -> None:
+    noise = np.random.default_rng(0).normal(size=40)
+    got = gf.shapes.circle(np.linspace(0, 1, 40), 0.01 * noise)
+    assert "a straight line fits as well within the errors" in got.message
+
+
+@pytest.mark.parametrize("name", ["line2d", "circle", "ellipse", "conic"])
+def test_points_that_are_all_the_same_have_no_shape(name: str) -> None:
+    got = quietly(getattr(gf.shapes, name), np.full(8, 0.1), np.full(8, 0.3))
+    assert got.status is Status.DEGENERATE
+    assert got.message.startswith("all points are the same")
+
+
+@pytest.mark.parametrize("x", [LINE, 0 * LINE + 3])
+def test_ellipse_through_a_perfect_line_is_degenerate(x: np.ndarray) -> None:
+    got = quietly(gf.shapes.ellipse, x, 2 * LINE + 1)
+    assert got.status in (Status.DEGENERATE, Status.SINGULAR)
+
+
+def test_ellipse_through_a_hyperbola_is_degenerate() -> None:
+    x = np.linspace(-2, 2, 20)
+    got = quietly(gf.shapes.ellipse, x, np.sqrt(1 + x**2))
+    assert got.status is Status.DEGENERATE
+    assert "parabola" in got.message
+
+
+def test_conic_finds_a_hyperbola() -> None:
+    x = np.linspace(-2, 2, 20)
+    got = gf.shapes.conic(x, np.sqrt(1 + x**2))
+    expected = np.array([-1, 0, 1, 0, 0, -1]) / np.sqrt(2)
+    found = np.array(list(got.params.values()))
+    np.testing.assert_allclose(found * np.sign(found[2]), expected, atol=1e-10)
+
+
+def test_angle_of_a_perfect_circle_as_an_ellipse_is_unknown() -> None:
+    t = np.arange(8) * np.pi / 4
+    y = np.array([2.0, 2, -2, -2, 2, 2, -2, -2])
+    got = gf.shapes.ellipse(2 * np.cos(t) + 0.05 * (y > 0), 2 * np.sin(t), absolute_sigma=True)
+    assert got.stderr["angle"] > 0.5
+
+
+@pytest.mark.parametrize("x", [3.0, -1e-9, 1e8])
+def test_vertical_line_is_a_line_like_any_other(x: float) -> None:
+    got = gf.shapes.line2d(np.full(6, x), LINE)
+    assert got.success
+    assert got.params["angle"] == pytest.approx(np.pi / 2, rel=1e-15)
+    assert got.params["offset"] == pytest.approx(-x, rel=1e-15)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def test_fewer_points_than_a_shape_needs_are_refused() -> None:
+    with pytest.raises(InputError, match="2 points cannot determine a circle: give at least 3"):
+        gf.shapes.circle([0, 1], [0, 1])
+    with pytest.raises(InputError, match="4 points cannot determine a ellipse|an ellipse"):
+        gf.shapes.ellipse([0, 1, 2, 3], [0, 1, 0, 1])
+
+
+def test_groups_with_too_few_points_have_a_status_of_their_own() -> None:
+    ids = ["a"] * len(X) + ["b"] * 2 + ["c"] * 6
+    x = np.concatenate([X, [0, 1], LINE])
+    y = np.concatenate([Y, [0, 1], LINE])
+    table = quietly(gf.shapes.circle, x, y, groups=ids)
+    expected = [Status.GRADIENT, Status.TOO_FEW_POINTS, Status.DEGENERATE]
+    assert [Status(s) for s in table.status] == expected
+    alone = gf.shapes.circle(X, Y)
+    assert dict(table["a"].params) == pytest.approx(dict(alone.params), rel=1e-10)
+    assert np.isnan(table.params["radius"][1:]).all()
+
+
+def test_group_with_nan_does_not_touch_the_others() -> None:
+    y = np.concatenate([Y, Y])
+    y[3] = np.nan
+    table = quietly(gf.shapes.ellipse, np.tile(X, 2), y, groups=np.repeat([0, 1], len(X)))
+    assert table.status[0] == Status.BAD_DATA
+    alone = gf.shapes.ellipse(X, Y)
+    assert dict(table[1].params) == pytest.approx(dict(alone.params), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "match"),
+    [
+        ((X,), {}, r"`x` alone must hold all coordinates, \(2, N\), got \(N,\)"),
+        ((np.stack([X, Y], 1),), {}, r"\(2, N\), got \(12, 2\)"),
+        ((X, Y[:-1]), {}, "`x` and `y` must have the same number of points: 12 in `x`, 11"),
+        ((X, Y[:, None]), {}, r"`y` must have shape \(N,\), got \(12, 1\)"),
+        ((None, Y), {}, "`x` is missing"),
+        ((X, ["a"] * 12), {}, "`y` must hold numbers, got text"),
+        ((np.stack([X, Y]),), {"sy": 1.0}, "`sy` is given, but `y` is not"),
+        ((X, Y), {"sx": [0.1, 0.2]}, r"`sx` must be a number or have shape \(12,\), got \(2,\)"),
+        ((X, Y), {"sx": -1.0}, "`sx` must not be negative"),
+        ((X, Y), {"sx": 1.0, "cov": np.eye(2)}, "`cov` takes the place of `sx`"),
+        ((X, Y), {"cov": np.eye(3)}, r"`cov` must have shape \(2, 2\)"),
+        ((X, np.where(T > 1, Y, np.inf)), {}, "`x` must be finite"),
+        ((X, Y), {"loss": "hubber"}, "`loss` must be one of linear, huber"),
+        ((X, Y), {"loss": ("huber", -1.0)}, "`loss` needs a scale above 0"),
+        ((X, Y), {"cov_type": "best"}, "`cov_type` must be one of"),
+        ((X, Y), {"max_steps": 0}, "`max_steps` must be at least 1"),
+        ((X, Y), {"groups": [1, 2]}, "`groups`"),
+        (("px", "pz"), {"data": {"px": X, "py": Y}}, "names column 'pz'"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(args: Any, options: Any, match: str) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        gf.shapes.circle(*args, **options)
+    assert "\n" not in str(caught.value)
