@@ -77,7 +77,7 @@ def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     return index
 
 
-def _offsets(mu: int, like: Tensor) -> Tensor:
+def offsets(mu: int, like: Tensor) -> Tensor:
     """Return trial points (T, mu) in the unit ball: a grid on a line, else quasi-random."""
     if mu == 1:
         return torch.linspace(-1, 1, TRIALS + 1, dtype=like.dtype, device=like.device)[:, None]
@@ -94,9 +94,9 @@ def _nearer(
     fn = w.field.fn
     u0, phi0 = linear.u[:, index], linear.phi[index]
     best_u, best = u0, phi0
-    offsets = _offsets(u0.shape[0], u0)
+    ball = offsets(u0.shape[0], u0)
     many = max(1, TOGETHER // len(index))
-    for part in offsets.split(many):
+    for part in ball.split(many):
         tiled = index.repeat(len(part))
         u = (part.mT[:, :, None] * phi0.sqrt()).reshape(u0.shape[0], -1)
         u, phi = _try(s.points.take(tiled), fn, u, _of(columns, tiled))

@@ -1,120 +1,99 @@
-"""A model as machine code: functions for its values, first and second derivatives."""
+"""Expressions as machine code: functions over a block of points."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._native import machine, special
+from gradfit._native import machine, vector
+from gradfit._native.expression import Term
 from gradfit._native.lower import BLOCK, lower
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import NAMES
-from gradfit._native.program import Program
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "value": (POINTER, POINTER, POINTER, INTEGER),
-    "first": (POINTER, POINTER, POINTER, INTEGER),
-    "second": (POINTER, POINTER, POINTER, POINTER, INTEGER),
-}
-"""What the three functions take: see :func:`gradfit._native.lower.lower`."""
+KINDS = (POINTER, POINTER, POINTER, INTEGER)
+"""What a kernel takes: see :func:`gradfit._native.lower.lower`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A model as machine code.
+    """Expressions that are computed together, point by point.
 
-    Each function is compiled when it is first asked for. Equal texts share their machine code,
-    whatever model they came from.
+    Compiled when it is first asked for; equal texts share their machine code, whatever they came
+    from.
 
     Attributes
     ----------
-    program : Program
-        What it computes.
+    name : str
+        What the function is called.
+    rows, pars : sequence of Term
+        What is given for each point, and for all.
+    results : sequence of Term
+        What comes out for each point.
+    adds : bool
+        Whether results are added to what is there.
     """
 
-    program: Program
-    _texts: dict[str, str] = field(default_factory=dict[str, str])
+    name: str
+    rows: Sequence[Term]
+    pars: Sequence[Term]
+    results: Sequence[Term]
+    adds: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """The function as Python."""
+        return lower(self.name, self.rows, self.pars, self.results, self.adds)
+
+    @cached_property
+    def _digest(self) -> str:
+        return machine.digest(self.text)
 
     @property
-    def value(self) -> Code:
-        """``value(x, beta, out, n)``: the responses."""
-        return self._code("value")
+    def is_ready(self) -> bool:
+        """Whether it can be had without compiling it."""
+        return machine.is_ready(self._digest if machine.enabled() else machine.digest(self.text))
 
     @property
-    def first(self) -> Code:
-        """``first(x, beta, out, n)``: the responses and their first derivatives."""
-        return self._code("first")
+    def code(self) -> Code:
+        """``code(rows, pars, out, n)``."""
+        name = self._digest if machine.enabled() else machine.digest(self.text)
+        return machine.code(name, KINDS, lambda: define(self.text, names(machine.enabled())))
 
-    @property
-    def second(self) -> Code:
-        """``second(x, beta, nu, out, n)``: the second derivatives of ``sum_j nu_j f_j``."""
-        return self._code("second")
-
-    def text(self, kind: str) -> str:
-        """Return a function as Python."""
-        if kind not in self._texts:
-            self._texts[kind] = lower(self.program, kind)
-        return self._texts[kind]
-
-    def is_ready(self, kind: str) -> bool:
-        """Return whether a function can be had without compiling it."""
-        return machine.is_ready(machine.digest(self.text(kind)))
-
-    def evaluate(self, kind: str, x: Any, beta: Any, nu: Any = None) -> NDArray[np.float64]:
-        """Return the rows that a function computes, (rows, N), for x (m, N) and nu (q, N)."""
-        x, beta = np.asarray(x, dtype=np.float64), np.array(beta, dtype=np.float64)
-        given = x if nu is None else np.concatenate([x, np.asarray(nu, dtype=np.float64)])
-        m, count = len(x), len(self.program.value)
-        k = m + len(beta)
-        rows = {"value": count, "first": count * (1 + k), "second": k * (k + 1) // 2}[kind]
-        block, out = np.zeros((len(given), BLOCK)), np.zeros((rows, BLOCK))
-        found = np.empty((rows, x.shape[1]))
-        arrays = [block[:m], beta, *([] if nu is None else [block[m:]]), out]
-        call = self._code(kind).call
-        for start in range(0, x.shape[1], BLOCK):
-            n = min(BLOCK, x.shape[1] - start)
+    def evaluate(self, rows: Any, pars: Any) -> NDArray[np.float64]:
+        """Return the results (R, N) for rows (k, N) and parameters."""
+        given, pars = (np.array(v, dtype=np.float64) for v in (rows, pars))
+        block, out = np.zeros((len(given), BLOCK)), np.zeros((len(self.results), BLOCK))
+        found = np.empty((len(out), given.shape[1]))
+        call = self.code.call
+        for start in range(0, given.shape[1], BLOCK):
+            n = min(BLOCK, given.shape[1] - start)
             block[:, :n] = given[:, start : start + n]
             with np.errstate(all="ignore"):
-                call(*map(_argument, arrays), n)
+                call(*map(argument, (block, pars, out)), n)
             found[:, start : start + n] = out[:, :n]
         return found
 
-    def _code(self, kind: str) -> Code:
-        text = self.text(kind)
-        return machine.code(
-            machine.digest(text), KINDS[kind], lambda: define(text, names(machine.enabled()))
-        )
 
-
-def _argument(array: NDArray[np.float64]) -> Any:
+def argument(array: NDArray[np.float64]) -> Any:
+    """Return an array as a function takes it: by its address, or flat where it is Python."""
     return array.ctypes.data if machine.enabled() else array.reshape(-1)
 
 
-def define(text: str, scope: dict[str, Any]) -> Callable[..., None]:
+def define(text: str, scope: dict[str, Any]) -> Any:
     """Return the function whose definition is the text, with ``scope`` for its globals."""
     source = compile(text, "<gradfit kernel>", "exec")
     code = next(c for c in source.co_consts if isinstance(c, CodeType))
-    return FunctionType(code, {**scope, "__name__": __name__})
+    made: Any = FunctionType(code, {**scope, "__name__": __name__})
+    made.__text__ = text
+    return made
 
 
 @cache
 def names(compiled: bool) -> dict[str, Any]:
-    """Return what kernels may call: compiled functions, or plain ones where Numba is off."""
-    if not compiled:
-        return dict(NAMES)
-    import numba
-
-    from gradfit._native import vector
-
-    scope = {name: NAMES[name] for name in ("np", "math")}
-    for name, plain in special.FUNCTIONS.items():
-        chosen = vector.FUNCTIONS.get(name, plain)
-        # Those that call one another must find the compiled ones: callees come first in the table.
-        found = {**vars(special), **scope} if chosen is plain else {**vars(vector)}
-        function = FunctionType(chosen.__code__, found, name)
-        scope[name] = numba.njit(error_model="numpy")(function)
-    return scope
+    """Return what kernels may call; compiled, some have a form that fills vector registers."""
+    return {**NAMES, **vector.FUNCTIONS} if compiled else NAMES

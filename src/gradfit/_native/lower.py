@@ -1,4 +1,4 @@
-"""Write a program as Python over a block of points: one assignment per expression.
+"""Write expressions as Python over a block of points: one assignment per expression.
 
 Points come in blocks of :data:`BLOCK` at most, each variable and each result a row of that length
 in one flat array. The distance between rows is a constant of the text, so that the compiler knows
@@ -10,46 +10,38 @@ from collections.abc import Iterator, Sequence
 
 from gradfit._native.expression import FIRST, Term, needed
 from gradfit._native.operations import OPERATIONS
-from gradfit._native.program import Program
 
 BLOCK = 64
 """Points in a block, at most: rows of 512 bytes keep a model of many parameters in cache."""
 
-KINDS = ("value", "first", "second")
-"""The functions of a kernel."""
 
+def lower(
+    name: str, rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], adds: bool
+) -> str:
+    """Return the text of ``name(rows, pars, out, n)``.
 
-def lower(program: Program, kind: str) -> str:
-    """Return the text of one function of the kernel.
-
-    ``value(x, beta, out, n)``
-        x has m rows, ``out`` gets q rows: the responses.
-    ``first(x, beta, out, n)``
-        ``out`` gets q rows of responses, then for each response m rows of derivatives by x, then
-        for each response p rows of derivatives by beta.
-    ``second(x, beta, nu, out, n)``
-        nu has q rows; ``out`` gets the upper triangle, row by row, of the second derivatives of
-        ``sum_j nu_j f_j`` by x and beta together.
+    Parameters
+    ----------
+    name : str
+        What the function is called.
+    rows, pars : sequence of Term
+        Symbols: one row of numbers each, and one number each.
+    results : sequence of Term
+        One row of ``out`` each.
+    adds : bool
+        Whether results are added to what is there, so that blocks add up.
     """
-    m = len(program.x)
-    if kind == "value":
-        results = program.value
-    elif kind == "first":
-        by_x = [t for row in program.first for t in row[:m]]
-        results = (*program.value, *by_x, *(t for row in program.first for t in row[m:]))
-    else:
-        results = program.second
-    nu = ", nu" if kind == "second" else ""
-    lines = [f"def {kind}(x, beta{nu}, out, n):"]
-    lines.extend(f"    {line}" for line in _body(program, results))
+    lines = [f"def {name}(rows, pars, out, n):"]
+    lines.extend(f"    {line}" for line in _body(rows, pars, results, "+=" if adds else "="))
     return "\n".join(lines) + "\n"
 
 
-def _body(program: Program, results: Sequence[Term]) -> Iterator[str]:
+def _body(
+    rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], sign: str
+) -> Iterator[str]:
     names: dict[int, str] = {}
-    inputs = {t.index: f"beta[{j}]" for j, t in enumerate(program.beta)}
-    for array, rows in (("x", program.x), ("nu", program.nu)):
-        inputs.update((t.index, f"{array}[{_at(i)}]") for i, t in enumerate(rows))
+    inputs = {t.index: f"pars[{j}]" for j, t in enumerate(pars)}
+    inputs.update((t.index, f"rows[{_at(i)}]") for i, t in enumerate(rows))
     terms = needed(results)
     for inside in (False, True):
         if inside:
@@ -61,8 +53,10 @@ def _body(program: Program, results: Sequence[Term]) -> Iterator[str]:
                 if text is not None:
                     names[term.index] = f"t{len(names)}"
                     yield f"{pad}{names[term.index]} = {text}"
+    if not results:
+        yield "    pass"
     for row, term in enumerate(results):
-        yield f"    out[{_at(row)}] = {_operand(term, names)}"
+        yield f"    out[{_at(row)}] {sign} {_operand(term, names)}"
 
 
 def _at(row: int) -> str:

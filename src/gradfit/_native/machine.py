@@ -1,8 +1,6 @@
-"""Machine code: compiled by Numba, kept on disk as an object file, loaded by LLVM.
+"""Machine code: compiled by LLVM, kept on disk as an object file, loaded again in milliseconds.
 
-A function of pointers and numbers needs nothing of Numba's runtime, so that its object file can be
-kept and, in the next process, loaded in milliseconds by llvmlite alone, where importing Numba and
-starting its compiler takes a second. Files are named by a hash of everything they are made of: the
+Files are named by a hash of everything they are made of: the
 text, the functions it may call, the compiler, the processor. Where nothing can be written each
 process compiles for itself. With ``NUMBA_DISABLE_JIT`` set functions stay the Python they are.
 """
@@ -17,23 +15,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
+
+from gradfit._engine.control import NUMBERS, Ops
 
 MOST = 512
 """Functions that a process remembers."""
 
-POINTER, INTEGER, REAL = "pointer", "integer", "real"
-"""What functions take: float64 in memory, int64, float64."""
+POINTER, INTEGER = "pointer", "integer"
+"""What functions take: float64 in memory, and int64."""
 
 _C_TYPES: dict[str, Any] = {
     POINTER: ctypes.c_void_p,
     INTEGER: ctypes.c_int64,
-    REAL: ctypes.c_double,
 }
-_nothing = ctypes.create_string_buffer(16)
-_unused = ctypes.addressof(_nothing)
 _lock = threading.RLock()
 _loaded: "OrderedDict[str, Code]" = OrderedDict()
 
@@ -71,7 +69,12 @@ def is_ready(name: str) -> bool:
     return name in _loaded or not enabled() or (folder() / name).exists()
 
 
-def code(name: str, kinds: Sequence[str], define: Callable[[], Callable[..., None]]) -> Code:
+def code(
+    name: str,
+    kinds: Sequence[str],
+    define: Callable[[], Callable[..., None]],
+    vectors: bool = True,
+) -> Code:
     """Return a function as machine code: from memory, from disk, or compiled.
 
     Parameters
@@ -79,70 +82,86 @@ def code(name: str, kinds: Sequence[str], define: Callable[[], Callable[..., Non
     name : str
         From :func:`digest`, of everything that ``define`` depends on.
     kinds : sequence of str
-        What it takes: ``POINTER``, ``INTEGER`` or ``REAL``.
+        What it takes: ``POINTER`` or ``INTEGER``.
     define : callable
         Gives the Python function; called only where there is none yet.
+    vectors : bool
+        Whether loops are worth vector registers; it takes four times as long to compile.
     """
     with _lock:
         if name not in _loaded:
-            _loaded[name] = _make(name, kinds, define)
+            _loaded[name] = _make(name, kinds, define, vectors)
             if len(_loaded) > MOST:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(name)
         return _loaded[name]
 
 
-def _make(name: str, kinds: Sequence[str], define: Callable[[], Callable[..., None]]) -> Code:
+def _make(
+    name: str, kinds: Sequence[str], define: Callable[[], Callable[..., None]], vectors: bool
+) -> Code:
     if not enabled():
         return Code(define(), 0)
     path = folder() / name
     stored = _read(path)
     if stored is not None:
         with suppress(RuntimeError):
-            return _load(*stored, kinds)
-    symbol, binary = _compile(define(), kinds)
-    _write(path, symbol, binary)
-    return _load(symbol, binary, kinds)
+            return _load(stored, kinds)
+    binary = _compile(define(), kinds, vectors)
+    _write(path, binary)
+    return _load(binary, kinds)
 
 
 # Compile and load ---------------------------------------------------------------------------------
 
 
-def _compile(function: Callable[..., None], kinds: Sequence[str]) -> tuple[str, bytes]:
-    import numba
+def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool) -> bytes:
     from llvmlite import binding
-    from numba import types
 
-    known = {
-        POINTER: types.CPointer(types.float64),
-        INTEGER: types.int64,
-        REAL: types.float64,
+    from gradfit._native import pointer, translate, vector
+
+    types = {POINTER: translate.POINTER, INTEGER: translate.WORD}
+    known: dict[Any, str] = {
+        pointer.at: "at",
+        pointer.call: "call",
+        pointer.ask: "call",
+        vector.bits: "bits",
+        vector.number: "number",
+        **_words(),
     }
-    # The wrappers for callers from Python and C need Numba's runtime; the function itself does not.
-    bare: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    made: Any = numba.njit(error_model="numpy", **bare)(function)
-    made.compile(tuple(known[k] for k in kinds))
-    signature = made.signatures[0]
-    module = binding.parse_assembly(made.inspect_llvm(signature))
-    return made.overloads[signature].fndesc.llvm_func_name, _target().emit_object(module)
+    text = translate.translate(cast(FunctionType, function), [types[k] for k in kinds], known)
+    target = _target(3 if vectors else 2)
+    module = binding.parse_assembly(text)
+    module.triple, module.data_layout = target.triple, str(target.target_data)
+    tuning = binding.create_pipeline_tuning_options(speed_level=3 if vectors else 2)
+    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = vectors
+    builder = binding.create_pass_builder(target, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return target.emit_object(module)
 
 
-def _load(symbol: str, binary: bytes, kinds: Sequence[str]) -> Code:
+def _words() -> dict[Any, str]:
+    """Return what the rules of the loop are made of, by the names of their machine code."""
+    found: dict[Any, str] = {}
+    for rule in NUMBERS:
+        cells = zip(rule.__code__.co_freevars, rule.__closure__ or (), strict=True)
+        found.update((c.cell_contents, name) for name, c in cells if name in Ops._fields)
+    return found
+
+
+def _load(binary: bytes, kinds: Sequence[str]) -> Code:
     from llvmlite import binding
 
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
     engine.add_object_file(binding.ObjectFileRef.from_data(binary))
     engine.finalize_object()
-    address = engine.get_function_address(symbol)
+    address = engine.get_function_address("main")
     if not address:
-        raise RuntimeError(f"{symbol} is not in its object file")
-    # Numba's functions take two more pointers, for a result and an exception; here there are none.
-    types = (ctypes.c_void_p, ctypes.c_void_p, *(_C_TYPES[k] for k in kinds))
-    bare = ctypes.CFUNCTYPE(ctypes.c_int32, *types)(address)
-    return Code(partial(bare, _unused, _unused), address, engine)
+        raise RuntimeError("the object file does not hold what it should")
+    return Code(ctypes.CFUNCTYPE(None, *(_C_TYPES[k] for k in kinds))(address), address, engine)
 
 
-def _target() -> Any:
+def _target(level: int = 2) -> Any:
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -150,7 +169,7 @@ def _target() -> Any:
     return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
         features=binding.get_host_cpu_features().flatten(),
-        opt=3,
+        opt=level,
         codemodel="jitdefault",
         jit=True,
     )
@@ -162,7 +181,9 @@ def _host() -> str:
     from llvmlite import __version__, binding
 
     here = Path(__file__).parent
-    texts = [(here / f"{name}.py").read_text("utf-8") for name in ("special", "vector", "machine")]
+    texts = [
+        (here / f"{name}.py").read_text("utf-8") for name in ("special", "vector", "translate")
+    ]
     cpu = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     whole = "\0".join((__version__, binding.get_process_triple(), *cpu, *texts))
     return hashlib.sha256(whole.encode()).hexdigest()
@@ -185,23 +206,21 @@ def folder() -> Path:
     return root / "gradfit"
 
 
-def _read(path: Path) -> tuple[str, bytes] | None:
-    """Return symbol and object code; None where there is no file or it is damaged."""
+def _read(path: Path) -> bytes | None:
+    """Return object code; None where there is no file or it is damaged."""
     try:
-        check, symbol, binary = path.read_bytes().split(b"\n", 2)
+        check, binary = path.read_bytes().split(b"\n", 1)
     except (OSError, ValueError):
         return None
-    if hashlib.sha256(symbol + binary).hexdigest().encode() != check:
-        return None
-    return symbol.decode(), binary
+    return binary if hashlib.sha256(binary).hexdigest().encode() == check else None
 
 
-def _write(path: Path, symbol: str, binary: bytes) -> None:
+def _write(path: Path, binary: bytes) -> None:
     """Write a file whole or not at all; where it cannot be written, go without."""
-    check = hashlib.sha256(symbol.encode() + binary).hexdigest()
+    check = hashlib.sha256(binary).hexdigest()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, draft = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(b"\n".join((check.encode(), symbol.encode(), binary)))
+            file.write(b"\n".join((check.encode(), binary)))
         os.replace(draft, path)

@@ -33,6 +33,8 @@ class Layout(NamedTuple):
         Whether the errors of x, and of y, are given by matrices instead of one number each.
     cross : bool
         Whether the errors of x tell about those of y.
+    loss : str
+        Name of the robust loss.
     """
 
     rows: tuple[int, ...]
@@ -41,6 +43,7 @@ class Layout(NamedTuple):
     full_x: bool
     full_y: bool
     cross: bool
+    loss: str = "linear"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,27 +115,44 @@ class Pointwise:
         return self._weighted(rows) if self.layout.explicit else rows
 
     @property
-    def probe(self) -> list[Term]:
-        """``r`` and ``J_u``."""
-        return [*self.residual, *_flat(self.J_u)]
+    def rows(self) -> tuple[Term, ...]:
+        """What a kernel is given for each point."""
+        return (*self.data, *self.u)
 
-    @cached_property
+    @property
+    def pars(self) -> tuple[Term, ...]:
+        """What it is given for all: all parameters, a step of the free ones, the loss scale."""
+        return (*self.beta, *self._step, self._scale_of_loss)
+
+    @property
+    def probe(self) -> list[Term]:
+        """``r`` (q), ``J_u`` (q, mu), and the model itself (q)."""
+        return [*self.residual, *_flat(self.J_u), *self._moved(self.program.value)]
+
+    @property
     def linear(self) -> list[Term]:
-        """``J`` (q, p), ``h`` (q), ``K`` (q, mu), ``r`` (q) and the tangent."""
-        r, u, mu = self.residual, self.u, len(self.u)
-        if not mu and self.layout.explicit:
-            return [*_flat(self.J_beta), *r, *r, self._number(0.0)]
-        h = [a - _dot(row, u) for a, row in zip(r, self.J_u, strict=True)]
-        whole = [[*b, c, *k] for b, c, k in zip(self.J_beta, h, self.J_u, strict=True)]
-        white = self._white(whole)
-        p = len(self.layout.free)
-        h, K = [row[p] for row in white], [row[p + 1 :] for row in white]
-        t = [ui + _dot([row[i] for row in K], h) for i, ui in enumerate(u)]
-        tangent = _dot(t, t)
-        if self.layout.explicit:
-            bent = [_dot(row, t) for row in self.J_u]
-            tangent = tangent + _dot(bent, bent)
-        return [*_flat([row[:p] for row in white]), *h, *_flat(K), *r, tangent]
+        """``J`` (q, p), ``h`` (q), ``K`` (q, mu), the tangent, phi, and rho' and rho'' of it."""
+        J, h, K, tangent = self._linear
+        return [*_flat(J), *h, *_flat(K), tangent, *self._robust[:1], *self._robust[2:]]
+
+    @property
+    def look(self) -> list[Term]:
+        """What a point adds: cost, tangent, the upper triangle of A row by row, and g."""
+        J, h, _, tangent = self._linear
+        _, cost, weight, _ = self._robust
+        columns = [*_transposed(J), h]
+        heavy = [[weight * v for v in column] for column in columns]
+        p = len(J[0])
+        A = [_dot(heavy[i], columns[j]) for i in range(p) for j in range(i, p)]
+        g = [_dot(heavy[i], h) for i in range(p)]
+        return [cost, weight * tangent, *A, *g]
+
+    @property
+    def advance(self) -> list[Term]:
+        """The next foot point (mu) after a Gauss-Newton step."""
+        J, h, K, _ = self._linear
+        ahead = [_dot(row, self._step) + b for row, b in zip(J, h, strict=True)]
+        return [-_dot([row[i] for row in K], ahead) for i in range(len(self.u))]
 
     @cached_property
     def exact(self) -> list[Term]:
@@ -149,9 +169,60 @@ class Pointwise:
             self._scaled(row[:mu]) for row in H[:mu]])])  # fmt: skip
         ub = _transposed([self._scaled([H[i][mu + k] for i in range(mu)]) for k in range(p)])
         bb = [row[mu:] for row in H[mu:]]
-        return [*self.probe, *_flat(self.J_beta), *_flat(uu), *_flat(ub), *_flat(bb)]
+        first = [*self.residual, *_flat(self.J_u), *_flat(self.J_beta)]
+        return [*first, *_flat(uu), *_flat(ub), *_flat(bb)]
 
     # -- parts -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _linear(self) -> tuple[list[list[Term]], list[Term], list[list[Term]], Term]:
+        """``J`` (q, p), ``h`` (q), ``K`` (q, mu) and the tangent."""
+        r, u, mu = self.residual, self.u, len(self.u)
+        if not mu and self.layout.explicit:
+            return self.J_beta, list(r), [[] for _ in r], self._number(0.0)
+        h = [a - _dot(row, u) for a, row in zip(r, self.J_u, strict=True)]
+        whole = [[*b, c, *k] for b, c, k in zip(self.J_beta, h, self.J_u, strict=True)]
+        white = self._white(whole)
+        p = len(self.layout.free)
+        h, K = [row[p] for row in white], [row[p + 1 :] for row in white]
+        t = [ui + _dot([row[i] for row in K], h) for i, ui in enumerate(u)]
+        tangent = _dot(t, t)
+        if self.layout.explicit:
+            bent = [_dot(row, t) for row in self.J_u]
+            tangent = tangent + _dot(bent, bent)
+        return [row[:p] for row in white], h, K, tangent
+
+    @cached_property
+    def _robust(self) -> tuple[Term, Term, Term, Term]:
+        """Squared distance phi and rho, rho', rho'' of it (:mod:`gradfit._engine.loss`)."""
+        _, h, _, tangent = self._linear
+        phi, one, c2 = _dot(h, h) + tangent, self._number(1.0), self._scale_of_loss
+        z, name = phi / c2, self.layout.loss
+        if name == "huber":
+            far, near = z.at("maximum", 1.0), z.at("le", 1.0)
+            root = far.at("sqrt")
+            value = near.at("where", phi, c2 * (2.0 * root - 1.0))
+            return phi, value, 1.0 / root, near.at("where", 0.0, -0.5 * far**-1.5) / c2
+        if name == "soft_l1":
+            root = (1.0 + z).at("sqrt")
+            return phi, 2.0 * c2 * (root - 1.0), 1.0 / root, -0.5 * (1.0 + z) ** -1.5 / c2
+        if name == "cauchy":
+            weight = 1.0 / (1.0 + z)
+            return phi, c2 * z.at("log1p"), weight, -1.0 / (1.0 + z) ** 2.0 / c2
+        if name == "tukey":
+            rest, near = (1.0 - z).at("maximum", 0.0), z.at("le", 1.0)
+            value = near.at("where", c2 / 3.0 * (1.0 - (1.0 - z) ** 3.0), c2 / 3.0)
+            return phi, value, rest**2.0, -2.0 * rest / c2
+        return phi, phi, one, self._number(0.0)
+
+    @cached_property
+    def _step(self) -> tuple[Term, ...]:
+        return self._symbols("d", len(self.layout.free), FREE)
+
+    @cached_property
+    def _scale_of_loss(self) -> Term:
+        """``c**2``, in sigmas squared."""
+        return self._symbols("c2", 1, FREE)[0]
 
     @cached_property
     def _x(self) -> tuple[Term, ...]:
@@ -201,8 +272,7 @@ class Pointwise:
         """The residuals themselves, or for an implicit model what brings them to 0."""
         if self.layout.explicit:
             return list(self.residual)
-        q = self.q
-        h = self.linear[q * len(self.layout.free) :][:q]
+        q, h = self.q, self._linear[1]
         eye = [[self._number(float(i == j)) for j in range(q)] for i in range(q)]
         inverse = self._white(eye)
         return [_dot(h, [row[j] for row in inverse]) for j in range(q)]

@@ -159,11 +159,11 @@ I1_LARGE = np.array(
 )
 
 
-def chebyshev(t: float, c: Any) -> float:
+def chebyshev(t: float, c: Any, count: int) -> float:
     """Return the sum of ``c[k] * T_k(t)`` (Clenshaw 1955)."""
     b0 = 0.0
     b1 = 0.0
-    for k in range(len(c) - 1, 0, -1):
+    for k in range(count - 1, 0, -1):
         b0, b1 = c[k] + 2.0 * t * b0 - b1, b0
     return c[0] + t * b0 - b1
 
@@ -312,8 +312,8 @@ def i0e(x: float) -> float:
     """Return ``exp(-|x|) * I_0(x)``."""
     x = abs(x)
     if x <= 8.0:
-        return chebyshev(x / 4.0 - 1.0, I0_SMALL)
-    return chebyshev(16.0 / x - 1.0, I0_LARGE) / np.sqrt(x)
+        return chebyshev(x / 4.0 - 1.0, I0_SMALL, len(I0_SMALL))
+    return chebyshev(16.0 / x - 1.0, I0_LARGE, len(I0_LARGE)) / np.sqrt(x)
 
 
 def i0(x: float) -> float:
@@ -326,8 +326,8 @@ def i1e(x: float) -> float:
     """Return ``exp(-|x|) * I_1(x)``."""
     size = abs(x)
     if size <= 8.0:
-        return chebyshev(size / 4.0 - 1.0, I1_SMALL) * x
-    value = chebyshev(16.0 / size - 1.0, I1_LARGE) / np.sqrt(size)
+        return chebyshev(size / 4.0 - 1.0, I1_SMALL, len(I1_SMALL)) * x
+    value = chebyshev(16.0 / size - 1.0, I1_LARGE, len(I1_LARGE)) / np.sqrt(size)
     return value if x > 0.0 else -value
 
 

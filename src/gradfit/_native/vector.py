@@ -4,13 +4,9 @@ A call of the C library ends vectorisation of the loop around it. These are poly
 argument reduction, right to one unit in the last place.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+import struct
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 _LOG2E = 1.4426950408889634
 # log(2) in two parts: multiples up to 2**11 of the first are exact.
@@ -20,26 +16,14 @@ _LN2_LOW = 1.90821492927058770002e-10
 _ROUND = 6755399441055744.0
 
 
-def _bits_of(typingctx: Any, x: Any) -> Any:
+def bits(x: float) -> int:
     """Return the bits of a float64 as an int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
+    return struct.unpack("q", struct.pack("d", x))[0]
 
 
-def _float_of(typingctx: Any, i: Any) -> Any:
+def number(i: int) -> float:
     """Return the float64 that has these bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
-
-
-_bits = cast(Callable[[float], int], intrinsic(_bits_of))
-_float = cast(Callable[[int], float], intrinsic(_float_of))
+    return struct.unpack("d", struct.pack("q", i))[0]
 
 
 def exp(x: float) -> float:
@@ -61,9 +45,9 @@ def exp(x: float) -> float:
     p = p * r + 0.5
     y = 1.0 + (r + r * r * p)
     # In two factors, since 2**k alone is out of range where y*2**k is not.
-    whole = _bits(shifted) - _bits(_ROUND)
+    whole = bits(shifted) - bits(_ROUND)
     half = whole >> 1
-    y = y * _float((half + 1023) << 52) * _float((whole - half + 1023) << 52)
+    y = y * number((half + 1023) << 52) * number((whole - half + 1023) << 52)
     y = y if x < 709.782712893384 else np.inf
     y = y if x > -745.2 else 0.0
     return y if x == x else x

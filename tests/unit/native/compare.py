@@ -1,6 +1,7 @@
 """What torch says of a function, beside what the native kernel says."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,35 @@ import torch
 from torch import Tensor
 
 from gradfit._native.kernel import Kernel
-from gradfit._native.program import capture
+from gradfit._native.program import Program, capture
+
+
+@dataclass(frozen=True, eq=False)
+class ModelKernel:
+    """A model as kernels of its values, first and second derivatives."""
+
+    program: Program
+
+    def kernel(self, kind: str) -> Kernel:
+        """Return the kernel of a kind: ``value``, ``first`` or ``second``."""
+        p, m = self.program, len(self.program.x)
+        by_x = [t for row in p.first for t in row[:m]]
+        by_beta = [t for row in p.first for t in row[m:]]
+        results = {
+            "value": p.value,
+            "first": (*p.value, *by_x, *by_beta),
+            "second": p.second,
+        }[kind]
+        return Kernel(kind, (*p.x, *p.nu), p.beta, results)
+
+    def text(self, kind: str) -> str:
+        return self.kernel(kind).text
+
+    def evaluate(self, kind: str, x: Any, beta: Any, nu: Any = None) -> Any:
+        """Return the rows of a kind, (R, N), for x (m, N), beta (p,), nu (q, N)."""
+        x = np.asarray(x, dtype=float)
+        nu = np.zeros((len(self.program.nu), x.shape[1])) if nu is None else nu
+        return self.kernel(kind).evaluate(np.concatenate([x, nu]), beta)
 
 
 class Both(NamedTuple):
@@ -19,14 +48,14 @@ class Both(NamedTuple):
     second: Any
 
 
-def kernel_of(fn: Callable[..., Tensor], m: int, p: int) -> Kernel:
+def kernel_of(fn: Callable[..., Tensor], m: int, p: int) -> ModelKernel:
     """Capture a model ``fn(x, beta) -> (q, N)`` at two points of no meaning."""
     x = 0.31 + 0.13 * np.arange(2 * m).reshape(m, 2)
     beta = 0.4 + 0.17 * np.arange(2 * p).reshape(p, 2)
-    return Kernel(capture(fn, x, beta))
+    return ModelKernel(capture(fn, x, beta))
 
 
-def by_kernel(kernel: Kernel, x: Any, beta: Any, nu: Any) -> Both:
+def by_kernel(kernel: ModelKernel, x: Any, beta: Any, nu: Any) -> Both:
     """Ask the kernel; beta (p,)."""
     q, k = len(nu), len(x) + len(beta)
     rows = kernel.evaluate("first", x, beta)

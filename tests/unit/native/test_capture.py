@@ -10,7 +10,6 @@ from gradfit import models
 from gradfit._native import expression
 from gradfit._native.capture import Recorder
 from gradfit._native.expression import CaptureError
-from gradfit._native.lower import lower
 
 from .compare import assert_close, by_kernel, by_torch, kernel_of
 
@@ -218,9 +217,8 @@ def test_nothing_stays_behind_in_torch():
 
 
 def test_common_subexpressions_and_parameters_are_computed_once():
-    text = lower(
-        kernel_of(lambda x, b: torch.exp(b[0] * b[1]) * x + torch.exp(b[0] * b[1]), 1, 2).program,
-        "value",
+    text = kernel_of(lambda x, b: torch.exp(b[0] * b[1]) * x + torch.exp(b[0] * b[1]), 1, 2).text(
+        "value"
     )
     assert text.count("exp") == 1
     assert text.index("exp") < text.index("for i in range")
@@ -231,12 +229,12 @@ def test_dead_code_and_constants_are_gone():
         torch.sin(x)
         return x * torch.exp(torch.tensor(1.0, dtype=torch.float64)) * beta[0]
 
-    text = lower(kernel_of(model, 1, 1).program, "value")
+    text = kernel_of(model, 1, 1).text("value")
     assert "sin" not in text
     assert repr(math.e) in text
 
 
 def test_equal_models_have_equal_texts():
-    one = lower(kernel_of(lambda x, beta: beta[0] * torch.exp(-beta[1] * x), 1, 2).program, "first")
-    other = lower(kernel_of(lambda x, c: (x * -c[1]).exp().mul(c[0]), 1, 2).program, "first")
+    one = kernel_of(lambda x, beta: beta[0] * torch.exp(-beta[1] * x), 1, 2).text("first")
+    other = kernel_of(lambda x, c: (x * -c[1]).exp().mul(c[0]), 1, 2).text("first")
     assert one == other

@@ -1,0 +1,173 @@
+"""Which machinery runs a fit: torch's, or machine code made from the model."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit import models
+from gradfit._engine.covariance import Spread
+from gradfit._engine.loss import Loss
+from gradfit._engine.points import Points
+from gradfit._engine.state import Options
+from gradfit._native.cpu import Fitted, Kernels, fit, head_of, spec_of
+from gradfit._native.expression import CaptureError, evaluate
+from gradfit._native.pointwise import Layout, Pointwise
+from gradfit._native.program import Program, capture
+from gradfit._problem import Problem
+
+
+@dataclass
+class Known:
+    """What is known of a model function from earlier fits.
+
+    Attributes
+    ----------
+    programs : dict
+        Captured programs, or why there is none, by the kind of problem.
+    kernels : dict
+        Kernels by program and layout.
+    spent : float
+        Seconds that fits took without machine code.
+    """
+
+    programs: dict[Any, Program | str] = field(default_factory=dict[Any, Program | str])
+    kernels: dict[Any, Kernels] = field(default_factory=dict[Any, Kernels])
+    spent: float = 0.0
+
+
+_KNOWN: "WeakKeyDictionary[Any, Known]" = WeakKeyDictionary()
+"""Model functions that have been looked at; looking again would find the same."""
+
+
+def known_of(problem: Problem) -> Known:
+    """Return what is known of the model; nothing lasting for one that cannot be a key."""
+    try:
+        return _KNOWN.setdefault(problem.model.fn, Known())
+    except TypeError:
+        return Known()
+
+
+def obstacle(problem: Problem, on_step: Any) -> str | None:
+    """Return why a problem is none for machine code, if it is not."""
+    if problem.systematic is not None:
+        return "errors that points share"
+    if problem.shared:
+        return "parameters that groups share"
+    if on_step is not None:
+        return "`on_step` looks at every step"
+    if problem.points.x.device.type != "cpu":
+        return f"the data are on {problem.points.x.device}"
+    return None
+
+
+def kernels_for(problem: Problem, beta0: Tensor, loss: Loss | None) -> Kernels | str:
+    """Return the kernels of a problem, not yet compiled, or why there are none."""
+    known = known_of(problem)
+    m = problem.points.x.shape[0]
+    kind = problem.joined, m, problem.data.y is None, problem.data.vector_x
+    program = known.programs.get(kind)
+    if program is None or not _still_holds(problem, program, beta0):
+        program = known.programs[kind] = _capture(problem, beta0)
+    if isinstance(program, str):
+        return program
+    layout = _layout(problem, loss)
+    key = program, layout
+    if key not in known.kernels:
+        known.kernels[key] = Kernels(Pointwise(program, layout))
+    return known.kernels[key]
+
+
+def _layout(problem: Problem, loss: Loss | None) -> Layout:
+    points, names = problem.points, problem.model.names
+    return Layout(
+        points.rows,
+        tuple(names.index(n) for n in problem.free),
+        points.y is not None,
+        points.scale_x.ndim == 3,
+        points.weight_y is not None and points.weight_y.ndim == 3,
+        points.cross is not None and bool(points.rows),
+        "linear" if loss is None else loss.name,
+    )
+
+
+def _everything(problem: Problem, beta0: Tensor) -> dict[str, Tensor]:
+    """Return all parameters, the fixed ones too, of the first fit."""
+    free = dict(zip(problem.free, beta0[0], strict=True))
+    return {n: free[n] if n in free else beta0.new_tensor(problem.fixed[n]) for n in
+            problem.model.names}  # fmt: skip
+
+
+def _sample(problem: Problem, beta0: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two points (m, 2) of the first fit, and parameters there (p, 2)."""
+    x = problem.points.x
+    last = x.shape[1] if problem.data.group is None else int((problem.data.group == 0).sum())
+    beta = torch.stack(list(_everything(problem, beta0).values()))
+    other = beta * 1.0625 + torch.where(beta == 0, 0.0625, 0.0)
+    return x[:, [0, last // 2]], torch.stack([beta, other], 1)
+
+
+def _capture(problem: Problem, beta0: Tensor) -> Program | str:
+    whole = replace(problem, free=problem.model.names, fixed={})
+    x, beta = _sample(problem, beta0)
+    try:
+        program = capture(whole.function(), x, beta)
+    except CaptureError as error:
+        return str(error)
+    if not all(np.isfinite(t.number) for t in program.value):
+        return "it is NaN or inf at the start"
+    return program
+
+
+def _still_holds(problem: Problem, program: Program | str, beta0: Tensor) -> bool:
+    """Ask whether a function that may read what changes still is what was captured."""
+    model = problem.model
+    if isinstance(program, str) or model.formula is not None or models.known(model.label):
+        return True
+    whole = replace(problem, free=model.names, fixed={})
+    x, beta = _sample(problem, beta0)
+    with torch.no_grad():
+        wanted = whole.function()(x, list(beta))
+    for k in range(2):
+        numbers = torch.cat([x[:, k], beta[:, k]]).tolist()
+        found = evaluate(
+            program.value, dict(zip((*program.x, *program.beta), numbers, strict=True))
+        )
+        if not np.allclose(found, wanted[:, k].numpy(), 1e-9, 0.0, equal_nan=True):
+            return False
+    return True
+
+
+def run(
+    kernels: Kernels, problem: Problem, beta0: Tensor, options: Options, loss: Loss | None
+) -> Fitted:
+    """Fit by machine code."""
+    points, names = problem.points, problem.model.names
+    s = spec_of(kernels, points, options, loss)
+    s = s._replace(bounded=problem.bounds is not None)
+    values = [problem.fixed.get(n, 0.0) for n in names]
+    where = [names.index(n) for n in problem.free]
+    head = head_of(s, where, points.rows, problem.bounds, values, loss)
+    return fit(kernels, head, s, points, _firsts(points, len(beta0)), beta0.numpy())
+
+
+def _firsts(points: Points, count: int) -> Any:
+    if points.group is None:
+        return np.array([0.0, points.n])
+    sizes = torch.bincount(points.group, minlength=count).numpy()
+    return np.concatenate([[0.0], np.cumsum(sizes)])
+
+
+def spread_of(fitted: Fitted) -> Spread:
+    """Return covariance, rank and condition as the engine tells them."""
+    p = fitted.p
+    return Spread(
+        torch.from_numpy(fitted.cov),
+        torch.from_numpy(fitted.column(6)).to(torch.int64),
+        torch.from_numpy(fitted.column(5)),
+        torch.from_numpy(fitted.vector(p + 1)),
+        torch.from_numpy(fitted.vector(p + 2)) > 0,
+    )
