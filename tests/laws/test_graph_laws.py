@@ -1,5 +1,6 @@
 """A trace changes nothing, agrees with autograd everywhere, and so does its NumPy program."""
 
+import inspect
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,8 @@ from graph_programs import TWENTY
 from hypothesis import given, settings
 from torch import Tensor
 
+import gradfit as gf
+from gradfit import models
 from gradfit.errors import TraceError
 from gradfit.graph import Graph, trace
 from gradfit.graph.operations import outputs
@@ -123,3 +126,20 @@ def test_an_operation_without_a_numpy_rule_is_named(name: str) -> None:
     fn, inputs = TWENTY[name]
     with pytest.raises(TraceError, match=rf"no NumPy rule for .*{NO_RULE[name]}"):
         trace(fn, *inputs).to_numpy()
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_the_graph_of_every_model_passes_its_checks_at_the_solution(name: str) -> None:
+    fn = models.get(name)
+    names = [*inspect.signature(fn).parameters][1:]
+    start = {each: 1 + 0.3 * k for k, each in enumerate(names)}
+    x = torch.linspace(0.6, 5, 20, dtype=torch.float64)
+    values = [torch.tensor(v, dtype=torch.float64) for v in start.values()]
+    noise = torch.randn(20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    fit = gf.fit(name, x, fn(x, *values) + 0.002 * noise, sx=0.002, sy=0.002, start=start)
+    graph = fit.graph()
+    assert float(graph.result) == pytest.approx(fit.chi2, rel=1e-9)
+    for against in ("differences", "numpy"):  # gradients vanish here, and are judged all the same
+        report = graph.check(against)
+        assert report, str(report)
+        assert {v.outcome for v in (*report.operations, *report.leaves)} == {"agrees"}

@@ -8,7 +8,7 @@ computed in single precision.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from gradfit.graph import replay
 from gradfit.graph.differences import Agreement, Comparison, Outcome, gravest
 from gradfit.graph.graph import Graph
 from gradfit.graph.record import Call, Node, Snapshot
+
+if TYPE_CHECKING:
+    from gradfit.graph.program import Program
 
 Against = Literal["differences", "numpy"]
 
@@ -264,18 +267,34 @@ def _numpy(graph: Graph) -> tuple[Verdict, ...]:
         if leaf.grad is None or hooked:
             note = "a hook changed gradients" if hooked else "no gradient was recorded"
             found.append(Verdict(number, leaf.label, None, "skipped", note=note))
-        else:
-            found.append(_verdict(leaf, leaf.grad, gradients[name], close))
+            continue
+        verdict = _verdict(leaf, leaf.grad, gradients[name], close)
+        if verdict.outcome == "wrong":
+            around = _slopes_around(program, name, gradients[name])
+            verdict = _verdict(leaf, leaf.grad, gradients[name], close, around)
+        found.append(verdict)
     return tuple(found)
 
 
+def _slopes_around(program: "Program", name: str, gradient: NDArray[Any]) -> float:
+    """Return how large a gradient becomes when its leaf doubles: at a minimum it vanishes."""
+    step = 1e-6 * np.maximum(1, np.abs(program.inputs[name]))
+    _, moved = program.run(**{name: program.inputs[name] + step})
+    around = float(np.abs(moved[name] - gradient).max(initial=0)) / 1e-6
+    return around if np.isfinite(around) else 0.0
+
+
 def _verdict(
-    node: Node, recorded: Snapshot | None, computed: NDArray[Any], close: float
+    node: Node,
+    recorded: Snapshot | None,
+    computed: NDArray[Any],
+    close: float,
+    least: float = 1e-12,
 ) -> Verdict:
     if recorded is None or recorded.values is None:
         return Verdict(node.id, node.label, None, "skipped", note="its values were not kept")
     theirs = np.asarray(recorded.values, dtype=np.float64)
-    size = max(float(np.abs(np.nan_to_num(theirs, posinf=0, neginf=0)).max(initial=0)), 1e-12)
+    size = max(float(np.abs(np.nan_to_num(theirs, posinf=0, neginf=0)).max(initial=0)), least)
     same = np.isnan(theirs) & np.isnan(computed) | (theirs == computed)
     with np.errstate(invalid="ignore"):
         worst = float(np.where(same, 0, np.abs(computed - theirs)).max(initial=0)) / size

@@ -100,6 +100,9 @@ class Comparison:
             worst = min(worst, difference / max(scale, abs(left + right) / 2))
             if worst <= tolerance or difference <= rounding:
                 return Agreement("agrees", worst)
+            around = at * self._curvature(which, move, step, center, gap)
+            if not self.coarse and difference <= tolerance * around:
+                return Agreement("agrees", difference / around)
         if worst == float("inf"):
             return Agreement("skipped", note="not finite nearby, or drowned in rounding")
         if not self.coarse and self._is_noisy(which, move, at, center):
@@ -119,6 +122,17 @@ class Comparison:
         rounding = 8 * torch.finfo(torch.float64).eps * size / step
         return float(self._sum(left)) / step, float(self._sum(right)) / step, rounding
 
+    def _curvature(
+        self, which: int, move: Tensor, step: float, center: list[Tensor], gap: float
+    ) -> float:
+        """Return the second derivative; 0 where the function is too rough to have one.
+
+        At a minimum the slope vanishes, and is known only as well as those around it.
+        """
+        left, right, _ = self._slopes(which, move, step / 4, center)
+        is_smooth = abs(4 * (right - left) - gap) < abs(gap) / 2
+        return abs(gap) / step if is_smooth else 0.0
+
     def _is_kink(
         self, which: int, move: Tensor, step: float, center: list[Tensor], gap: float
     ) -> bool:
@@ -131,7 +145,8 @@ class Comparison:
         step = 3e-7 * max(1, at)
         left, right, _ = self._slopes(which, move, step, center)
         size = sum(float(output.abs().sum()) for output in center)
-        return abs(right - left) * step > 1e-10 * max(size, 1e-3)
+        is_rough = abs(right - left) * step > 1e-10 * max(size, 1e-3)
+        return is_rough and self._curvature(which, move, step, center, right - left) == 0
 
     def _sum(self, outputs: Sequence[Tensor]) -> Tensor:
         weights = self.weights or [torch.ones_like(output) for output in outputs]

@@ -239,3 +239,32 @@ def test_kernels_of_each_backward_are_listed():
     assert "sum" in graph["x * y"].kernels
     assert graph["torch.sin(x * y)"].kernels == ("cos", "mul")
     assert graph["x"].kernels == ()
+
+
+def test_a_vanishing_gradient_at_a_minimum_is_not_accused():
+    x = torch.linspace(0, 4, 30, dtype=torch.float64)
+
+    def loss(rate):
+        return (torch.exp(-rate * x) - torch.exp(-0.7 * x)).square().sum() * 1e4 + 3
+
+    graph = trace(loss, torch.tensor(0.7, dtype=torch.float64, requires_grad=True))
+    assert graph.check()
+    assert graph.check("numpy")
+
+
+@pytest.mark.parametrize("offset", [1e-3, 1e-1])
+def test_a_wrong_backward_close_to_a_minimum_is_still_named(offset):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx, grad):
+            return 1.9 * ctx.saved_tensors[0] * grad
+
+    start = torch.tensor(3.0 + offset, dtype=torch.float64, requires_grad=True)
+    report = trace(lambda a: Square.apply(a - 3), start).check()
+    assert report.wrong[0].label == "Square.apply(a - 3)"
+    assert {v.outcome for v in report.leaves} == {"wrong"}
