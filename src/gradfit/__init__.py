@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradfit import shapes as shapes
     from gradfit._descend import descend as descend
     from gradfit._descend import sweep_lr as sweep_lr
+    from gradfit._differentiable import differentiable as differentiable
     from gradfit._fit import fit as fit
     from gradfit._result import FitResult as FitResult
     from gradfit._result import FitTable as FitTable
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "datasets",
     "descend",
+    "differentiable",
     "errors",
     "fit",
     "line",
@@ -49,6 +51,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Status": ("_types", "Status"),
     "datasets": ("datasets", None),
     "descend": ("_descend", "descend"),
+    "differentiable": ("_differentiable", "differentiable"),
     "errors": ("errors", None),
     "fit": ("_fit", "fit"),
     "line": ("lines", "line"),

@@ -124,7 +124,10 @@ class Response:
             grads = torch.autograd.grad(
                 total, list(self.leaves.values()), retain_graph=True, materialize_grads=True
             )
-        return {name: g.detach() for name, g in zip(self.leaves, grads, strict=True)}
+        found = {name: g.detach() for name, g in zip(self.leaves, grads, strict=True)}
+        if "cov" in found:  # a covariance can only change as a symmetric matrix does
+            found["cov"] = (found["cov"] + found["cov"].transpose(0, 1)) / 2
+        return found
 
 
 def _spread_out(t: Tensor, n: int) -> Tensor:
