@@ -1,6 +1,9 @@
 """Shared by all tests: laws are tried on the same examples in every run, figures need no screen."""
 
 import os
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +56,27 @@ class Run(NamedTuple):
     code: int
     out: str
     err: str
+
+
+class Story(NamedTuple):
+    """What ``gradfit demo`` said and wrote, and the processor time it took."""
+
+    out: str
+    err: str
+    folder: Path
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory) -> Story:
+    """Run ``gradfit demo`` once for all tests of it."""
+    folder = tmp_path_factory.mktemp("demo") / "new"
+    out, err = StringIO(), StringIO()
+    began = time.process_time()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(["demo", "--out", str(folder)])
+    assert code == 0, err.getvalue()
+    return Story(out.getvalue(), err.getvalue(), folder, time.process_time() - began)
 
 
 @pytest.fixture

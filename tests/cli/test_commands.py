@@ -1,4 +1,4 @@
-"""``gradfit demo``, ``graph`` and ``bench``, and how the command line as such behaves."""
+"""``gradfit graph`` and ``bench``, and how the command line as such behaves."""
 
 import json
 import re
@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from oracles.york import york
 
 import gradfit
 from gradfit import cli as door
@@ -16,30 +15,6 @@ from gradfit.app import tutorial
 
 LOSS = "mean((a*x - y + b)**2 / (a**2 + 1))"
 COMMANDS = ["fit", "line", "demo", "graph", "bench"]
-
-
-def test_demo_fits_the_points_it_shows(cli, tmp_path):
-    out = tmp_path / "demo"
-    run = cli("demo", "--out", out)
-    assert run.code == 0
-    assert "a = 2.5, b = 1" in run.out
-    assert "sigma" in run.out
-    best = york(*tutorial.points(), 2.0, 2.0)
-    saved = json.loads((out / "fit.json").read_text())
-    assert saved["params"]["a"] == pytest.approx(best.slope, rel=1e-9)
-    assert saved["params"]["b"] == pytest.approx(best.intercept, rel=1e-7)
-    assert (out / "fit.png").stat().st_size > 10_000
-
-
-def test_demo_is_the_same_every_time_and_lands_near_the_truth(cli, tmp_path):
-    first, second = (
-        json.loads(cli("demo", "--json", "--out", tmp_path / name).out) for name in "ab"
-    )
-    for answer in (first, second):
-        del answer["seconds"]
-    assert first == second
-    for name, truth in tutorial.TRUE.items():
-        assert abs(first["params"][name] - truth) < 4 * first["stderr"][name]
 
 
 def test_graph_prints_values_and_gradients_of_the_loss(cli, tmp_path):

@@ -3,7 +3,7 @@
 import json
 
 from gradfit.app import output
-from gradfit.app.story import CHAPTERS, Scene, tell
+from gradfit.app.story import CHAPTERS, Scene
 from gradfit.app.story.blocks import Chapter
 from gradfit.app.story.page import page
 from gradfit.app.story.screen import render
@@ -36,10 +36,9 @@ def run(delivery: output.Delivery) -> int:
 def _told(scene: Scene, talk: bool, quiet: bool) -> list[Chapter]:
     """Compute the chapters, and show each as soon as it is there."""
     chapters: list[Chapter] = []
-    story = tell(scene)
-    for number in range(1, len(CHAPTERS) + 1):
+    for number, chapter in enumerate(CHAPTERS, 1):
         with output.progress(f"chapter {number} of {len(CHAPTERS)}", quiet):
-            chapters.append(next(story))
+            chapters.append(chapter(scene))
         if talk:
             output.show(("\n" if number > 1 else "") + render(number, chapters[-1]))
     return chapters

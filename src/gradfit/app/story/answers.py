@@ -68,7 +68,7 @@ def missed(scene: Scene) -> Chapter:
     run, best = scene.cleared, scene.automatic
     error = float(scene.fitted.stderr["intercept"])
     left = abs(run.params["b"] - best.params["b"])
-    centred = scene.centred
+    centred, square = scene.centred, float((scene.x**2).mean())
     line = scene.centred_line
     return Chapter(
         "What the descent missed in b, and why",
@@ -85,10 +85,10 @@ def missed(scene: Scene) -> Chapter:
                 "The floor of the valley, seen from the side.",
             ),
             Prose(
-                "Why so flat? x runs from 0 to 100, so a slope that is wrong by 0.01 moves the far "
-                "end of the line by 1, while an intercept that is wrong by 1 moves every point by "
-                "1 and half of that can be undone by the slope. One unit of a weighs as much as a "
-                "hundred units of b, and in squares ten thousand: the condition number is "
+                "Why so flat? x runs from 0 to 100, so a change of slope moves the points much "
+                f"farther than the same change of intercept: the loss feels it {number(square, 4)} "
+                "times as strongly, the mean of x². And most of what b does a can undo, by turning "
+                "the line about its middle. Together that makes a valley with the condition number "
                 f"{number(best.condition, 4)}, measured at the minimum. It is a matter of units "
                 "and of where x is counted from, not of the data."
             ),

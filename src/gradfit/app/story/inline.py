@@ -11,10 +11,11 @@ from gradfit._views.palette import LIGHT
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMED = {
+NAMED = {colour: f"var(--group{k})" for k, colour in enumerate(LIGHT.groups)} | {
     getattr(LIGHT, name): f"var(--{name})"
     for name in ("paper", "ink", "muted", "faint", "point", "curve", "foot")
-} | {colour: f"var(--group{k})" for k, colour in enumerate(LIGHT.groups)}
+}
+"""Some colours of groups have a name of their own, and that counts."""
 
 
 def inline(figure: "Figure", key: str) -> str:

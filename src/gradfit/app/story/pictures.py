@@ -110,7 +110,7 @@ def floor(scene: Scene) -> "Figure":
         )  # fmt: skip
         ax.annotate(
             f"1,000 steps end here,\nat b = {stopped:.2f}", (stopped, scene.cleared.loss),
-            (-10, 24), textcoords="offset points", ha="center", color=LIGHT.foot,
+            (4, 24), textcoords="offset points", ha="left", color=LIGHT.foot,
         )  # fmt: skip
         ax.margins(y=0.14)
         ax.set(xlabel="b", ylabel="lowest loss that any a reaches")

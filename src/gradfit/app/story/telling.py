@@ -1,10 +1,6 @@
 """The chapters in their order."""
 
-from collections.abc import Iterator
-
 from gradfit.app.story import answers, beginning, descents
-from gradfit.app.story.blocks import Chapter
-from gradfit.app.story.scene import Scene
 
 CHAPTERS = (
     beginning.points,
@@ -18,8 +14,4 @@ CHAPTERS = (
     answers.missed,
     answers.speed,
 )
-
-
-def tell(scene: Scene) -> Iterator[Chapter]:
-    """Tell one chapter after the other; each computes what it needs when it is asked for."""
-    return (chapter(scene) for chapter in CHAPTERS)
+"""Each computes what it needs when it is called, and the scene keeps it for the next."""
