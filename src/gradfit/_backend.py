@@ -1,7 +1,7 @@
 """Which machinery runs a fit: torch's, or machine code made from the model."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,15 +9,25 @@ import torch
 from torch import Tensor
 
 from gradfit import models
-from gradfit._engine.covariance import Spread
+from gradfit._conclude import PointArrays
+from gradfit._engine.covariance import Spread, spread
+from gradfit._engine.eliminate import Sums
+from gradfit._engine.field import Field
+from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
-from gradfit._engine.state import Options
-from gradfit._native.cpu import Fitted, Kernels, fit, head_of, spec_of
+from gradfit._engine.state import Control, Options, State, Work
+from gradfit._native.cpu import Fitted, Kernels, fit, head_of, is_solver_ready, spec_of
 from gradfit._native.expression import CaptureError, evaluate
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
+
+
+PER_FIT, PER_POINT = 5e-3, 2.5e-6
+"""Seconds that torch takes for a fit, roughly."""
+LOOKING, COMPILING, COMPILING_SOLVER = 0.02, 0.5, 4.0
+"""Seconds that it takes to write a model down, to compile it, and to compile the solver."""
 
 
 @dataclass
@@ -49,6 +59,45 @@ def known_of(problem: Problem) -> Known:
         return _KNOWN.setdefault(problem.model.fn, Known())
     except TypeError:
         return Known()
+
+
+class Answer(NamedTuple):
+    """What a fit came to, from whatever ran it, as :func:`gradfit._conclude.conclude` takes it."""
+
+    work: Work
+    moved: Tensor
+    found: Spread
+    arrays: PointArrays | None
+    backend: str
+
+
+def choose(
+    problem: Problem, beta0: Tensor, loss: Loss | None, backend: str, on_step: Any
+) -> Kernels | str:
+    """Return the kernels that shall run a fit, or why torch does: in half a sentence, or nothing.
+
+    By itself machine code is looked for once torch has spent, with this fit, about as long on a
+    model as that takes: so nobody waits for a small fit, and nobody more than twice as long as with
+    the better choice.
+    """
+    if backend == "eager":
+        return ""
+    reason = obstacle(problem, on_step)
+    if reason is not None:
+        return reason
+    due = known_of(problem).spent + PER_FIT + PER_POINT * problem.points.n
+    if backend == "auto" and due < LOOKING:
+        return ""
+    kernels = kernels_for(problem, beta0, loss)
+    if backend == "native" or isinstance(kernels, str) or kernels.is_ready:
+        return kernels
+    price = COMPILING if is_solver_ready() else COMPILING + COMPILING_SOLVER
+    return kernels if due > price else ""
+
+
+def note_time(problem: Problem, seconds: float) -> None:
+    """Remember how long torch took over a fit."""
+    known_of(problem).spent += seconds
 
 
 def obstacle(problem: Problem, on_step: Any) -> str | None:
@@ -142,7 +191,12 @@ def _still_holds(problem: Problem, program: Program | str, beta0: Tensor) -> boo
 
 
 def run(
-    kernels: Kernels, problem: Problem, beta0: Tensor, options: Options, loss: Loss | None
+    kernels: Kernels,
+    problem: Problem,
+    beta0: Tensor,
+    options: Options,
+    loss: Loss | None,
+    ended: Tensor | None = None,
 ) -> Fitted:
     """Fit by machine code."""
     points, names = problem.points, problem.model.names
@@ -151,7 +205,51 @@ def run(
     values = [problem.fixed.get(n, 0.0) for n in names]
     where = [names.index(n) for n in problem.free]
     head = head_of(s, where, points.rows, problem.bounds, values, loss)
-    return fit(kernels, head, s, points, _firsts(points, len(beta0)), beta0.numpy())
+    skipped = None if ended is None else ended.numpy()
+    firsts, starts = _firsts(points, len(beta0)), beta0.contiguous().numpy()
+    return fit(kernels, head, s, points, firsts, starts, skipped)
+
+
+def answer_of(fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str) -> Answer:
+    """Put what machine code found in the engine's terms."""
+    points = problem.points
+    beta = torch.from_numpy(fitted.vector(0).copy())
+    count, p = beta.shape
+    u = torch.from_numpy(fitted.u)
+    if cov_type != "expected":
+        field = Field.of(points, problem.function(), count, p, loss)
+        work = init(field, beta, u)
+        found = spread(work, cov_type, problem.limits())
+    else:
+        field = Field(points, problem.function(), count, p, loss, None, None, (), False)
+        blank = beta.new_zeros(count)
+        sums = Sums(blank, blank, beta.new_zeros(count, p, p), beta)
+        work = Work(field, State(beta, sums, beta, Control(*[blank] * 9)), u, [])
+        found = spread_of(fitted)
+    whole = (torch.from_numpy(fitted.column(k)).to(torch.int64) for k in range(3))
+    control = Control(*work.state.control[:6], *whole)
+    sums = work.state.sums._replace(cost=torch.from_numpy(fitted.column(3)))
+    state = work.state._replace(sums=sums, control=control)
+    moved = torch.from_numpy(fitted.column(4)).to(torch.int64)
+    return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), "native")
+
+
+def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:
+    """Return what there is at each point, in the units of the data."""
+    data, points = problem.data, problem.points
+    delta = torch.from_numpy(fitted.delta)
+    if len(points.rows) < len(points.x):
+        whole = torch.zeros_like(points.x)
+        whole[list(points.rows)] = delta
+        delta = whole
+    x_hat, m = points.x + delta, len(data.x)
+    weights = None if fitted.weights is None else torch.from_numpy(fitted.weights)[None]
+    if problem.joined:
+        return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
+    if data.y is None:
+        return PointArrays(delta, None, x_hat, None, weights)
+    y_hat = torch.from_numpy(fitted.value)
+    return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
 
 
 def _firsts(points: Points, count: int) -> Any:

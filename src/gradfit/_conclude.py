@@ -58,10 +58,12 @@ def conclude(
     backend: str,
     began: float,
     arrays: PointArrays | None = None,
+    note: str = "",
 ) -> FitResult | FitTable:
     """Build the result of one fit, or the table of many.
 
-    ``arrays`` are given by a method that fitted other points than those of the problem.
+    ``arrays`` are given by whoever has them already, or fitted other points than those of the
+    problem; ``note`` is added to the message.
     """
     found = _visible(problem, found)
     rows = _rows(problem, work, found)
@@ -80,7 +82,8 @@ def conclude(
         **_named(problem.data, give_back(problem, work) if arrays is None else arrays),
     }
     if problem.data.group is None:
-        return _single(problem, work, found, rows, moved, shared, began)
+        single = _single(problem, work, found, rows, moved, shared, began)
+        return replace(single, message=f"{single.message}; {note}") if note else single
     return _table(problem, work, found, rows, shared, began)
 
 

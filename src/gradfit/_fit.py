@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._backend import Answer, answer_of, choose, note_time
+from gradfit._backend import run as run_native
 from gradfit._begin import find_start
 from gradfit._conclude import conclude
 from gradfit._data import Data, gather
@@ -77,7 +79,7 @@ def fit(
     absolute_sigma: bool | None = None,
     cov_type: CovType = "expected",
     nan_policy: Literal["raise", "omit"] = "raise",
-    backend: Literal["auto", "eager"] = "auto",
+    backend: Literal["auto", "eager", "native"] = "auto",
     device: str | torch.device | None = None,
     on_step: Callable[[FitStep], None] | None = None,
     max_steps: int = 500,
@@ -141,7 +143,9 @@ def fit(
     nan_policy : str
         ``"raise"`` tells where NaN or inf stand, ``"omit"`` leaves those rows out.
     backend : str
-        ``"auto"`` or ``"eager"``.
+        ``"eager"`` runs torch operations. ``"native"`` makes machine code of the model, once, and
+        runs that: the same steps and answers, many times faster; where it cannot, ``message`` says
+        why. ``"auto"`` is native when that is there already or worth its while.
     device : str, optional
         Where to compute; default is where the data are.
     on_step : callable, optional
@@ -186,7 +190,7 @@ def fit(
     options = _options(gtol, ftol, xtol, max_steps)
     robust = choose_loss(loss)
     refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
-    refuse_unknown("backend", backend, ("auto", "eager"))
+    refuse_unknown("backend", backend, ("auto", "eager", "native"))
     observed = gather(
         x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device
     )
@@ -209,23 +213,45 @@ def fit(
             beta0 = find_start(problem, robust)
         problem = check_model(problem, beta0)
         ended = unfit(problem)
-        work, moved = solve(
-            problem, beta0, options, robust, ended=ended, on_step=_teller(problem, on_step)
-        )
-        _refuse_bad_start(problem, work)
-        found = spread(work, cov_type, problem.limits())
+        kernels = choose(problem, beta0, robust, backend, on_step)
+        if isinstance(kernels, str):
+            answer = _by_torch(problem, beta0, options, robust, cov_type, ended, on_step)
+        else:
+            fitted = run_native(kernels, problem, beta0, options, robust, ended)
+            answer = answer_of(fitted, problem, robust, cov_type)
+        _refuse_bad_start(problem, answer.work)
+        told = isinstance(kernels, str) and backend == "native"
         result = conclude(
             problem,
-            work,
-            found,
-            moved=moved,
+            answer.work,
+            answer.found,
+            moved=answer.moved,
             cov_type=cov_type,
             loss=loss if isinstance(loss, str) else loss[0],
-            backend="eager",
+            backend=answer.backend,
             began=began,
+            arrays=answer.arrays,
+            note=f"not run as machine code: {kernels}" if told else "",
         )
     warn_of(result)
     return result
+
+
+def _by_torch(
+    problem: Problem,
+    beta0: Tensor,
+    options: Options,
+    loss: Loss | None,
+    cov_type: str,
+    ended: Tensor | None,
+    on_step: Callable[[FitStep], None] | None,
+) -> Answer:
+    began = time.perf_counter()
+    tell = _teller(problem, on_step)
+    work, moved = solve(problem, beta0, options, loss, ended=ended, on_step=tell)
+    found = spread(work, cov_type, problem.limits())
+    note_time(problem, time.perf_counter() - began)
+    return Answer(work, moved, found, None, "eager")
 
 
 def _options(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:

@@ -57,6 +57,11 @@ def _solver(name: str) -> Code:
     return machine.code(_digest(name, machine.enabled()), kinds, lambda: function, vectors=False)
 
 
+def is_solver_ready() -> bool:
+    """Return whether the solver can be had without compiling it."""
+    return machine.is_ready(_digest("fit", machine.enabled()))
+
+
 @dataclass(frozen=True, eq=False)
 class Kernels:
     """The five kernels of one model and one layout."""
@@ -79,8 +84,7 @@ class Kernels:
     @property
     def is_ready(self) -> bool:
         """Whether all can run without being compiled, and the solver too."""
-        fit = machine.is_ready(_digest("fit", machine.enabled()))
-        return fit and all(k.is_ready for k in self.all)
+        return is_solver_ready() and all(k.is_ready for k in self.all)
 
     def functions(self) -> tuple[Any, ...]:
         """Return addresses, or functions where they are Python."""
@@ -197,15 +201,23 @@ def head_of(
     )
 
 
-def fit(
-    kernels: Kernels, head: Array, s: Spec, points: Points, firsts: Array, starts: Array
+def fit(  # noqa: PLR0917 - what the solver takes
+    kernels: Kernels,
+    head: Array,
+    s: Spec,
+    points: Points,
+    firsts: Array,
+    starts: Array,
+    ended: Array | None = None,
 ) -> Fitted:
     """Run fits of the points from ``firsts[k]`` to ``firsts[k + 1]``, from ``starts`` (G, p).
 
-    ``head`` comes from :func:`head_of`.
+    ``head`` comes from :func:`head_of`; ``ended`` (G,) holds the status of fits that are not to be
+    run, 0 for the others.
     """
     count = len(starts)
     told = np.empty((count, TOLD + 3 * s.p + s.p * s.p))
+    told[:, 0] = 0.0 if ended is None else ended
     u, v = np.empty((s.mu, s.n)), np.empty((s.mu, s.n))
     value = np.empty((s.q, s.n))
     weights = np.empty(s.n) if s.robust else None

@@ -118,7 +118,7 @@ def walk(c: Any, s: Any, f: Any, task: int) -> None:
 def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     """Fit, from the parameters in ``f.beta``.
 
-    ``out`` gets status, steps, evaluations, cost, points that moved to a nearer foot, condition,
+    ``out`` starts with the status of a fit that is not to be run, or 0. It gets status, steps, evaluations, cost, points that moved to a nearer foot, condition,
     rank; then beta (p), covariance (p, p), the weakest direction (p), and which are free (p).
     """
     for i in range(s.mu):
@@ -128,6 +128,8 @@ def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
         c.value[k] = 0.0
     c.turn[0] = 0.0
     status, newton, steps, evals = begin(c, s, f), False, 0, 1
+    if out[0] > 0.0:
+        status = int(out[0])
     for turn in range(s.rounds + 1):
         status, newton, steps, evals = run(c, s, f, status, steps, evals)
         if turn == s.rounds or not 0 < status < 10 or not s.mu:
