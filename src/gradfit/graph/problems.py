@@ -201,12 +201,19 @@ def _zero(graph: Graph) -> Iterator[Problem]:
         if node.output is not None or not arriving or all(map(_is_zero, arriving)):
             continue
         for edge in node.inputs:
-            if edge.part is not None and _is_zero(edge.part) and _is_zero(graph[edge.source].grad):
+            if edge.part is None or any(_cancels(each, edge.part) for each in arriving):
+                continue
+            if _is_zero(edge.part) and _is_zero(graph[edge.source].grad):
                 text = node.expr or node.label
                 message = f"the gradient becomes zero in `{text}`, for `{graph[edge.source].label}`"
                 remedy = FLAT.get(node.op.strip("_."), "start from another point")
                 yield Problem("zero", "backward", node.id, message, remedy, node.source)
                 break
+
+
+def _cancels(arriving: Snapshot, part: Snapshot) -> bool:
+    """Whether a part may be zero because what it sums up has both signs, as at a minimum."""
+    return part.n < arriving.n and arriving.stats.low < 0 < arriving.stats.high
 
 
 def _is_zero(grad: Snapshot | None) -> bool:

@@ -303,3 +303,10 @@ def test_a_backward_of_the_user_that_fails_is_named(answer, said):
     assert said in problem.message
     assert problem.remedy == "mend the backward of Broken"
     assert x.grad is None
+
+
+def test_a_gradient_that_cancels_at_a_minimum_is_no_problem():
+    target = torch.tensor([1.0, 3.0])
+    graph = trace(lambda b: ((target * 1.0 - b) ** 2).sum(), leaf(2.0))
+    assert float(graph["b"].grad) == 0
+    assert not graph.problems()
