@@ -48,7 +48,7 @@ def page(graph: Graph | Film, *, detail: Detail | None = None, title: str | None
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(head)}</title><style>{_theme()}{_asset('page.css')}</style></head><body>"
         f"<header><h1>{escape(head)}</h1>"
-        f'<div class="slide"{hidden}><label for="frame">step</label><input id="frame" type="range" '
+        f'<div class="slide"{hidden}><input id="frame" type="range" aria-label="frame" '
         f'min="0" max="{len(frames) - 1}" value="0"><output id="label" for="frame"></output></div>'
         '<div class="bar" role="toolbar" aria-label="graph">'
         '<button id="backward" type="button">◀ backward</button>'
