@@ -114,3 +114,91 @@ def test_best_line_of_a_square_is_no_line() -> None:
         got = gf.shapes.line2d(problem.x[0], problem.y[0])
     assert not got.success
     assert got.chi2 == pytest.approx(problem.chi2, rel=1e-12)
+
+
+def test_circle_in_space_is_no_shape_here_but_its_plane_and_sphere_agree_with_svd() -> None:
+    problem = refsets.load("geo_circle3d")
+    got = gf.shapes.plane(problem.x)
+    centre = problem.x.mean(1, keepdims=True)
+    U, singular, _ = np.linalg.svd(problem.x - centre)
+    n = U[:, 2] * np.sign(U[np.abs(U[:, 2]).argmax(), 2])
+    np.testing.assert_allclose(list(got.params.values())[:3], n, rtol=1e-12)
+    assert got.params["offset"] == pytest.approx(n @ centre[:, 0], rel=1e-12)
+    assert got.chi2 == pytest.approx(singular[2] ** 2, rel=1e-12)
+
+
+def explicit_line(at: np.ndarray) -> np.ndarray:
+    """Where a line in space passes z = 0, and its slopes."""
+    p, u = at[:3], at[3:]
+    return np.array(
+        [p[0] - u[0] / u[2] * p[2], u[0] / u[2], p[1] - u[1] / u[2] * p[2], u[1] / u[2]]
+    )
+
+
+def explicit_axis(at: np.ndarray) -> np.ndarray:
+    b1, b3, b2, b4 = explicit_line(at[:6])
+    return np.array([b1, b2, b3, b4, at[6]])
+
+
+SPATIAL = {
+    "geo_line3d": (gf.shapes.line3d, explicit_line),
+    "geo_plane12": (gf.shapes.plane, lambda at: at[:3] / at[3]),
+    "geo_sphere20": (gf.shapes.sphere, lambda at: at),
+    "geo_cylinder30": (gf.shapes.cylinder, explicit_axis),
+}
+"""Problems in space, with what makes their parameters of those of the shape."""
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_shape_in_space_agrees_with_the_reference(name: str) -> None:
+    problem = refsets.load(name)
+    fit, explicit = SPATIAL[name]
+    got = fit(problem.x, absolute_sigma=True)
+    at = np.array(list(got.params.values()))
+    J = jacobian(explicit, at)
+    assert_agrees(got, explicit(at), np.sqrt(np.diag(J @ got.cov @ J.T)), problem)
+    assert_feet(got, problem)
+
+
+@pytest.mark.parametrize("kind", ["observed", "propagated"])
+@pytest.mark.parametrize("name", SPATIAL)
+def test_other_kinds_of_errors_agree_in_space(name: str, kind: str) -> None:
+    problem = refsets.load(name)
+    fit, explicit = SPATIAL[name]
+    got = fit(problem.x, absolute_sigma=True, cov_type=kind)
+    J = jacobian(explicit, np.array(list(got.params.values())))
+    expected = problem.expected({"observed": "sd_hess", "propagated": "sd_propagated"}[kind])
+    np.testing.assert_allclose(np.sqrt(np.diag(J @ got.cov @ J.T)), expected, rtol=1e-7)
+
+
+def test_cone_is_the_cone_that_least_squares_of_distances_finds() -> None:
+    """Against SciPy, from the true parameters: there is no published set."""
+    from scipy.optimize import least_squares
+
+    rng = np.random.default_rng(5)
+    h, t = rng.uniform(1, 3, 40), rng.uniform(0, 2 * np.pi, 40)
+    Q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    points = Q @ np.stack([h * 0.5 * np.cos(t), h * 0.5 * np.sin(t), h])
+    points += np.array([[4.0], [5.0], [-6.0]]) + 0.01 * rng.normal(size=(3, 40))
+    got = gf.shapes.cone(points)
+
+    def distance(b: np.ndarray) -> np.ndarray:
+        u = np.array([np.cos(b[3]) * np.cos(b[4]), np.cos(b[3]) * np.sin(b[4]), np.sin(b[3])])
+        away = points - b[:3, None]
+        along = u @ away
+        across = np.linalg.norm(away - np.outer(u, along), axis=0)
+        return np.cos(b[5]) * across - np.sin(b[5]) * along
+
+    u = Q[:, 2]
+    start = [4, 5, -6, np.arcsin(u[2]), np.arctan2(u[1], u[0]), np.arctan(0.5)]
+    best = least_squares(distance, start, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    assert got.chi2 == pytest.approx(2 * best.cost, rel=1e-10)
+    found = np.array(list(got.params.values()))
+    np.testing.assert_allclose(found[:3], best.x[:3], rtol=1e-6)
+    assert found[6] == pytest.approx(best.x[5], rel=1e-6)
+    cov = np.linalg.inv(best.jac.T @ best.jac) * 2 * best.cost / (40 - 6)
+    expected = np.sqrt(np.diag(cov))
+    # SciPy's Jacobian is one of differences.
+    np.testing.assert_allclose(list(got.stderr.values())[:3], expected[:3], rtol=1e-4)
+    assert got.stderr["half_angle"] == pytest.approx(expected[5], rel=1e-4)
+    assert got.dof == 40 - 6

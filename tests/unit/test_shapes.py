@@ -112,9 +112,14 @@ def test_circle_through_a_noisy_line_says_that_a_line_does_as_well() -> None:
     assert "a straight line fits as well within the errors" in got.message
 
 
-@pytest.mark.parametrize("name", ["line2d", "circle", "ellipse", "conic"])
+PLANAR = ["line2d", "circle", "ellipse", "conic"]
+SPATIAL = ["line3d", "plane", "sphere", "cylinder", "cone"]
+
+
+@pytest.mark.parametrize("name", [*PLANAR, *SPATIAL])
 def test_points_that_are_all_the_same_have_no_shape(name: str) -> None:
-    got = quietly(getattr(gf.shapes, name), np.full(8, 0.1), np.full(8, 0.3))
+    points = np.full((2 if name in PLANAR else 3, 8), 0.1)
+    got = quietly(getattr(gf.shapes, name), points)
     assert got.status is Status.DEGENERATE
     assert got.message.startswith("all points are the same")
 
@@ -155,13 +160,62 @@ def test_vertical_line_is_a_line_like_any_other(x: float) -> None:
     assert got.params["offset"] == pytest.approx(-x, rel=1e-15)
 
 
+@pytest.mark.parametrize("name", ["plane", "sphere", "cylinder", "cone"])
+def test_points_on_one_line_in_space_leave_a_shape_open(name: str) -> None:
+    got = quietly(getattr(gf.shapes, name), LINE, 2 * LINE + 1, np.append(LINE[:-1], 7) / 3)
+    assert got.status is Status.DEGENERATE
+    assert "lie on one straight line" in got.message
+
+
+@pytest.mark.parametrize("name", ["sphere", "cylinder", "cone"])
+def test_points_in_one_plane_bend_nowhere(name: str) -> None:
+    x, y = np.meshgrid(LINE, LINE[:4] ** 2)
+    got = quietly(getattr(gf.shapes, name), x.ravel(), y.ravel(), (x + 2 * y).ravel())
+    assert got.status in (Status.DEGENERATE, Status.SINGULAR)
+
+
+def test_cone_through_a_perfect_cylinder_is_that_cylinder() -> None:
+    z, t = np.meshgrid([0.0, 1.0, 3.0], np.arange(6) * 1.1)
+    got = quietly(gf.shapes.cone, np.cos(t).ravel(), np.sin(t).ravel(), z.ravel())
+    assert got.status is Status.DEGENERATE
+    assert "the best cone is a cylinder" in got.message
+
+
+def test_sphere_through_one_of_its_circles_is_undetermined() -> None:
+    t = np.arange(9) * 0.7
+    got = quietly(gf.shapes.sphere, np.cos(t), np.sin(t), 0 * t)
+    assert got.status in (Status.SINGULAR, Status.DEGENERATE)
+
+
+def test_point_of_a_line_in_space_has_no_error_along_it() -> None:
+    rng = np.random.default_rng(3)
+    u = np.array([2.0, -1.0, 2.0]) / 3
+    got = gf.shapes.line3d(np.outer(u, LINE) + 0.05 * rng.normal(size=(3, 6)), sx=0.05)
+    direction = np.array(list(got.params.values())[3:])
+    assert np.linalg.norm(direction) == pytest.approx(1, rel=1e-14)
+    assert direction @ got.cov[:3, :3] @ direction == pytest.approx(0, abs=1e-16)
+    assert np.linalg.matrix_rank(got.cov, tol=1e-10) == 4
+    assert got.rank == 4
+    assert got.dof == 2 * 6 - 4
+
+
+def test_robust_cylinder_leaves_outliers_out() -> None:
+    rng = np.random.default_rng(4)
+    t, z = rng.uniform(0, 6, 30), rng.uniform(0, 3, 30)
+    points = np.stack([np.cos(t), np.sin(t), z]) + 0.01 * rng.normal(size=(3, 30))
+    points[0, :6] += rng.uniform(1, 4, 6)
+    got = gf.shapes.cylinder(points, sx=0.01, loss="tukey")
+    assert got.params["radius"] == pytest.approx(1, abs=0.02)
+    assert (got.weights[:6] == 0).all()
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 
 def test_fewer_points_than_a_shape_needs_are_refused() -> None:
     with pytest.raises(InputError, match="2 points cannot determine a circle: give at least 3"):
         gf.shapes.circle([0, 1], [0, 1])
-    with pytest.raises(InputError, match="4 points cannot determine a ellipse|an ellipse"):
+    with pytest.raises(InputError, match="4 points cannot determine an ellipse: give at least 5"):
         gf.shapes.ellipse([0, 1, 2, 3], [0, 1, 0, 1])
 
 
@@ -206,6 +260,9 @@ def test_group_with_nan_does_not_touch_the_others() -> None:
         ((X, Y), {"cov_type": "best"}, "`cov_type` must be one of"),
         ((X, Y), {"max_steps": 0}, "`max_steps` must be at least 1"),
         ((X, Y), {"groups": [1, 2]}, "`groups`"),
+        ((X, Y, 0.0, 0.0), {}, "the errors of all coordinates are 0: such points"),
+        ((X, Y, T - T[2], 0.0 * T), {}, "`sx` must not be negative; 2 of 24"),
+        ((X, Y, (T - T[2]) ** 2, 0.0), {}, "the errors of all coordinates are 0 at point 2"),
         (("px", "pz"), {"data": {"px": X, "py": Y}}, "names column 'pz'"),
     ],
 )

@@ -6,5 +6,16 @@ are told in the parameters that practitioners use, with uncertainties.
 """
 
 from gradfit.shapes._planar import circle, conic, ellipse, line2d
+from gradfit.shapes._spatial import cone, cylinder, line3d, plane, sphere
 
-__all__ = ["circle", "conic", "ellipse", "line2d"]
+__all__ = [
+    "circle",
+    "cone",
+    "conic",
+    "cylinder",
+    "ellipse",
+    "line2d",
+    "line3d",
+    "plane",
+    "sphere",
+]

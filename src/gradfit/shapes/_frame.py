@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradfit._data import Data
 from gradfit._engine.points import Grouping
+from gradfit.errors import InputError
 
 
 class Cloud(NamedTuple):
@@ -31,6 +32,8 @@ class Cloud(NamedTuple):
         Root mean square distance from it; 1 where all points are the same.
     blur : Tensor (G,)
         Rounding error of the coordinates, in units of ``scale``.
+    floor : Tensor (G,)
+        chi-square that the rounding errors of the coordinates alone may make.
     same : Tensor (G,) bool
         Whether all points are the same.
     """
@@ -41,6 +44,7 @@ class Cloud(NamedTuple):
     centre: Tensor
     scale: Tensor
     blur: Tensor
+    floor: Tensor
     same: Tensor
 
     def mean(self, rows: Tensor) -> Tensor:
@@ -52,6 +56,12 @@ class Cloud(NamedTuple):
         half = rows * self.weights.sqrt()
         total = self.grouping.sum(self.weights)
         return (self.grouping.gram(half[None]) / total[:, None, None]).nan_to_num(0.0, 0.0, 0.0)
+
+    def thickness(self) -> Tensor:
+        """Return how far (G,) points lie off their principal axis, at most."""
+        axis = self.grouping.spread(torch.linalg.eigh(self.moments(self.x))[1][:, :, -1].mT)
+        off = self.x - axis * (axis * self.x).sum(0)
+        return _largest(off.square().sum(0).sqrt(), self.grouping.group, self.grouping.n_groups)
 
     def thinned(self, k: int, seed: int) -> "Cloud":
         """Return the cloud with k random points of every fit, and no weight on the others."""
@@ -128,13 +138,17 @@ def gather_cloud(data: Data, n_groups: int) -> Cloud:
     scale = unit * torch.where(size > 0, size, 1.0).sqrt()
     big = _largest(data.x.abs().amax(0), data.group, n_groups)
     eps = torch.finfo(scale.dtype).eps
+    blur = eps * (1 + big / scale)
+    variance = _variance(data)
+    total = grouping.sum((1 / variance).expand(data.x.shape[1]))
     return Cloud(
-        (away / grouping.spread(scale)),
-        _weights(data, ones),
+        away / grouping.spread(scale),
+        ones if len(variance) == 1 else variance.median() / variance,
         grouping,
         centre,
         scale,
-        eps * (1 + big / scale),
+        blur,
+        (4 * blur * scale).square() * total,
         far <= 8 * eps * big,
     )
 
@@ -145,17 +159,22 @@ def _largest(values: Tensor, group: Tensor | None, n_groups: int) -> Tensor:
     return values.new_zeros(n_groups).scatter_reduce(0, group, values, "amax")
 
 
-def _weights(data: Data, ones: Tensor) -> Tensor:
-    """Return the inverse mean variance of every point, if all have errors and not all the same."""
+def _variance(data: Data) -> Tensor:
+    """Return the mean variance (N|1,) of the coordinates of every point."""
     if data.cov is not None:
         variance = data.cov.diagonal(dim1=0, dim2=1).mean(-1)
     elif data.sx is not None:
         variance = data.sx.square().mean(0)
     else:
-        return ones
-    if variance.shape[0] == 1 or not bool((variance > 0).all()):
-        return ones
-    return variance.median() / variance
+        return data.x.new_ones(1)
+    exact = torch.nonzero(variance == 0)[:, 0]
+    if len(exact):
+        where = "" if len(variance) == 1 else f" at point {int(data.index[exact[0]])}"
+        raise InputError(
+            f"the errors of all coordinates are 0{where}: such points cannot be off the shape. "
+            "Give one coordinate a standard deviation."
+        )
+    return variance
 
 
 def repeat(data: Data, copies: int, n_groups: int) -> Data:

@@ -289,8 +289,8 @@ def conic(
     >>> import gradfit as gf
     >>> x = [0.3, 0.6, 0.9, 1.4, 2.2, 3.1]
     >>> fit = gf.shapes.conic(x, [3.333, 1.667, 1.111, 0.714, 0.455, 0.323])
-    >>> print(f"{fit.params['B']:.2f} {fit.params['F']:.2f}")
-    1.41 -1.41
+    >>> print(f"{fit.params['B']:.1f} {fit.params['F']:.1f}")
+    1.4 -1.4
     """
     given = gather_points(
         (x, y), (sx, sy), data=data, cov=cov, groups=groups, nan_policy=nan_policy

@@ -90,6 +90,8 @@ class Shape:
         Where it degenerates.
     equations : int
         Equations per point.
+    wide : bool
+        Whether points on one straight line leave it open.
     brink : Brink or None
         Where it is about to become another shape.
     """
@@ -100,6 +102,7 @@ class Shape:
     tell: Told
     limits: tuple[Limit, ...] = ()
     equations: int = 1
+    wide: bool = False
     brink: "Brink | None" = None
 
     @property
@@ -130,10 +133,12 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     cloud = gather_cloud(data, problem.n_groups)
     with torch.enable_grad():
         ended = _ended(shape, data, cloud, asked)
-        frame, beta = _best(shape, data, cloud, asked, loss, ended)
+        frame, beta, exact = _best(shape, data, cloud, asked, loss, ended)
         inner = _problem(shape.chart, enter(data, frame), asked, shape)
         options = Options(max_steps=asked.max_steps)
+        ended = torch.where(exact & (ended == 0), int(Status.COST), ended)
         work, moved = solve(inner, beta, options, loss, ended=ended)
+        moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
         found = spread(work, asked.cov_type)
     judged = _judge(shape, work, found, cloud, problem.absolute)
     outer, told = _tell(shape, frame, judged.work, found, judged.lost)
@@ -149,7 +154,7 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         arrays=_arrays(data, frame, inner, work),
     )
     if isinstance(result, FitResult):
-        result = _say(result, shape, judged, cloud)
+        result = _say(result, judged, cloud)
     warn_of(result)
     return result
 
@@ -159,9 +164,13 @@ def _refuse_few(shape: Shape, data: Data) -> None:
     if data.group is None and n * shape.equations < p:
         least = -(-p // shape.equations)
         raise InputError(
-            f"{n} point{'s' if n > 1 else ''} cannot determine a {shape.model.label}: "
+            f"{n} point{'s' if n > 1 else ''} cannot determine {_a(shape.model.label)}: "
             f"give at least {least}."
         )
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def _problem(model: Model, data: Data, asked: Asked, shape: Shape) -> Problem:
@@ -181,28 +190,31 @@ def _ended(shape: Shape, data: Data, cloud: Cloud, asked: Asked) -> Tensor:
 
 def _best(
     shape: Shape, data: Data, cloud: Cloud, asked: Asked, loss: Loss | None, ended: Tensor
-) -> tuple[Frame, Tensor]:
-    """Follow all candidates some steps as one batch; return the best of every fit."""
+) -> tuple[Frame, Tensor, Tensor]:
+    """Follow all candidates some steps as one batch; return the best of every fit.
+
+    Also returns which fits (G,) have met all points but for rounding errors.
+    """
     seeds = shape.seed(cloud)
     if loss is not None:
         k = -(-len(shape.chart.names) // shape.equations) + SPARE
         seeds += [shape.seed(cloud.thinned(k, seed))[0] for seed in range(SUBSETS)]
     frame, beta = _frames(cloud, seeds)
-    if len(seeds) == 1:
-        return frame, beta
     G = len(cloud.scale)
     every = repeat(data, len(seeds), G)
     cost, beta = _follow(shape.chart, every, frame, beta, (shape, asked, loss, ended))
-    table = cost.reshape(len(seeds), G)
+    table = torch.maximum(cost.reshape(len(seeds), G), cloud.floor)
     proper = _proper(shape, beta).reshape(len(seeds), G)
     fits = torch.arange(G, device=cost.device)
     kept = torch.where(proper, table, torch.inf).argmin(0) * G + fits
     best = table.argmin(0) * G + fits
+    cost = table.reshape(-1)
     lowest = torch.where(proper.reshape(-1)[kept], cost[kept], torch.inf)
     chosen = torch.where(lowest < torch.inf, kept, best)
+    exact = cost[chosen] <= cloud.floor
     rivals = cost[best] < lowest
     if shape.brink is None or not bool(rivals.any()):
-        return frame.rows(chosen), beta[chosen]
+        return frame.rows(chosen), beta[chosen], exact
     # Another kind of shape fits better. If the shapes between the two do as well, the way there
     # leads downhill, and the fit must end at its brink.
     brink = shape.brink
@@ -212,7 +224,7 @@ def _best(
     )
     over = rivals & (edge < lowest)
     start = torch.where(over[:, None], brink.leave(between), beta[chosen])
-    return frame.rows(torch.where(over, best, chosen)), start
+    return frame.rows(torch.where(over, best, chosen)), start, exact
 
 
 def _follow(
@@ -258,15 +270,15 @@ class Judged:
         With the status of shapes that degenerate.
     lost : Tensor (G,) bool
         Fits that do.
-    what : str
-        What the first fit degenerates to; "" if it does not.
+    why : str
+        Why the first fit is none; "" if it is one.
     hardly : str
         What would fit the points of the first fit as well.
     """
 
     work: Work
     lost: Tensor
-    what: str
+    why: str
     hardly: str
 
 
@@ -276,7 +288,12 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
     status = s.status
     lost = status == int(Status.DEGENERATE)
     fitted = (status != int(Status.TOO_FEW_POINTS)) & (status != int(Status.BAD_DATA))
-    what = hardly = ""
+    name, why, hardly = shape.model.label, "", ""
+    if shape.wide:
+        thin = ~(cloud.thickness() > ROUNDING * cloud.blur)
+        lost = lost | (thin & fitted)
+        if bool(thin[0]):
+            why = f"the points lie on one straight line, which leaves {_a(name)} open; add others"
     scatter = torch.ones_like(s.sums.cost)
     if not absolute:
         counts = cloud.grouping.sum(torch.ones_like(cloud.x[0])) * shape.equations
@@ -288,14 +305,14 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
         size = value if limit.positive else value.abs()
         gone = ~(size > ROUNDING * cloud.blur + SETTLED * sigma.nan_to_num(0.0, 0.0, 0.0))
         if bool(gone[0]):
-            what = what or limit.what
+            why = why or f"the best {name} is {limit.what}; choose a simpler shape"
         elif bool(size[0] < SURE * sigma[0]):
             hardly = hardly or limit.what
         lost = lost | (gone & fitted)
     control = s.control
     told = torch.where(lost, int(Status.DEGENERATE), status)
     control = control._replace(status=int(told[0]) if work.field.alone else told)
-    return Judged(work._replace(state=s._replace(control=control)), lost, what, hardly)
+    return Judged(work._replace(state=s._replace(control=control)), lost, why, hardly)
 
 
 def _tell(
@@ -324,13 +341,12 @@ def _arrays(data: Data, frame: Frame, problem: Problem, work: Work) -> PointArra
     return PointArrays(delta, None, data.x + delta, None, inside.weights)
 
 
-def _say(result: FitResult, shape: Shape, judged: Judged, cloud: Cloud) -> FitResult:
+def _say(result: FitResult, judged: Judged, cloud: Cloud) -> FitResult:
     """Add in words what the shape came near to."""
     if bool(cloud.same[0]):
         return replace(result, message="all points are the same: they have no shape; add others")
-    if judged.what:
-        told = f"the best {shape.model.label} is {judged.what}; choose a simpler shape"
-        return replace(result, message=told)
+    if judged.why:
+        return replace(result, message=judged.why)
     if result.status == Status.SINGULAR:
         return replace(result, message=Status.SINGULAR.message)
     if judged.hardly and result.success:

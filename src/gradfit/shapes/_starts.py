@@ -204,3 +204,112 @@ def seed_conic(cloud: Cloud) -> list[Seed]:
         _at_base(cloud, _direct_ellipse(cloud)),
         round_._replace(beta=torch.stack([s, alpha, k / 2, zero, k / 2], 1)),
     ]
+
+
+DIRECTIONS = 48
+"""Axes tried for a cylinder or a cone, evenly over the half sphere, beside the principal ones."""
+FOLLOWED = 5
+"""Of which so many are followed."""
+
+
+def _directions(like: Tensor) -> Tensor:
+    """Return unit vectors (3, K) spread evenly over the half sphere (a Fibonacci lattice)."""
+    k = torch.arange(DIRECTIONS, dtype=like.dtype, device=like.device)
+    z = 1 - (k + 0.5) / DIRECTIONS
+    rho, turn = (1 - z * z).sqrt(), k * (torch.pi * (3 - 5**0.5))
+    return torch.stack([rho * torch.cos(turn), rho * torch.sin(turn), z])
+
+
+class _Axial(NamedTuple):
+    """A solid of revolution about one axis per fit.
+
+    Attributes
+    ----------
+    axis : Tensor (3, G)
+    centre : Tensor (3, G)
+        Where the axis passes nearest to the origin.
+    radius, slope : Tensor (G,)
+        Radius there, and its growth along the axis.
+    misfit : Tensor (G,)
+        Mean square distance, roughly.
+    """
+
+    axis: Tensor
+    centre: Tensor
+    radius: Tensor
+    slope: Tensor
+    misfit: Tensor
+
+
+def _about(cloud: Cloud, axis: Tensor, tapered: bool) -> _Axial:
+    """Fit circles about an axis (3, G) in its plane, of a radius that may grow along it.
+
+    Kasa's fit, linear in what it asks for: ``|p|^2 = 2 c.p + (r + g t)^2 - |c|^2`` for points
+    ``p`` across and ``t`` along the axis.
+    """
+    own = cloud.grouping.spread(axis)
+    t = (own * cloud.x).sum(0)
+    across = cloud.x - own * t
+    side = _across(axis)
+    pair = torch.stack([side, torch.linalg.cross(axis, side, dim=0)])
+    p = (cloud.grouping.spread(pair) * across).sum(1)
+    rows = [p[0], p[1], torch.ones_like(t), *([t, t * t] if tapered else []), (p * p).sum(0)]
+    M = cloud.moments(torch.stack(rows))
+    N, b = M[:, :-1, :-1], M[:, :-1, -1:]
+    eye = torch.eye(N.shape[1], dtype=N.dtype, device=N.device)
+    v = torch.linalg.solve(N + 1e-12 * eye, b)[..., 0].mT
+    c = v[:2] / 2
+    level = (v[2] + c.square().sum(0)).clamp(min=1e-12)
+    radius = level.sqrt()
+    # The slope from the term linear in t, which equal errors disturb less than the square.
+    slope = v[3] / (2 * radius) if tapered else torch.zeros_like(radius)
+    left = (p - cloud.grouping.spread(c)).square().sum(0).sqrt()
+    left = left - cloud.grouping.spread(radius) - cloud.grouping.spread(slope) * t
+    centre = (pair * c[:, None]).sum(0)
+    return _Axial(axis, centre, radius, slope, cloud.mean(left.square()[None])[0])
+
+
+def _best_axes(cloud: Cloud, tapered: bool) -> list[_Axial]:
+    """Return the solids about those axes about which the points lie most evenly."""
+    G = len(cloud.scale)
+    principal = _axes(cloud)[1].permute(2, 1, 0)
+    given = [d[:, None].expand(3, G) for d in _directions(cloud.x).mT]
+    found = [_about(cloud, axis, tapered) for axis in (*principal, *given)]
+    every = _Axial(*(torch.stack(each) for each in zip(*found, strict=True)))
+    order = every.misfit.nan_to_num(torch.inf).argsort(0)[:FOLLOWED]
+    fits = torch.arange(G, device=order.device)
+    return [
+        _Axial(
+            every.axis[k, :, fits].mT,
+            every.centre[k, :, fits].mT,
+            every.radius[k, fits],
+            every.slope[k, fits],
+            every.misfit[k, fits],
+        )
+        for k in order
+    ]
+
+
+def seed_cylinder(cloud: Cloud) -> list[Seed]:
+    """Begin with circles about the axes that suit best."""
+    return [_standing(solid)[0] for solid in _best_axes(cloud, False)]
+
+
+def seed_cone(cloud: Cloud) -> list[Seed]:
+    """Begin with circles of growing radius about the axes that suit best."""
+    seeds: list[Seed] = []
+    for solid in _best_axes(cloud, True):
+        seed, m = _standing(solid)
+        seeds.append(seed._replace(beta=torch.cat([seed.beta, m[:, None]], 1)))
+    return seeds
+
+
+def _standing(solid: _Axial) -> tuple[Seed, Tensor]:
+    """Return a solid seen from its side towards the middle of the points, and its taper."""
+    length = solid.centre.norm(dim=0)
+    out = torch.where(length > TINY, -solid.centre / length.clamp(min=TINY), _across(solid.axis))
+    h = (1 + solid.slope.square()).sqrt()
+    ruling, normal = (solid.axis + solid.slope * out) / h, (out - solid.slope * solid.axis) / h
+    zero = torch.zeros_like(h)
+    beta = torch.stack([zero, zero, zero, zero, 1 / (solid.radius * h)], 1)
+    return Seed(solid.centre + solid.radius * out, _frame_of(normal, ruling), beta), -solid.slope
