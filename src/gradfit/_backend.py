@@ -17,12 +17,11 @@ from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Control, Options, State, Work
-from gradfit._native.cpu import Fitted, Kernels, fit, head_of, is_solver_ready, spec_of
+from gradfit._native.cpu import Fitted, Kernels, fit, head_of, is_solver_ready, spec_of, spread_of
 from gradfit._native.expression import CaptureError, evaluate
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
-
 
 PER_FIT, PER_POINT = 5e-3, 2.5e-6
 """Seconds that torch takes for a fit, roughly."""
@@ -257,15 +256,3 @@ def _firsts(points: Points, count: int) -> Any:
         return np.array([0.0, points.n])
     sizes = torch.bincount(points.group, minlength=count).numpy()
     return np.concatenate([[0.0], np.cumsum(sizes)])
-
-
-def spread_of(fitted: Fitted) -> Spread:
-    """Return covariance, rank and condition as the engine tells them."""
-    p = fitted.p
-    return Spread(
-        torch.from_numpy(fitted.cov),
-        torch.from_numpy(fitted.column(6)).to(torch.int64),
-        torch.from_numpy(fitted.column(5)),
-        torch.from_numpy(fitted.vector(p + 1)),
-        torch.from_numpy(fitted.vector(p + 2)) > 0,
-    )

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,12 +59,14 @@ def conclude(
     backend: str,
     began: float,
     arrays: PointArrays | None = None,
+    correction: Tensor | None = None,
     note: str = "",
 ) -> FitResult | FitTable:
     """Build the result of one fit, or the table of many.
 
     ``arrays`` are given by whoever has them already, or fitted other points than those of the
-    problem; ``note`` is added to the message.
+    problem; ``correction`` (G, p) was taken off the free parameters; ``note`` is added to the
+    message.
     """
     found = _visible(problem, found)
     rows = _rows(problem, work, found)
@@ -75,8 +78,9 @@ def conclude(
         "loss": loss,
         "fixed": tuple(problem.fixed),
         "loss_scale": work.field.loss.scale if work.field.loss is not None else math.nan,
-        "bounds": _bounds(problem),
+        "bounds": bounds_of(problem),
         "shared": problem.shared,
+        "correction": _correction(problem, correction),
         "observed": observe(problem),
         "model": problem.model,
         **_named(problem.data, give_back(problem, work) if arrays is None else arrays),
@@ -227,15 +231,20 @@ def _named(data: Data, arrays: PointArrays) -> dict[str, Any]:
         "x_hat": give(arrays.x_hat, data.vector_x),
         "eps": y_like(arrays.eps),
         "y_hat": y_like(arrays.y_hat),
-        "weights": _even(data) if arrays.weights is None else give(arrays.weights, True),
+        "weights": even_weights(data) if arrays.weights is None else give(arrays.weights, True),
     }
 
 
-def _even(data: Data) -> Any:
+def even_weights(data: Data) -> Any:
     """Return weights of 1, which take no memory."""
     if data.as_torch:
         return data.x.new_ones(1).expand(data.n_rows)
-    return np.broadcast_to(np.float64(1.0), (data.n_rows,))
+    return _ones(data.n_rows)
+
+
+@lru_cache(maxsize=8)
+def _ones(n: int) -> Any:
+    return np.broadcast_to(np.float64(1.0), (n,))
 
 
 def _weights(work: Work) -> Tensor | None:
@@ -266,7 +275,19 @@ class _Giver:
         return values if data.as_torch else values.cpu().numpy()
 
 
-def _bounds(problem: Problem) -> dict[str, tuple[float, float]]:
+def _correction(problem: Problem, taken: Tensor | None) -> dict[str, Any]:
+    """Return what was taken off each parameter, by name; empty if nothing was."""
+    if taken is None:
+        return {}
+    columns = dict(zip(problem.free, taken.mT, strict=True))
+    zero = taken.new_zeros(len(taken))
+    found = {n: columns.get(n, zero) for n in problem.model.names}
+    if problem.data.group is None:
+        return {n: float(t[0]) for n, t in found.items()}
+    return found if problem.data.as_torch else {n: t.cpu().numpy() for n, t in found.items()}
+
+
+def bounds_of(problem: Problem) -> dict[str, tuple[float, float]]:
     """Return the limits of the free parameters that have any."""
     if problem.bounds is None:
         return {}
@@ -332,9 +353,9 @@ def observe(problem: Problem) -> Observed:
     )
 
 
-def _message(status: Status, problem: Problem, found: Spread, moved: int) -> str:
+def message_of(status: Status, problem: Problem, found: Spread | None, moved: int) -> str:
     told = status.message
-    if status == Status.SINGULAR:
+    if status == Status.SINGULAR and found is not None:
         told = f"{told} (undetermined: {_combination(problem, found)})"
     if moved:
         told += f"; {moved} point{'s' if moved > 1 else ''} moved to a nearer foot"
@@ -376,7 +397,7 @@ def _single(  # noqa: PLR0917 - all that a result is made of
         p_value=float(rows.p_value[0]),
         status=status,
         success=status.ok,
-        message=_message(status, problem, found, int(moved.sum())),
+        message=message_of(status, problem, found, int(moved.sum())),
         n_steps=int(work.state.n_steps[0]),
         n_eval=int(work.state.n_eval[0]),
         condition=float(found.condition[0]),

@@ -1,5 +1,6 @@
 """``fit()``: from what a user has and wants to an answer. The only place that builds a result."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from gradfit._backend import Answer, answer_of, choose, note_time
 from gradfit._backend import run as run_native
 from gradfit._begin import find_start
 from gradfit._conclude import conclude
+from gradfit._conclude_one import conclude_one, is_plain
 from gradfit._data import Data, gather
 from gradfit._engine.covariance import spread
 from gradfit._engine.feet import search
@@ -218,6 +220,10 @@ def fit(
             answer = _by_torch(problem, beta0, options, robust, cov_type, ended, on_step)
         else:
             fitted = run_native(kernels, problem, beta0, options, robust, ended)
+            if is_plain(problem, fitted, cov_type):
+                name = loss if isinstance(loss, str) else loss[0]
+                scale = math.nan if robust is None else robust.scale
+                return conclude_one(problem, fitted, name, scale, began)
             answer = answer_of(fitted, problem, robust, cov_type)
         _refuse_bad_start(problem, answer.work)
         told = isinstance(kernels, str) and backend == "native"

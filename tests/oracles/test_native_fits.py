@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from gradfit._backend import kernels_for, run, spread_of
+from gradfit._backend import kernels_for, run
 from gradfit._data import gather
 from gradfit._engine.covariance import spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
 from gradfit._fit import solve, unfit
 from gradfit._model import as_model
+from gradfit._native.cpu import spread_of
 from gradfit._problem import check_model, start_of, state_problem
 
 DECAY = "a*exp(-b*x) + c"

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradfit._engine.covariance import Spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options
@@ -140,6 +141,18 @@ class Fitted:
         return self.told[:, TOLD + p : TOLD + p + p * p].reshape(-1, p, p)
 
 
+def spread_of(fitted: Fitted) -> Spread:
+    """Return covariance, rank and condition as the engine tells them."""
+    p = fitted.p
+    return Spread(
+        torch.from_numpy(fitted.cov),
+        torch.from_numpy(fitted.column(6)).to(torch.int64),
+        torch.from_numpy(fitted.column(5)),
+        torch.from_numpy(fitted.vector(p + 1)),
+        torch.from_numpy(fitted.vector(p + 2)) > 0,
+    )
+
+
 def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | None) -> Spec:
     """Say what is the same for all fits."""
     layout, program = kernels.pointwise.layout, kernels.pointwise.program
@@ -191,14 +204,12 @@ def head_of(
     loss: Loss | None,
 ) -> Array:
     """Write down what all fits have in common, in the order in which the solver reads it."""
-    low, high = (np.full(s.p, -np.inf), np.full(s.p, np.inf))
+    low, high = [-np.inf] * s.p, [np.inf] * s.p
     if limits is not None:
-        low, high = limits.lower[0].numpy(), limits.upper[0].numpy()
+        low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
     scale = 1.0 if loss is None else loss.scale**2
-    return np.concatenate(
-        [s, where, rows, low, high, values, np.zeros(s.p), [scale], _trials(s.mu).ravel()],
-        dtype=np.float64,
-    )
+    numbers = [*s, *where, *rows, *low, *high, *values, *[0.0] * s.p, scale]
+    return np.array(numbers + _trials(s.mu).ravel().tolist())
 
 
 def fit(  # noqa: PLR0917 - what the solver takes

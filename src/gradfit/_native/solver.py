@@ -118,8 +118,8 @@ def walk(c: Any, s: Any, f: Any, task: int) -> None:
 def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     """Fit, from the parameters in ``f.beta``.
 
-    ``out`` starts with the status of a fit that is not to be run, or 0. It gets status, steps, evaluations, cost, points that moved to a nearer foot, condition,
-    rank; then beta (p), covariance (p, p), the weakest direction (p), and which are free (p).
+    ``out`` starts with the status of a fit that is not to be run, or 0. It gets status, steps,
+    evaluations, cost, points that moved to a nearer foot, condition, rank; then beta (p), covariance (p, p), the weakest direction (p), and which are free (p).
     """
     for i in range(s.mu):
         for k in range(f.first, f.last):
