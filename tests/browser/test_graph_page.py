@@ -90,6 +90,21 @@ document.body.dataset.seen = JSON.stringify(seen);
 })();
 </script>
 """
+# Slides to the frame where a branch went the other way, and back.
+BRANCH = """
+<script>
+(() => {
+const slider = document.getElementById("frame"), seen = [];
+const look = () => [...document.querySelectorAll(".card .title")].map(t => t.textContent);
+document.querySelectorAll(".card")[1].onclick();
+for (const value of [0, 1, 2, 0]) {
+  slider.value = value; slider.dispatchEvent(new Event("input"));
+  seen.push([look(), document.getElementById("label").textContent]);
+}
+document.body.dataset.seen = JSON.stringify({frames: seen, errors: window.errors});
+})();
+</script>
+"""
 # Measures the picture as it is drawn: texts on texts, texts beyond cards, arrows through cards.
 MEASURE = """
 <script>
@@ -240,3 +255,19 @@ def test_no_arrow_crosses_a_card_and_no_text_another(tmp_path, detail, least) ->
     found = visit(graph.to_html(detail=detail), tmp_path, MEASURE)
     assert found.pop("cards") >= least
     assert found == {"overlaps": [], "outside": [], "through": []}
+
+
+def test_a_frame_of_another_structure_is_drawn_anew(tmp_path: Path) -> None:
+    def branch(a):
+        return a * 2 if a > 1 else (a - 3) ** 2
+
+    film = Film.of(branch, [(leaf(v),) for v in (0.5, 2.0, 3.0)])
+    seen = visit(film.to_html(), tmp_path, BRANCH)
+    assert seen["errors"] == []
+    first, second, third, again = seen["frames"]
+    assert "(a - 3) ** 2" in first[0]
+    assert "a * 2" in second[0]
+    assert "(a - 3) ** 2" not in second[0]
+    assert second[1] == "step 1 · the structure changed here"
+    assert third == [second[0], "step 2"]
+    assert again == first
