@@ -102,6 +102,7 @@ def fold(graph: Graph, detail: Detail | None = None) -> Picture:
     if detail == "statement":
         groups = _by_statement(drawn)
         groups = [part for group in groups for part in _by_module(group)]
+        groups = _untangled(groups)
         if len(groups) > TOO_MANY:
             groups = _by_line(groups)
         groups = _joined(graph, groups)
@@ -129,8 +130,31 @@ def _by_statement(nodes: Sequence[Node]) -> list[Group]:
             groups.append([node])
         if source.is_whole_rhs:
             open_groups.pop(key, None)
-    # A group ends up where its last member stands, so that links keep pointing forward.
-    return [tuple(g) for g in sorted(groups, key=lambda g: g[-1].id)]
+    return [tuple(group) for group in groups]
+
+
+def _untangled(groups: list[Group]) -> list[Group]:
+    """Split statements around what they call, so that no card is both before and after another."""
+    while True:
+        groups = sorted(groups, key=lambda group: group[-1].id)
+        place = {node.id: k for k, group in enumerate(groups) for node in group}
+        cuts: dict[int, int] = {}
+        for k, group in enumerate(groups):
+            for node in group:
+                for source in (place.get(edge.source, k) for edge in node.inputs):
+                    if source > k:
+                        cuts.setdefault(source, node.id)
+        if not cuts:
+            return groups
+        groups = [
+            part
+            for k, group in enumerate(groups)
+            for part in (
+                tuple(n for n in group if n.id < cuts.get(k, 0)),
+                tuple(n for n in group if n.id >= cuts.get(k, 0)),
+            )
+            if part
+        ]
 
 
 def _by_module(group: Group) -> list[Group]:
@@ -303,8 +327,8 @@ def _title(node: Node) -> str:
         and node.source.target == node.name
     ):
         return f"{node.name} = {node.expr}"
-    if node.module and not node.name and not node.expr:
-        return f"{node.module}: {node.label}"
+    if node.kind == "op" and node.module and not node.expr:
+        return f"{node.module}: {node.op}"
     return node.label
 
 

@@ -172,3 +172,23 @@ def test_an_arrow_carries_all_that_comes_back_along_it() -> None:
     assert parts[p, q] == pytest.approx(float(2 * 4 * 1.0 + X.sum()))
     assert parts[p, r] == pytest.approx(1.0)
     assert parts[q, len(titles) - 1] is None  # its only way on: the card says it
+
+
+class Block(nn.Module):
+    def forward(self, v):
+        return torch.relu(v) * 2
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_a_statement_is_split_around_what_it_calls(n: int) -> None:
+    net = nn.Sequential(*(m for _ in range(n) for m in (nn.Linear(4, 4), Block())))
+    graph = trace(lambda v: net(v).sum(), X.float())
+    picture = fold(graph, "statement")
+    place = {m: k for k, c in enumerate(picture.cards) for m in c.members}
+    links = {(k.source, k.target) for k in picture.links}
+    ways = [(e.source, n) for n in graph for e in n.inputs if graph[e.source].kind == "op"]
+    drawn = {(place[a], place[b.id]) for a, b in ways if place[a] != place[b.id]}
+    rounds = {pair for pair in drawn if pair[0] > pair[1]}
+    assert drawn - rounds <= links
+    assert len(rounds) <= (n > 20)  # only what goes round in a folded loop is left out
+    assert len(picture.cards) <= 130
