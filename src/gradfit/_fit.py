@@ -28,6 +28,7 @@ from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._types import Status
+from gradfit._uncertainty.unbias import take_off
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
@@ -80,6 +81,7 @@ def fit(
     loss: str | tuple[str, float] = "linear",
     absolute_sigma: bool | None = None,
     cov_type: CovType = "expected",
+    bias_correction: bool = False,
     nan_policy: Literal["raise", "omit"] = "raise",
     backend: Literal["auto", "eager", "native"] = "auto",
     device: str | torch.device | None = None,
@@ -142,6 +144,9 @@ def fit(
         of ``sx``, ``sy``, ``rho``, ``cov`` is given.
     cov_type : str
         ``"expected"``, ``"observed"``, ``"propagated"`` or ``"sandwich"``.
+    bias_correction : bool
+        Take off the bias of second order that the curvature of the model causes; the result keeps
+        it as ``correction``. Foot points and chi-square are then those at the corrected parameters.
     nan_policy : str
         ``"raise"`` tells where NaN or inf stand, ``"omit"`` leaves those rows out.
     backend : str
@@ -216,6 +221,8 @@ def fit(
         problem = check_model(problem, beta0)
         ended = unfit(problem)
         kernels = choose(problem, beta0, robust, backend, on_step)
+        if bias_correction:
+            kernels = _refuse_bias(problem, robust)
         if isinstance(kernels, str):
             answer = _by_torch(problem, beta0, options, robust, cov_type, ended, on_step)
         else:
@@ -226,6 +233,10 @@ def fit(
                 return conclude_one(problem, fitted, name, scale, began)
             answer = answer_of(fitted, problem, robust, cov_type)
         _refuse_bad_start(problem, answer.work)
+        correction = None
+        if bias_correction:
+            work, correction = take_off(problem, answer.work)
+            answer = answer._replace(work=work)
         told = isinstance(kernels, str) and backend == "native"
         result = conclude(
             problem,
@@ -237,10 +248,20 @@ def fit(
             backend=answer.backend,
             began=began,
             arrays=answer.arrays,
+            correction=correction,
             note=f"not run as machine code: {kernels}" if told else "",
         )
     warn_of(result)
     return result
+
+
+def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
+    """Raise unless the bias can be told; return why machine code is of no use for it."""
+    if loss is not None:
+        raise InputError('`bias_correction` needs loss="linear": no bias is known for others.')
+    if problem.shared:
+        raise InputError("`bias_correction` cannot be used with `shared`.")
+    return "it does not tell the bias"
 
 
 def _by_torch(

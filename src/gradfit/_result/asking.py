@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -14,7 +15,7 @@ from gradfit._result.inverse import Inverse
 from gradfit._result.observed import Observed
 from gradfit._result.prediction import Band, places
 from gradfit._types import FloatArray, Status
-from gradfit.errors import InputError
+from gradfit.errors import GradfitError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ class Asking:
         default_factory=dict[str, tuple[float, float]]
     )
     shared: tuple[str, ...] = ()
+    correction: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def predict(self, x: Any) -> Any:
         """Return the fitted model at x.
@@ -351,6 +353,52 @@ class Asking:
         if as_torch:
             return Inverse(torch.tensor(x), torch.tensor(stderr))
         return Inverse(float(x), float(stderr)) if alone else Inverse(x, stderr)
+
+    @property
+    def bias(self) -> dict[str, float]:
+        r"""How far curvature moves each parameter on average, to second order in the errors.
+
+        Box's formula for all parameters and foot points together,
+
+        .. math::  \operatorname{E}\,\hat\eta - \eta \approx
+                   -\tfrac12 (F^T F)^{-1} F^T \operatorname{tr}\left((F^T F)^{-1}
+                   \nabla^2 r\right) ,
+
+        from the second derivatives of the graph. With errors in x it does not shrink with more
+        points, as standard errors do. A quarter of a standard error may be ignored; beyond one, the
+        next order matters too, and :meth:`bootstrap` with ``"parametric"`` tells it. After
+        ``bias_correction`` this is what was taken off.
+
+        NaN for robust losses, fits that share parameters, a fit without solution, and a model that
+        is lost.
+
+        References
+        ----------
+        Box, J. R. Stat. Soc. B 33 (1971) 171.
+
+        Examples
+        --------
+        Of one over a mean, the average is larger than one over the average:
+
+        >>> import gradfit as gf
+        >>> fit = gf.fit("1/a + 0*x", [0, 1], [0.5, 0.5], sy=0.1, start={"a": 1})
+        >>> print(f"{fit.params['a']:.3f} {fit.bias['a']:.3f}")
+        2.000 0.040
+        """
+        return dict(self.correction or self._bias)
+
+    @cached_property
+    def _bias(self) -> dict[str, float]:
+        from gradfit._uncertainty.unbias import bias_of, unknown_bias
+
+        if self.loss != "linear" or not (self.absolute_sigma or self.dof > 0):
+            return unknown_bias(self.names)
+        try:
+            case = self._case("bias")
+        except GradfitError:
+            return unknown_bias(self.names)
+        known = bias_of(case, 1.0 if self.absolute_sigma else self.mswd)
+        return {n: known.get(n, 0.0) for n in self.names}
 
     def influence(self) -> "Influence":
         r"""Return how every parameter moves with every datum, standard deviation and correlation.

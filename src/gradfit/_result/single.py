@@ -78,6 +78,8 @@ class FitResult(Asking):
         Limits of parameters; infinite where there is none.
     shared : tuple of str
         Parameters that were fitted jointly with other groups.
+    correction : mapping of str to float
+        What ``bias_correction`` took off each parameter; empty if it was not asked for.
     observed : Observed
         The data.
     model : Model
@@ -246,4 +248,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "loss_scale": plain.real,
     "bounds": plain.pairs,
     "shared": tuple,
+    "correction": plain.reals,
 }

@@ -45,6 +45,8 @@ class FitTable:
     success : ndarray (G,) bool
     delta, eps, x_hat, y_hat, weights
         Per point, in the user's row order, as in :class:`FitResult`.
+    correction : mapping of str to (G,)
+        What ``bias_correction`` took off each parameter; empty if it was not asked for.
     at_bound : ndarray (G, p) bool
         Parameters that ended at a bound.
     seconds : float
@@ -89,6 +91,7 @@ class FitTable:
         default_factory=dict[str, tuple[float, float]]
     )
     shared: tuple[str, ...] = ()
+    correction: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
     # -- one fit ---------------------------------------------------------------------------------
 
@@ -143,6 +146,7 @@ class FitTable:
             loss_scale=self.loss_scale,
             bounds=self.bounds,
             shared=self.shared,
+            correction={n: float(taken[g]) for n, taken in self.correction.items()},
             **points,
         )
 
@@ -330,6 +334,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "loss_scale": plain.real,
     "bounds": plain.pairs,
     "shared": tuple,
+    "correction": plain.arrays,
 }
 
 

@@ -73,6 +73,11 @@ def restate(fit: Fitted, asked: str) -> Case:
         raise InputError(
             f"{asked} needs a fit of its own; this one shares {', '.join(fit.shared)} with others."
         )
+    if fit.correction:
+        raise InputError(
+            f"{asked} describes the minimum of chi-square, and bias_correction moved this fit off "
+            "it. Fit without."
+        )
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         raise InputError(f"{asked} needs a solution; this fit ended with {fit.status.name}.")
     problem = _problem(fit)

@@ -45,10 +45,11 @@ def has_values(fit: Fitted) -> bool:
 
 def parameter_rows(fit: Fitted) -> list[tuple[str, str, str, str]]:
     """Return name, value with error, relative error and remark of every parameter."""
-    return [_parameter(fit, name) for name in fit.names]
+    biases = words.noticeable(fit)
+    return [_parameter(fit, name, biases.get(name, 0.0)) for name in fit.names]
 
 
-def _parameter(fit: Fitted, name: str) -> tuple[str, str, str, str]:
+def _parameter(fit: Fitted, name: str, bias: float) -> tuple[str, str, str, str]:
     value, error = fit.params[name], fit.stderr[name]
     if name in fit.fixed:
         return name, number(value, 10), "", "fixed"
@@ -56,7 +57,8 @@ def _parameter(fit: Fitted, name: str) -> tuple[str, str, str, str]:
         return name, number(value, 10), "", "at its bound"
     if error == math.inf:
         return name, number(value), "", "undetermined"
-    return name, measured(value, error), percent(error / abs(value) if value else math.inf), ""
+    remark = f"bias {number(bias, 2)}" if bias else ""
+    return name, measured(value, error), percent(error / abs(value) if value else math.inf), remark
 
 
 def _parameters(fit: Fitted) -> list[str]:

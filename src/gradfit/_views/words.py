@@ -18,6 +18,10 @@ INFORMATION = {
 
 ILL_CONDITIONED = 1e6
 """Condition from which a third of the digits of the data no longer reach the parameters."""
+QUARTER = 0.25
+"""Share of a standard error up to which a bias may be ignored (Efron and Tibshirani 1993)."""
+MANY = 100_000
+"""Points up to which a summary tells biases."""
 TOO_GOOD, TOO_BAD = 0.999, 0.001
 LIGHT = 0.5
 """Robust weight below which a point counts as an outlier."""
@@ -55,7 +59,8 @@ def warnings(fit: Fitted) -> list[str]:
     """Say what a reader should beware of; empty for a sound fit."""
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         return []
-    found = (_condition(fit), _bounds(fit), _freedom(fit), _agreement(fit), _outliers(fit))
+    asked = (_condition, _bounds, _freedom, _bias, _agreement, _outliers)
+    found = (ask(fit) for ask in asked)
     return [text for text in found if text]
 
 
@@ -82,6 +87,31 @@ def _freedom(fit: Fitted) -> str:
         return ""
     rough = "" if fit.absolute_sigma else "; the errors are rough, use interval()"
     return f"only {plural(fit.dof, 'degree')} of freedom{rough}"
+
+
+def noticeable(fit: Fitted) -> dict[str, float]:
+    """Return the biases that are more than a quarter of a standard error, by name.
+
+    Empty where there are so many points that telling them takes longer than a look at a summary.
+    """
+    if fit.correction or not fit.success or fit.observed.n_points > MANY:
+        return {}
+    return {n: b for n, b in fit.bias.items() if abs(b) > QUARTER * fit.stderr[n] > 0}
+
+
+def _bias(fit: Fitted) -> str:
+    if fit.correction:
+        taken = ", ".join(f"{n} {number(b, 2)}" for n, b in fit.correction.items() if b)
+        return f"corrected for bias of second order, taken off: {taken}" if taken else ""
+    far = [n for n, b in noticeable(fit).items() if abs(b) > fit.stderr[n]]
+    if not far:
+        return ""
+    names, verb = ", ".join(far), "is" if len(far) == 1 else "are"
+    return (
+        f"{names} {verb} off by more than a standard error on average, for the curve bends over "
+        "the length of an error bar: intervals miss the truth too often; use bias_correction=True, "
+        'and see what is left by bootstrap(kind="parametric")'
+    )
 
 
 def _agreement(fit: Fitted) -> str:
