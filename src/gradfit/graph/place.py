@@ -96,6 +96,12 @@ class Places:
         number = self._numbers.setdefault(caller, len(self._numbers) + 1)
         return Place(site(caller), caller, number, inner, path, apply, is_transform)
 
+    def is_inside(self, frame: FrameType | None, call: FrameType) -> bool:
+        """Whether a call is still running: a module of the library may run code of the user."""
+        while frame is not None and frame is not call and frame is not self._stop:
+            frame = frame.f_back
+        return frame is call
+
 
 @lru_cache(maxsize=1024)
 def is_library(file: str) -> bool:

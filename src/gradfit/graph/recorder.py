@@ -32,7 +32,7 @@ class Recorder(TorchFunctionMode):
         self._ledger = ledger
         self._places = places
         self._applied: dict[FrameType, Step] = {}  # custom Functions seen on the stack only
-        self._last: tuple[FrameType | None, Draft] | None = None
+        self._last: tuple[FrameType, Draft] | None = None
         self._inside = False
 
     def forget(self) -> None:
@@ -268,15 +268,17 @@ class Recorder(TorchFunctionMode):
 
     def _own_expression(self, place: Place, draft: Draft) -> None:
         """Of the operations inside one library call only the last one is the user's expression."""
-        call = place.library_call
-        if call is not None and self._last is not None and self._last[0] is call:
-            earlier = self._last[1]
+        call, claim = place.library_call, self._last
+        if claim is not None and (
+            claim[0] is call or self._places.is_inside(place.caller, claim[0])
+        ):
+            earlier = claim[1]
             if earlier.source is not None:
                 if earlier.name == earlier.source.target:
                     earlier.name = None
                 plain = replace(earlier.source, expr="", target=None, is_whole_rhs=False)
                 earlier.source = plain
-        self._last = (call, draft)
+        self._last = None if call is None else (call, draft)
 
 
 def _written(step: Step) -> list[tuple[Tensor, Draft]]:

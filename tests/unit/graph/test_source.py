@@ -160,3 +160,18 @@ def test_statements_of_one_call_share_its_frame():
     frames = [node.frame for node in graph.find("u")]
     assert len(set(frames)) == 2
     assert graph.find("u + 1")[0].frame == frames[0]
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, v):
+        return v * 2
+
+
+def test_a_library_call_that_runs_code_of_the_user_is_not_its_first_operation():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), Scaled())
+    graph = trace(lambda v: net(v).sum(), torch.ones(2))
+    assert not [node for node in graph if node.expr == "net(v)"]
+    assert graph["v * 2"].op == "*"
+    backwards = torch.nn.Sequential(Scaled(), torch.nn.Linear(2, 2))
+    graph = trace(lambda v: backwards(v).sum(), torch.ones(2))
+    assert graph["backwards(v)"].op == "linear"
