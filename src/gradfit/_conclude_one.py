@@ -14,7 +14,7 @@ import torch
 from gradfit._conclude import bounds_of, even_weights, message_of, observe
 from gradfit._distributions import chi2_sf
 from gradfit._native.cpu import Fitted
-from gradfit._native.solver import TOLD
+from gradfit._native.ending import TOLD
 from gradfit._problem import Problem
 from gradfit._result import FitResult
 from gradfit._types import FloatArray, Status
@@ -24,7 +24,7 @@ FEW = 40
 
 
 def is_plain(problem: Problem, fitted: Fitted, cov_type: str) -> bool:
-    """Return whether a result can be made here: one fit of all rows, converged, NumPy throughout."""
+    """Return whether a result can be made here: one fit of all rows, converged, NumPy only."""
     data, told = problem.data, fitted.told[0]
     whole = data.group is None and data.x.shape[1] == data.n_rows and not data.as_torch
     rank, free = told[6], told[-fitted.p :].sum()

@@ -23,12 +23,13 @@ from gradfit._engine.covariance import Spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options
-from gradfit._native import machine, solver
+from gradfit._native import entry, machine
+from gradfit._native.carry import fit_room
+from gradfit._native.ending import TOLD
 from gradfit._native.kernel import Kernel
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.place import Spec, own_room, shared_room
 from gradfit._native.pointwise import Pointwise
-from gradfit._native.solver import TOLD, fit_room
 from gradfit._native.sweep import FACTOR, added_by
 
 PART = 1 << 15
@@ -40,7 +41,21 @@ TOGETHER = 1 << 12
 
 _FIT = (INTEGER,) * 6 + (POINTER,) * 14 + (INTEGER,) * 2
 _WALK = (INTEGER,) * 5 + (POINTER,) * 12 + (INTEGER,) * 3
-_TEXTS = ("matrix", "place", "pointer", "solver", "sweep", "translate")
+_TEXTS = (
+    "carry",
+    "emit",
+    "ending",
+    "entry",
+    "feet",
+    "matrix",
+    "newton",
+    "place",
+    "pointer",
+    "proposal",
+    "solver",
+    "sweep",
+    "translate",
+)
 
 Array = NDArray[np.float64]
 
@@ -54,7 +69,7 @@ def _digest(name: str, compiled: bool) -> str:
 
 
 def _solver(name: str) -> Code:
-    kinds, function = (_FIT, solver.fit_many) if name == "fit" else (_WALK, solver.walk_part)
+    kinds, function = (_FIT, entry.fit_many) if name == "fit" else (_WALK, entry.walk_part)
     return machine.code(_digest(name, machine.enabled()), kinds, lambda: function, vectors=False)
 
 

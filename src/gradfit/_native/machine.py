@@ -118,9 +118,10 @@ def _make(
 def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool) -> bytes:
     from llvmlite import binding
 
-    from gradfit._native import pointer, translate, vector
+    from gradfit._native import emit, pointer, vector
+    from gradfit._native.translate import translate
 
-    types = {POINTER: translate.POINTER, INTEGER: translate.WORD}
+    types = {POINTER: emit.POINTER, INTEGER: emit.WORD}
     known: dict[Any, str] = {
         pointer.at: "at",
         pointer.call: "call",
@@ -129,7 +130,7 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
         vector.number: "number",
         **_words(),
     }
-    text = translate.translate(cast(FunctionType, function), [types[k] for k in kinds], known)
+    text = translate(cast(FunctionType, function), [types[k] for k in kinds], known)
     target = _target(3 if vectors else 2)
     module = binding.parse_assembly(text)
     module.triple, module.data_layout = target.triple, str(target.target_data)
@@ -182,7 +183,8 @@ def _host() -> str:
 
     here = Path(__file__).parent
     texts = [
-        (here / f"{name}.py").read_text("utf-8") for name in ("special", "vector", "translate")
+        (here / f"{name}.py").read_text("utf-8")
+        for name in ("special", "vector", "emit", "translate")
     ]
     cpu = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     whole = "\0".join((__version__, binding.get_process_triple(), *cpu, *texts))

@@ -194,3 +194,8 @@ def store(c: Any, s: Any, target: Any, start: int, n: int) -> None:
     for a in range(s.mu):
         for i in range(n):
             target[a * s.n + start + i] = feet[a * BLOCK + i]
+
+
+def feet_of(s: Any, rows: Any) -> Any:
+    """Return the rows of foot points of a block."""
+    return at(rows, given(s) * BLOCK)

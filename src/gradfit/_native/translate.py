@@ -22,18 +22,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-REAL, WORD, BOOL = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
-POINTER = REAL.as_pointer()
+from gradfit._native.emit import BOOL, POINTER, REAL, WORD, Emitter, TranslationError, integer
+
 _NUMBERS = {"float": REAL, "int": WORD, "bool": BOOL}
-_INTRINSICS = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
-_LIBRARY = {
-    "arcsin": "asin",
-    "arccos": "acos",
-    "arctan": "atan",
-    "arcsinh": "asinh",
-    "arccosh": "acosh",
-    "arctanh": "atanh",
-}
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -42,10 +33,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
-
-
-class TranslationError(Exception):
-    """Some Python is not understood; the message says what and where."""
 
 
 @dataclass
@@ -85,15 +72,14 @@ def translate(function: FunctionType, kinds: Sequence[Any], builtins: Mapping[An
     return str(translator.module)
 
 
-class Translator:
+class Translator(Emitter):
     """Writes functions into one module."""
 
     def __init__(self, builtins: Mapping[Any, str]) -> None:
-        self.module = ir.Module()
+        super().__init__()
         self.builtins = builtins
         self._made: dict[tuple[Any, ...], Any] = {}
         self._arrays: dict[int, Any] = {}
-        self.builder: Any = ir.IRBuilder()
         self.frame = Frame("", {})
 
     # -- functions -------------------------------------------------------------------------------
@@ -130,7 +116,7 @@ class Translator:
         if gives is None:
             self.builder.ret_void()
         else:
-            self.builder.ret(self._to(gives, value))
+            self.builder.ret(self.to(gives, value))
         self.builder, self.frame = outer, frame
         return made
 
@@ -178,16 +164,16 @@ class Translator:
             for each, part in zip(target.elts, value, strict=True):
                 self._assign_to(each, part)
         else:
-            self.builder.store(self._to(REAL, value), self._place(target))
+            self.builder.store(self.to(REAL, value), self._place(target))
 
     def _do_augassign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             old = self.value(ast.Name(node.target.id, ast.Load()))
-            self._assign(node.target.id, self._arithmetic(node.op, old, self.value(node.value)))
+            self._assign(node.target.id, self.arithmetic(node.op, old, self.value(node.value)))
             return
         place = self._place(node.target)
-        new = self._arithmetic(node.op, self.builder.load(place), self.value(node.value))
-        self.builder.store(self._to(REAL, new), place)
+        new = self.arithmetic(node.op, self.builder.load(place), self.value(node.value))
+        self.builder.store(self.to(REAL, new), place)
 
     def _do_return(self, node: ast.Return) -> None:
         frame = self.frame
@@ -200,7 +186,7 @@ class Translator:
 
     def _do_if(self, node: ast.If) -> None:
         then, other, after = (self.builder.append_basic_block() for _ in range(3))
-        self.builder.cbranch(self._truth(self.value(node.test)), then, other)
+        self.builder.cbranch(self.truth(self.value(node.test)), then, other)
         for block, body in ((then, node.body), (other, node.orelse)):
             self.builder.position_at_end(block)
             self._block(body)
@@ -212,7 +198,7 @@ class Translator:
         test, body, after = (self.builder.append_basic_block() for _ in range(3))
         self.builder.branch(test)
         self.builder.position_at_end(test)
-        self.builder.cbranch(self._truth(self.value(node.test)), body, after)
+        self.builder.cbranch(self.truth(self.value(node.test)), body, after)
         self._loop(body, node.body, test, after)
 
     def _loop(self, body: Any, statements: Sequence[ast.stmt], again: Any, after: Any) -> None:
@@ -236,7 +222,7 @@ class Translator:
             start, stop, step = self._range(node.iter.args)
         else:
             array = self.value(node.iter)
-            start, stop, step = _int(0), _int(self._length(node.iter)), 1
+            start, stop, step = integer(0), integer(self._length(node.iter)), 1
         counter = self._slot(WORD)
         self.builder.store(start, counter)
         test, body, again, after = (self.builder.append_basic_block() for _ in range(4))
@@ -246,7 +232,7 @@ class Translator:
         more = self.builder.icmp_signed(sign, self.builder.load(counter), stop)
         self.builder.cbranch(more, body, after)
         self.builder.position_at_end(again)
-        self.builder.store(self.builder.add(self.builder.load(counter), _int(step)), counter)
+        self.builder.store(self.builder.add(self.builder.load(counter), integer(step)), counter)
         self.builder.branch(test)
         self.builder.position_at_end(body)
         item = self.builder.load(counter)
@@ -258,7 +244,7 @@ class Translator:
     def _range(self, args: Sequence[ast.expr]) -> tuple[Any, Any, int]:
         step = ast.literal_eval(args[2]) if len(args) > 2 else 1
         ends = [self.value(a) for a in args[:2]]
-        return (_int(0), ends[0], step) if len(ends) == 1 else (ends[0], ends[1], step)
+        return (integer(0), ends[0], step) if len(ends) == 1 else (ends[0], ends[1], step)
 
     # -- variables -------------------------------------------------------------------------------
 
@@ -290,7 +276,7 @@ class Translator:
             kind = slot.type.pointee
             if kind != value.type and kind != REAL:
                 raise TranslationError(f"{name} changes its kind in {self.frame.name}")
-            self.builder.store(self._to(kind, value), slot)
+            self.builder.store(self.to(kind, value), slot)
 
     def _load(self, slot: Any) -> Any:
         if isinstance(slot, Record):
@@ -318,7 +304,7 @@ class Translator:
         if isinstance(value, (bool, np.bool_)):
             return ir.Constant(BOOL, int(value))
         if isinstance(value, (int, np.integer)):
-            return _int(int(value))
+            return integer(int(value))
         if isinstance(value, (float, np.floating)):
             return ir.Constant(REAL, float(value))
         if isinstance(value, np.ndarray):
@@ -365,63 +351,34 @@ class Translator:
     def _of_unaryop(self, node: ast.UnaryOp) -> Any:
         value = self.value(node.operand)
         if isinstance(node.op, ast.Not):
-            return self.builder.not_(self._truth(value))
+            return self.builder.not_(self.truth(value))
         if isinstance(node.op, ast.USub):
             return self.builder.fneg(value) if value.type == REAL else self.builder.neg(value)
         return self._refuse(node)
 
     def _of_binop(self, node: ast.BinOp) -> Any:
-        return self._arithmetic(node.op, self.value(node.left), self.value(node.right))
-
-    def _arithmetic(self, op: ast.operator, a: Any, b: Any) -> Any:
-        name, build = type(op).__name__, self.builder
-        if name in ("BitAnd", "BitOr"):
-            return build.and_(a, b) if name == "BitAnd" else build.or_(a, b)
-        if REAL in (a.type, b.type) or name in ("Div", "Pow"):
-            a, b = self._to(REAL, a), self._to(REAL, b)
-            if name == "Pow":
-                return self._library("pow", [a, b])
-            floats = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv"}
-            return getattr(build, floats[name])(a, b)
-        words = {
-            "Add": "add",
-            "Sub": "sub",
-            "Mult": "mul",
-            "FloorDiv": "sdiv",
-            "Mod": "srem",
-            "RShift": "ashr",
-            "LShift": "shl",
-        }
-        return getattr(build, words[name])(self._to(WORD, a), self._to(WORD, b))
+        return self.arithmetic(node.op, self.value(node.left), self.value(node.right))
 
     def _of_compare(self, node: ast.Compare) -> Any:
         left, out = self.value(node.left), None
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             right = self.value(right_node)
-            now = self._relate(_COMPARE[type(op)], left, right)
+            now = self.relate(_COMPARE[type(op)], left, right)
             out = now if out is None else self.builder.and_(out, now)
             left = right
         return out
 
-    def _relate(self, sign: str, a: Any, b: Any) -> Any:
-        if REAL in (a.type, b.type):
-            compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
-            return compare(sign, self._to(REAL, a), self._to(REAL, b))
-        if a.type != b.type:
-            a, b = self._to(WORD, a), self._to(WORD, b)
-        return self.builder.icmp_signed(sign, a, b)
-
     def _of_boolop(self, node: ast.BoolOp) -> Any:
         is_and = isinstance(node.op, ast.And)
         if all(map(_is_plain, node.values)):
-            values = [self._truth(self.value(v)) for v in node.values]
+            values = [self.truth(self.value(v)) for v in node.values]
             out = values[0]
             for v in values[1:]:
                 out = self.builder.and_(out, v) if is_and else self.builder.or_(out, v)
             return out
         slot, after = self._slot(BOOL), self.builder.append_basic_block()
         for v in node.values:
-            truth = self._truth(self.value(v))
+            truth = self.truth(self.value(v))
             self.builder.store(truth, slot)
             more = self.builder.append_basic_block()
             ends = (more, after) if is_and else (after, more)
@@ -432,9 +389,9 @@ class Translator:
         return self.builder.load(slot)
 
     def _of_ifexp(self, node: ast.IfExp) -> Any:
-        test = self._truth(self.value(node.test))
+        test = self.truth(self.value(node.test))
         if _is_plain(node.body) and _is_plain(node.orelse):
-            return self._select(test, self.value(node.body), self.value(node.orelse))
+            return self.select(test, self.value(node.body), self.value(node.orelse))
         then, other, after = (self.builder.append_basic_block() for _ in range(3))
         self.builder.cbranch(test, then, other)
         found: list[tuple[Any, Any]] = []
@@ -444,7 +401,7 @@ class Translator:
         kind = REAL if any(v.type == REAL for v, _ in found) else found[0][0].type
         for k, (v, block) in enumerate(found):
             self.builder.position_at_end(block)
-            found[k] = self._to(kind, v), block
+            found[k] = self.to(kind, v), block
             self.builder.branch(after)
         self.builder.position_at_end(after)
         phi = self.builder.phi(kind)
@@ -452,22 +409,16 @@ class Translator:
             phi.add_incoming(v, block)
         return phi
 
-    def _select(self, test: Any, a: Any, b: Any) -> Any:
-        if a.type != b.type:
-            kind = REAL if REAL in (a.type, b.type) else WORD
-            a, b = self._to(kind, a), self._to(kind, b)
-        return self.builder.select(test, a, b)
-
     # -- calls -----------------------------------------------------------------------------------
 
     def _of_call(self, node: ast.Call) -> Any:
         if isinstance(node.func, ast.Attribute):
-            return self._of_module(node.func.attr, [self.value(a) for a in node.args])
+            return self.of_module(node.func.attr, [self.value(a) for a in node.args])
         if not isinstance(node.func, ast.Name):
             return self._refuse(node)
         name = node.func.id
         if name == "len":
-            return _int(self._length(node.args[0]))
+            return integer(self._length(node.args[0]))
         args: list[Any] = []
         for a in node.args:
             if isinstance(a, ast.Starred):
@@ -480,107 +431,7 @@ class Translator:
             return self.call(target, args)
         if known is None and isinstance(target, type) and issubclass(target, tuple):
             return Record(dict(zip(target._fields, args, strict=True)))  # type: ignore[attr-defined]
-        return getattr(self, f"_call_{known or name}")(*args)
-
-    def _of_module(self, name: str, args: list[Any]) -> Any:
-        if name == "float64":
-            return self._to(REAL, args[0])
-        if name == "isinf":
-            return self._relate("==", self._call_abs(args[0]), ir.Constant(REAL, math.inf))
-        args = [self._to(REAL, a) for a in args]
-        if name in _INTRINSICS:
-            return self._intrinsic(_INTRINSICS[name], args)
-        if name == "copysign":
-            return self._intrinsic("copysign", args)
-        return self._library(_LIBRARY.get(name, name), args)
-
-    def _intrinsic(self, name: str, args: list[Any]) -> Any:
-        kind = ir.FunctionType(REAL, [REAL] * len(args))
-        made = self.module.declare_intrinsic(f"llvm.{name}", [REAL], kind)
-        return self.builder.call(made, args)
-
-    def _library(self, name: str, args: list[Any]) -> Any:
-        made = self.module.globals.get(name)
-        if made is None:
-            kind = ir.FunctionType(REAL, [REAL] * len(args))
-            made = ir.Function(self.module, kind, name)
-            made.attributes.add("nounwind")
-        return self.builder.call(made, args)
-
-    def _call_abs(self, a: Any) -> Any:
-        if a.type == REAL:
-            return self._intrinsic("fabs", [a])
-        return self.builder.select(self._relate("<", a, _int(0)), self.builder.neg(a), a)
-
-    def _call_min(self, a: Any, b: Any) -> Any:
-        return self._select(self._relate("<", b, a), b, a)
-
-    def _call_max(self, a: Any, b: Any) -> Any:
-        return self._select(self._relate(">", b, a), b, a)
-
-    def _call_int(self, a: Any) -> Any:
-        return self.builder.fptosi(a, WORD) if a.type == REAL else self._to(WORD, a)
-
-    def _call_float(self, a: Any) -> Any:
-        return self._to(REAL, a)
-
-    def _call_where(self, test: Any, a: Any, b: Any) -> Any:
-        return self._select(test, a, b)
-
-    def _call_ratio(self, a: Any, b: Any) -> Any:
-        return self.builder.fdiv(self._to(REAL, a), self._to(REAL, b))
-
-    def _call_sqrt(self, a: Any) -> Any:
-        return self._intrinsic("sqrt", [a])
-
-    def _call_maximum(self, a: Any, b: Any) -> Any:
-        return self._torch_choice(">=", a, b)
-
-    def _call_minimum(self, a: Any, b: Any) -> Any:
-        return self._torch_choice("<=", a, b)
-
-    def _torch_choice(self, sign: str, a: Any, b: Any) -> Any:
-        a, b = self._to(REAL, a), self._to(REAL, b)
-        keep = self.builder.or_(self._relate(sign, a, b), self._relate("!=", a, a))
-        return self.builder.select(keep, a, b)
-
-    def _call_negate(self, a: Any) -> Any:
-        return self.builder.not_(a)
-
-    def _call_bits(self, a: Any) -> Any:
-        return self.builder.bitcast(a, WORD)
-
-    def _call_number(self, a: Any) -> Any:
-        return self.builder.bitcast(a, REAL)
-
-    def _call_at(self, memory: Any, offset: Any) -> Any:
-        return self.builder.gep(memory, [offset])
-
-    def _call_call(self, function: Any, *args: Any) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-        self.builder.call(self.builder.inttoptr(function, kind.as_pointer()), args)
-
-    # -- kinds -----------------------------------------------------------------------------------
-
-    def _to(self, kind: Any, value: Any) -> Any:
-        if value.type == kind:
-            return value
-        if kind == REAL and value.type == WORD:
-            return self.builder.sitofp(value, REAL)
-        if value.type == BOOL:
-            return (
-                self.builder.uitofp(value, REAL) if kind == REAL else self.builder.zext(value, kind)
-            )
-        raise TranslationError(f"{value.type} is no {kind} in {self.frame.name}")
-
-    def _truth(self, value: Any) -> Any:
-        if value.type == BOOL:
-            return value
-        return self._relate("!=", value, ir.Constant(value.type, 0))
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(WORD, value)
+        return getattr(self, f"call_{known or name}")(*args)
 
 
 def _is_plain(node: ast.expr) -> bool:

@@ -1,0 +1,210 @@
+"""Steps of one fit and what they promise: :mod:`gradfit._engine.propose` on numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from gradfit._native.carry import tangent_of, walk
+from gradfit._native.matrix import decompose, diagonalise, solve
+from gradfit._native.sweep import EXACT, FACTOR
+
+EPS = 2.0**-52
+HARD, FIRST, HOPELESS = 1e-10, 1e-3, 1e-13
+SECULAR = 12
+
+
+def hold(s: Any, f: Any) -> None:
+    """Mark parameters at a bound beyond which the cost falls."""
+    for k in range(s.p):
+        f.held[k] = 0.0
+        if s.bounded:
+            near = 1e-15 * abs(f.beta[k])
+            low = f.beta[k] - f.lower[k] <= near and f.g[k] > 0.0
+            high = f.upper[k] - f.beta[k] <= near and f.g[k] < 0.0
+            f.held[k] = 1.0 if low or high else 0.0
+
+
+def mask(f: Any, A: Any, g: Any, held: Any, p: int) -> None:
+    """Write a system without what is held into ``M`` and ``k``."""
+    for i in range(p):
+        for j in range(p):
+            free = held[i] == 0.0 and held[j] == 0.0
+            f.M[i * p + j] = A[i * p + j] if free else (1.0 if i == j else 0.0)
+        f.k[i] = g[i] if held[i] == 0.0 else 0.0
+
+
+def propose_gauss(c: Any, s: Any, f: Any, radius: float, steps: int) -> tuple[float, bool, float]:
+    """Minimise the Gauss-Newton model within the trust region; return norm, bare and promise."""
+    p = s.p
+    hold(s, f)
+    mask(f, f.A, f.g, f.held, p)
+    hard = FIRST if s.alone and steps == 0 else HARD
+    safe = solve(f.M, f.k, p, hard, f.L, f.db)
+    norm = length(f.D, f.db, p) if safe else np.inf
+    bare = safe and norm <= 1.1 * radius
+    lam = 0.0
+    if not bare:
+        floor = basis(c, s, f, safe)
+        lam = restricted(f, p, radius, floor)
+        bare = lam == 0.0
+    if s.bounded:
+        mask(f, f.A, f.g, f.held, p)
+        project(s, f, lam)
+    norm = length(f.D, f.db, p)
+    promise = tangent_of(c, s)
+    for i in range(p):
+        t = 2.0 * f.g[i]
+        for j in range(p):
+            t += f.A[i * p + j] * f.db[j]
+        promise -= f.db[i] * t
+    return norm, bare, promise
+
+
+def length(D: Any, db: Any, p: int) -> float:
+    """Return the length of a step in scaled parameters."""
+    total = 0.0
+    for i in range(p):
+        total += (D[i] * db[i]) * (D[i] * db[i])
+    return np.sqrt(total)
+
+
+def basis(c: Any, s: Any, f: Any, safe: bool) -> float:
+    """Diagonalise the scaled system; return below which eigenvalue there is only rounding.
+
+    An ill-conditioned one comes from the Jacobian itself. Eigenvalues come into ``e``, the gradient
+    along the directions ``V`` into ``w``, scales into ``t``.
+    """
+    p = s.p
+    for i in range(p):
+        f.t[i] = f.D[i] if f.D[i] > 0.0 else 1.0
+    if safe:
+        # Every direction counts, however small a column has become since.
+        basis_of_normal(f, p)
+        return 0.0
+    walk(c, s, f, FACTOR)
+    return basis_of_factor(c, f, p, f.last - f.first)
+
+
+def basis_of_normal(f: Any, p: int) -> float:
+    """Diagonalise ``M``."""
+    for i in range(p):
+        for j in range(p):
+            f.M[i * p + j] /= f.t[i] * f.t[j]
+    diagonalise(f.M, p, f.e, f.V)
+    top = -np.inf
+    for j in range(p):
+        top = max(top, f.e[j])
+        f.e[j] = max(f.e[j], 0.0)
+        f.w[j] = 0.0
+        for i in range(p):
+            f.w[j] += f.V[i * p + j] * (f.k[i] / f.t[i])
+    return top * EPS * p
+
+
+def basis_of_factor(c: Any, f: Any, p: int, n: int) -> float:
+    """Diagonalise by the triangular factor in ``total``, without squaring it."""
+    k = p + 1
+    for i in range(p):
+        for j in range(p):
+            free = f.held[j] == 0.0
+            f.M[i * p + j] = c.total[i * k + j] / f.t[j] if free else 0.0
+    decompose(f.M, p, f.V)
+    top = 0.0
+    for j in range(p):
+        f.e[j] = 0.0
+        f.w[j] = 0.0
+        for i in range(p):
+            f.e[j] += f.M[i * p + j] * f.M[i * p + j]
+            f.w[j] += f.M[i * p + j] * c.total[i * k + p]
+        top = max(top, f.e[j])
+    floor = EPS * max(n, 10)
+    return top * floor * floor
+
+
+def restricted(f: Any, p: int, radius: float, floor: float) -> float:
+    """Write the step within the radius; return the damping that holds it there."""
+    lam = 0.0
+    for j in range(p):
+        if f.e[j] > floor:
+            lam = max(lam, abs(f.w[j]) / radius - f.e[j])
+    for _ in range(SECULAR):
+        norm, slope = 0.0, 0.0
+        for j in range(p):
+            d = along(f, j, lam, floor)
+            norm += d * d
+            slope += d * d / (f.e[j] + lam) if d != 0.0 else 0.0
+        norm = np.sqrt(norm)
+        if not norm > 1.1 * radius:
+            break
+        lam += norm * norm / slope * (norm - radius) / radius
+    for i in range(p):
+        f.db[i] = 0.0
+    for j in range(p):
+        d = along(f, j, lam, floor)
+        for i in range(p):
+            f.db[i] -= f.V[i * p + j] * d
+    for i in range(p):
+        f.db[i] /= f.t[i]
+    return lam
+
+
+def along(f: Any, j: int, lam: float, floor: float) -> float:
+    """Return the step along a direction; 0 where rounding alone would tell it."""
+    if not f.e[j] > floor:
+        return 0.0
+    d = f.w[j] / (f.e[j] + lam)
+    return d if d == d else 0.0
+
+
+def project(s: Any, f: Any, lam: float) -> None:
+    """Shorten a step to the bounds: what would pass one stops there, the rest is solved again.
+
+    The system is in ``M`` and ``k``; ``V``, ``e``, ``w`` and ``t`` are used up.
+    """
+    p, stuck, known, rest, damped = s.p, f.e, f.w, f.t, f.V
+    for i in range(p):
+        stuck[i] = 0.0
+    for _ in range(p):
+        new = False
+        for i in range(p):
+            there = f.beta[i] + f.db[i]
+            if stuck[i] == 0.0 and (there < f.lower[i] or there > f.upper[i]):
+                stuck[i] = 1.0
+                new = True
+            target = min(max(there, f.lower[i]), f.upper[i]) - f.beta[i]
+            known[i] = target if stuck[i] > 0.0 else 0.0
+        if not new:
+            break
+        for i in range(p):
+            damping = lam * f.D[i] * f.D[i]
+            rest[i] = f.k[i] + damping * known[i]
+            for j in range(p):
+                rest[i] += f.M[i * p + j] * known[j]
+        for i in range(p):
+            for j in range(p):
+                free = stuck[i] == 0.0 and stuck[j] == 0.0
+                damped[i * p + j] = f.M[i * p + j] if free else (1.0 if i == j else 0.0)
+            damped[i * p + i] += lam * f.D[i] * f.D[i]
+            rest[i] = rest[i] if stuck[i] == 0.0 else 0.0
+        solve(damped, rest, p, HARD, f.L, f.db)
+        for i in range(p):
+            f.db[i] = known[i] if stuck[i] > 0.0 else f.db[i]
+    for i in range(p):
+        f.db[i] = min(max(f.beta[i] + f.db[i], f.lower[i]), f.upper[i]) - f.beta[i]
+
+
+def propose_newton(c: Any, s: Any, f: Any) -> tuple[float, bool, float]:
+    """Solve the exact Newton system; return norm, whether it has a minimum, and the promise."""
+    p = s.p
+    walk(c, s, f, EXACT)
+    hold(s, f)
+    for i in range(p):
+        f.w[i] = -c.total[p * p + i]
+    mask(f, c.total, f.w, f.held, p)
+    safe = solve(f.M, f.k, p, HOPELESS, f.L, f.db)
+    if s.bounded:
+        project(s, f, 0.0)
+    promise = c.total[p * p + 2 * p]
+    for i in range(p):
+        promise += c.total[p * p + p + i] * f.db[i]
+    return length(f.D, f.db, p), safe and promise >= 0.0 and promise < np.inf, promise
