@@ -92,17 +92,6 @@ def test_scaled_standard_errors_agree_to_eight_digits(name: str) -> None:
     assert got.absolute_sigma is False
 
 
-@pytest.mark.parametrize("kind", ["observed", "propagated"])
-@pytest.mark.parametrize("name", [s.name for s in PROBLEMS if s.expected("sd_hess") is not None])
-def test_other_kinds_of_standard_errors_agree(name: str, kind: str) -> None:
-    problem = refsets.load(name)
-    start = next(s for n, s in reversed(ARRIVE) if n == name)
-    got = fit(name, start, cov_type=kind)
-    free = [problem.names.index(k) for k in problem.free]
-    expected = problem.expected({"observed": "sd_hess", "propagated": "sd_propagated"}[kind])
-    np.testing.assert_allclose(values(got.stderr)[free], expected, rtol=1e-7)
-
-
 @pytest.mark.parametrize("name", [s.name for s in PROBLEMS if s.foot_x is not None])
 def test_foot_points_agree(name: str) -> None:
     problem = refsets.load(name)
