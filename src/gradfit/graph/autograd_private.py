@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -66,6 +67,13 @@ def _no_transform() -> None:
 
 _functorch = getattr(getattr(torch, "_C", None), "_functorch", None)
 _peek = getattr(_functorch, "peek_interpreter_stack", _no_transform)
+
+
+TRANSFORM_FILES = frozenset(
+    str(Path(torch.__file__).parent / "_functorch" / name)
+    for name in ("apis.py", "eager_transforms.py", "vmap.py")
+)
+"""Where the steps of ``vmap``, ``torch.func.jacrev`` and the like are written."""
 
 
 def is_accumulator(node: AutogradNode) -> bool:

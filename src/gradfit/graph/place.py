@@ -15,9 +15,6 @@ from gradfit.graph.source import Site, site
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
-_TRANSFORMS = tuple(
-    str(Path(_TORCH, "_functorch", f"{name}.py")) for name in ("apis", "eager_transforms", "vmap")
-)
 _STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -82,7 +79,7 @@ class Places:
                 apply = frame
             elif code is private.MODULE_CALL_CODE and module is None:
                 module = frame.f_locals.get("self")
-            elif code.co_filename.startswith(_TRANSFORMS):
+            elif code.co_filename in private.TRANSFORM_FILES:
                 is_transform = True
             if caller is None:
                 if is_library(code.co_filename):

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,7 @@ def test_every_private_name_is_there():
     assert not private.is_accumulator(y.grad_fn)
     assert private.APPLY_CODE is not None
     assert private.MODULE_CALL_CODE is not None
+    assert all(Path(file).exists() for file in private.TRANSFORM_FILES)
 
 
 def test_private_names_find_what_was_overwritten():
