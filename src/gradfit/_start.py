@@ -65,7 +65,9 @@ def propose_starts(
     values = {**model.defaults, **(known or {})}
     ranges = {**dict.fromkeys(model.positive, (0.0, None)), **(bounds or {})}
     held = {model.names.index(k): float(v) for k, v in values.items()}
-    limits = {model.names.index(k): v for k, v in ranges.items() if k not in values}
+    limits = {
+        model.names.index(k): v for k, v in ranges.items() if k not in values and v != (None, None)
+    }
     with torch.no_grad():
         q = 0 if data.y is None else data.y.shape[0]
         call = _callable(model, data.vector_x, q)

@@ -111,7 +111,8 @@ def test_bad_groups_have_a_status_of_their_own() -> None:
     assert (status[kinds == "one point"] == Status.TOO_FEW_POINTS).all()
     place = [many[g] for g in np.flatnonzero(kinds == "one place")]
     assert not any(f.success for f in place)
-    assert not any(np.isfinite(v) for f in place for v in f.stderr.values())
+    # A steep curve comes as near to points of one x as it likes: nothing is known of it.
+    assert all(s > 1e6 * abs(f.params[k]) for f in place for k, s in f.stderr.items())
     good = status[kinds == "good"]
     assert np.mean([Status(s).ok for s in good]) > 0.99
 

@@ -295,3 +295,14 @@ def test_a_model_that_fails_or_has_the_wrong_shape_is_told():
 
 def fails(x, a):
     raise ValueError("no")
+
+
+def test_start_is_found_where_some_parameters_are_fixed_and_some_bounded() -> None:
+    x = np.linspace(0.1, 7, 9)
+    y = 5 * np.exp(-0.5 * x) + 1
+    for fixed in ({"c": 1.0}, {"b": 0.5}, {"a": 5.0}):
+        rest = {"a": (0, None), "b": (0, None), "c": (None, 3)}
+        bounds = {k: v for k, v in rest.items() if k not in fixed}
+        for some in (bounds, dict(list(bounds.items())[:1]), dict(list(bounds.items())[1:])):
+            fit = gf.fit("a*exp(-b*x) + c", x, y, fixed=fixed, bounds=some)
+            assert fit.params == pytest.approx({"a": 5, "b": 0.5, "c": 1}, rel=1e-9)

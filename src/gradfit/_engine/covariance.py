@@ -127,7 +127,7 @@ def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:
     p = s.beta.shape[1]
     R = torch.stack([w.field.factor(s.beta, w.u, w.kept, int(i))[:p, :p] for i in hard.tolist()])
     R = R * free[hard][:, None, :]
-    exact = basis_of_factor(R, torch.zeros_like(R[:, 0]), D[hard], w.field.points.n)
+    exact = basis_of_factor(R, torch.zeros_like(R[:, 0]), D[hard], w.field.sizes[hard])
     return _seen(Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True))))
 
 

@@ -129,6 +129,13 @@ class Field:
         part = Field.of(points, self.fn, rows.shape[0], self.p, self.loss, self.prior)
         return part, index
 
+    @property
+    def sizes(self) -> Tensor:
+        """Number of points of every fit (G,)."""
+        if self.points.group is None:
+            return torch.tensor([self.points.n], device=self.points.x.device)
+        return torch.bincount(self.points.group, minlength=self.n_groups)
+
     def columns(self, stretch: Stretch, beta: Tensor) -> Tensor:
         """Return the parameters (G, p) of every point: (p, N), or (p, 1) for one fit."""
         return stretch.grouping.spread(beta.mT)

@@ -146,6 +146,8 @@ def _basis(
     A, g = system
     D = w.state.D
     basis = basis_of_normal(A[rows], g[rows], D[rows])
+    # Where Cholesky is safe every direction counts, however small a column has become since.
+    basis = basis._replace(floor=torch.zeros_like(basis.floor))
     hard = torch.nonzero(~safe[rows])[:, 0]
     if not len(hard):
         return basis
@@ -157,7 +159,7 @@ def _basis(
     R, c = factors[:, :p, :p], factors[:, :p, p]
     if free is not None:
         R = R * free[which][:, None, :]
-    exact = basis_of_factor(R, c, D[which], w.field.points.n)
+    exact = basis_of_factor(R, c, D[which], w.field.sizes[which])
     return Basis(*(a.index_copy(0, hard, b) for a, b in zip(basis, exact, strict=True)))
 
 

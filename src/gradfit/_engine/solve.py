@@ -83,14 +83,15 @@ def basis_of_normal(A: Tensor, g: Tensor, D: Tensor) -> Basis:
     return Basis(e.clamp(min=0), _along(V, g / scale), V, scale, floor)
 
 
-def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, n_points: int) -> Basis:
+def basis_of_factor(R: Tensor, c: Tensor, D: Tensor, size: Tensor) -> Basis:
     """Diagonalise by the singular values of a triangular factor, without squaring it.
 
-    ``R`` (G, p, p) is the factor of the whitened Jacobian, ``c`` (G, p) the residual in its basis.
+    ``R`` (G, p, p) is the factor of the whitened Jacobian, ``c`` (G, p) the residual in its basis,
+    ``size`` (G,) the number of points of each fit.
     """
     scale = torch.where(D > 0, D, torch.ones_like(D))
     U, s, Vt = torch.linalg.svd(R / scale[:, None, :])
-    floor = s[:, :1] * torch.finfo(R.dtype).eps * max(n_points, 10)
+    floor = s[:, :1] * torch.finfo(R.dtype).eps * size.clamp(min=10)[:, None]
     return Basis(s * s, s * _along(U, c), Vt.mT, scale, floor * floor)
 
 
@@ -102,10 +103,9 @@ def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
     monotonically to the root (More 1978).
     """
     e, c = basis.e, basis.c
-    # A radius that is still infinite leaves out what lies below rounding error; a finite one holds
-    # every direction by itself. Each component alone must stay inside, which bounds lam from below.
-    known = (e > basis.floor) | (radius < torch.inf)[:, None]
-    lam = (c.abs() / radius[:, None] - e).amax(-1).clamp(min=0)
+    # Each component alone must stay inside, which bounds lam from below.
+    known = e > basis.floor
+    lam = torch.where(known, c.abs() / radius[:, None] - e, 0.0).amax(-1).clamp(min=0)
     for _ in range(SECULAR):
         d = torch.where(known, c / (e + lam[:, None]), 0.0).nan_to_num(0.0)
         norm = d.norm(dim=-1)
