@@ -306,11 +306,12 @@ def _verdict(
 
 def with_kernels(graph: Graph) -> Graph:
     """Fill in the ATen operations that each backward runs, by running each operation alone."""
-    nodes = [replace(node, kernels=_kernels(graph, node)) for node in graph]
+    nodes = [replace(node, kernels=kernels(graph, node)) for node in graph]
     return replace(graph, nodes=tuple(nodes))
 
 
-def _kernels(graph: Graph, node: Node) -> tuple[str, ...]:
+def kernels(graph: Graph, node: Node) -> tuple[str, ...]:
+    """List the ATen operations that the backward of one operation runs."""
     if not _is_checkable(node) or node.call is None or node.in_no_grad:
         return ()
     try:

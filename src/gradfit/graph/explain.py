@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gradfit.graph.check import leaves
+from gradfit.graph.check import kernels, leaves
 from gradfit.graph.graph import Graph
 from gradfit.graph.record import Node
 
@@ -11,7 +11,7 @@ _COUNTS = ("not used", "used once", "used twice")
 
 def explain(graph: Graph, node: Node) -> str:
     """Write a paragraph about one node."""
-    lines = [*_origin(graph, node), *_custom(node), *_gradient(graph, node)]
+    lines = [*_origin(graph, node), *_custom(node), *_gradient(graph, node), *_runs(graph, node)]
     return "\n".join(lines)
 
 
@@ -72,6 +72,12 @@ def _gradient(graph: Graph, node: Node) -> Iterator[str]:
         yield f"  {part!r:>{width}}  through {text}"
     yield f"  = {node.grad!r}{_differences(graph, node)}"
     yield from _changed_on_the_way(node)
+
+
+def _runs(graph: Graph, node: Node) -> Iterator[str]:
+    names = node.kernels or kernels(graph, node)
+    if names and node.grad is not None:
+        yield f"Its backward runs {_listed([f'`{name}`' for name in names])}."
 
 
 def _differences(graph: Graph, leaf: Node) -> str:

@@ -17,7 +17,7 @@ def to_dot(graph: Graph) -> str:
         "  node [shape=box, style=filled];",
     ]
     for i, card in enumerate(picture.cards):
-        label = json.dumps("\n".join(text for _, text in rows_of(card)), ensure_ascii=False)
+        label = json.dumps("\n".join(_lines(card)), ensure_ascii=False)
         lines.append(f"  n{i} [label={label}, fillcolor={_SHAPES.get(card.kind, 'white')}];")
     for link in picture.links:
         label = f", label={json.dumps(link.part.brief)}" if link.part is not None else ""
@@ -34,11 +34,15 @@ def to_mermaid(graph: Graph) -> str:
         lines.append(f'  n{i}["{_mermaid(card)}"]')
     for link in picture.links:
         arrow = "-->" if link.flows else "-.->"
-        label = f"|{link.part.brief}|" if link.part is not None else ""
+        label = f'|"{link.part.brief}"|' if link.part is not None else ""
         lines.append(f"  n{link.source} {arrow}{label} n{link.target}")
     return "\n".join([*lines, ""])
 
 
 def _mermaid(card: Card) -> str:
-    text = "<br/>".join(t for _, t in rows_of(card))
+    text = "<br/>".join(_lines(card))
     return text.replace('"', "#quot;").replace("**", "#42;#42;")
+
+
+def _lines(card: Card) -> list[str]:
+    return [text for kind, text in rows_of(card) if kind != "op"]

@@ -187,3 +187,10 @@ def test_a_film_refuses_what_does_not_fit(graph):
         Film(())
     with pytest.raises(TraceError, match="1 came for 2 frames"):
         Film((graph, graph), ("only",))
+
+
+def test_explain_says_what_the_backward_runs():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    graph = trace(lambda x: torch.sin(x).sum(), x)
+    assert "Its backward runs `cos` and `mul`." in graph.explain("torch.sin(x)")
+    assert "Its backward runs" not in graph.explain("x")

@@ -108,6 +108,15 @@ def test_dot_and_mermaid_name_every_card() -> None:
     assert len(re.findall(r'^  n\d+\["', graph.to_mermaid(), re.MULTILINE)) == n
 
 
+def test_text_exports_carry_what_was_written_value_and_gradient() -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    value, grad = (each.brief for each in (graph["a**2"].value, graph["a**2"].grad) if each)
+    assert f'"a**2\\n= {value}\\ngrad {grad}"' in graph.to_dot()
+    part = graph["a"].parts["a**2"].brief
+    assert f'-->|"{part}"| ' in graph.to_mermaid()
+    assert f'["a#42;#42;2<br/>= {value}<br/>grad {grad}"]' in graph.to_mermaid()
+
+
 def test_page_is_small_and_asks_nothing_of_the_network() -> None:
     film = Film.of(loss, [(leaf(0.25 * i), leaf(0.0)) for i in range(10)])
     text = page(film)
