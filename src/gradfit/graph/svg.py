@@ -98,7 +98,8 @@ def styles(theme: Theme) -> str:
 
 _RULES = (
     ".gradfit{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}"
-    ".gradfit .paper{fill:var(--paper)}.gradfit text{fill:var(--ink);font-size:12px}"
+    "svg.gradfit{max-width:100%;height:auto}.gradfit .paper{fill:var(--paper)}"
+    ".gradfit text{fill:var(--ink);font-size:12px}"
     ".gradfit .title{font-size:13px;font-weight:600}"
     ".gradfit .note,.gradfit .none,.gradfit .op{fill:var(--muted);font-size:11px}"
     ".gradfit .grad{fill:var(--grad)}.gradfit .part{fill:var(--grad);font-size:10.5px}"
@@ -142,7 +143,8 @@ def rows_of(card: Card) -> list[tuple[str, str]]:
     node, room = card.node, WIDEST - 2 * PAD
     times = "" if card.times == 1 else f"  × {card.times}"
     op = node.op if len(card.members) == 1 and node.kind != "read" else ""
-    op = "" if op in (card.title, *_SILENT) else shorten(op, room / 3, SMALL)
+    shown = op in (card.title, *_SILENT) or card.title.endswith(f": {op}")
+    op = "" if shown else shorten(op, room / 3, SMALL)
     beside = text_width(op, SMALL) + GAP if op else 0.0
     title = shorten(card.title, room - beside - text_width(times, TITLE), TITLE)
     rows = [("title", title + times)]
