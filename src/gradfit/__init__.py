@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradfit._descend import sweep_lr as sweep_lr
     from gradfit._differentiable import differentiable as differentiable
     from gradfit._fit import fit as fit
+    from gradfit._prepare import prepare as prepare
     from gradfit._result import FitResult as FitResult
     from gradfit._result import FitTable as FitTable
     from gradfit._simulate import simulate as simulate
@@ -38,6 +39,7 @@ __all__ = [
     "line",
     "lines",
     "models",
+    "prepare",
     "shapes",
     "simulate",
     "sweep_lr",
@@ -58,6 +60,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "lines": ("lines", None),
     "models": ("models", None),
     "shapes": ("shapes", None),
+    "prepare": ("_prepare", "prepare"),
     "simulate": ("_simulate", "simulate"),
     "sweep_lr": ("_descend", "sweep_lr"),
     "trace": ("graph", "trace"),

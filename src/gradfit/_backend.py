@@ -17,8 +17,18 @@ from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Control, Options, State, Work
-from gradfit._native.cpu import Fitted, Kernels, fit, head_of, is_solver_ready, spec_of, spread_of
+from gradfit._native.cpu import (
+    Fitted,
+    Kernels,
+    Prepared,
+    fit,
+    head_of,
+    is_solver_ready,
+    spec_of,
+    spread_of,
+)
 from gradfit._native.expression import CaptureError, evaluate
+from gradfit._native.place import Spec
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
@@ -198,15 +208,29 @@ def run(
     ended: Tensor | None = None,
 ) -> Fitted:
     """Fit by machine code."""
+    s, head = _told(kernels, problem, options, loss)
+    skipped = None if ended is None else ended.numpy()
+    firsts, starts = _firsts(problem.points, len(beta0)), beta0.contiguous().numpy()
+    return fit(kernels, head, s, problem.points, firsts, starts, skipped)
+
+
+def prepare_run(
+    kernels: Kernels, problem: Problem, beta0: Tensor, options: Options, loss: Loss | None
+) -> Prepared:
+    """Return what runs one fit again with other data of the same shape."""
+    s, head = _told(kernels, problem, options, loss)
+    return Prepared(kernels, head, s, problem.points, beta0.contiguous().numpy())
+
+
+def _told(
+    kernels: Kernels, problem: Problem, options: Options, loss: Loss | None
+) -> tuple[Spec, Any]:
     points, names = problem.points, problem.model.names
     s = spec_of(kernels, points, options, loss)
     s = s._replace(bounded=problem.bounds is not None)
     values = [problem.fixed.get(n, 0.0) for n in names]
     where = [names.index(n) for n in problem.free]
-    head = head_of(s, where, points.rows, problem.bounds, values, loss)
-    skipped = None if ended is None else ended.numpy()
-    firsts, starts = _firsts(points, len(beta0)), beta0.contiguous().numpy()
-    return fit(kernels, head, s, points, firsts, starts, skipped)
+    return s, head_of(s, where, points.rows, problem.bounds, values, loss)
 
 
 def answer_of(fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str) -> Answer:

@@ -194,7 +194,7 @@ def fit(
     -0.545561
     """
     began = time.perf_counter()
-    options = _options(gtol, ftol, xtol, max_steps)
+    options = options_of(gtol, ftol, xtol, max_steps)
     robust = choose_loss(loss)
     refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
     refuse_unknown("backend", backend, ("auto", "eager", "native"))
@@ -264,7 +264,7 @@ def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
     return "it does not tell the bias"
 
 
-def _by_torch(
+def _by_torch(  # noqa: PLR0917 - what `solve` takes
     problem: Problem,
     beta0: Tensor,
     options: Options,
@@ -281,7 +281,8 @@ def _by_torch(
     return Answer(work, moved, found, None, "eager")
 
 
-def _options(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
+def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
+    """Return checked tolerances."""
     for name, value in (("gtol", gtol), ("ftol", ftol), ("xtol", xtol)):
         if not 0 <= value < 1:
             raise InputError(f"`{name}` must be at least 0 and below 1, got {value!r}.")
@@ -350,10 +351,12 @@ def solve(
     ended: Tensor | None = None,
     on_step: Callable[[Report], None] | None = None,
     feet: int = FOOT_ROUNDS,
+    u0: Tensor | None = None,
 ) -> tuple[Work, Tensor]:
     """Run the engine, look for nearer foot points, and go on from them while there are any.
 
-    ``feet`` rounds at most; a straight line has only one foot for each point.
+    ``feet`` rounds at most; a straight line has only one foot for each point. ``u0`` (mu, N) are
+    feet to begin with, where they are known.
 
     Returns the work and which points (N,) had to move to a nearer foot.
     """
@@ -367,7 +370,7 @@ def solve(
         problem.prior(),
         problem.common(),
     )
-    work = run(init(field, beta0, ended=ended), options, bounds, on_step)
+    work = run(init(field, beta0, u0, ended), options, bounds, on_step)
     moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
     for _ in range(feet):
         u, now = search(work)

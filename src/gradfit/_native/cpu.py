@@ -264,6 +264,36 @@ def fit(  # noqa: PLR0917 - what the solver takes
     return Fitted(told, s.p, u, v, value, weights)
 
 
+class Prepared:
+    """One fit that is run again and again with other data of the same shape."""
+
+    def __init__(
+        self, kernels: Kernels, head: Array, spec: Spec, points: Points, starts: Array
+    ) -> None:
+        self.kernels, self.head, self.spec = kernels, head, spec
+        self._points = points
+        self._fixed = [
+            _EMPTY if t is None else t.contiguous().numpy()
+            for t in (points.scale_x, points.weight_y, points.cross)
+        ]
+        self._around = np.array([0.0, spec.n]), starts
+
+    def run(self, data: tuple[Array, Array | None]) -> Fitted:
+        """Fit other x (m, N) and y (q, N)."""
+        s, y = self.spec, _EMPTY if data[1] is None else data[1]
+        if s.n >= SHARED:
+            y_rows = None if data[1] is None else torch.from_numpy(np.atleast_2d(y))
+            points = self._points._replace(x=torch.from_numpy(data[0]), y=y_rows)
+            return fit(self.kernels, self.head, s, points, *self._around)
+        told = np.zeros((1, TOLD + 3 * s.p + s.p * s.p))
+        uv, value = np.empty((2, s.mu, s.n)), np.empty((s.q, s.n))
+        weights = np.empty(s.n) if s.robust else None
+        made = [uv[0], uv[1], value, _EMPTY if weights is None else weights]
+        arrays = [data[0], y, *self._fixed, *made]
+        _runner(self.kernels, self.head, s, arrays, (*self._around, told))(0, 1)
+        return Fitted(told, s.p, uv[0], uv[1], value, weights)
+
+
 _EMPTY = np.zeros(1)
 
 

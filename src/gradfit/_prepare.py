@@ -1,0 +1,230 @@
+"""Fits of one kind, again and again: all that is the same for each is done once."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._backend import answer_of, choose, prepare_run
+from gradfit._conclude import conclude
+from gradfit._conclude_one import conclude_one, is_plain
+from gradfit._data import gather
+from gradfit._fit import choose_loss, options_of
+from gradfit._model import Model, as_model
+from gradfit._native.cpu import Fitted, Prepared
+from gradfit._native.ending import TOLD
+from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._result import FitResult, FitTable
+from gradfit._types import FloatArray, Status
+from gradfit.errors import InputError, ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFit:
+    """One of many fits, with what is asked for most; :attr:`full` has the rest.
+
+    Attributes
+    ----------
+    params : dict of str to float
+        All parameters, the fixed ones too.
+    chi2 : float
+        Weighted squared distance.
+    dof : int
+        Degrees of freedom.
+    status : Status
+        How the fit ended.
+    n_steps : int
+        Steps tried.
+    """
+
+    params: dict[str, float]
+    chi2: float
+    dof: int
+    status: Status
+    n_steps: int
+    _problem: Problem
+    _fitted: Fitted
+    _loss: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the fit converged."""
+        return self.status.ok
+
+    @cached_property
+    def full(self) -> FitResult | FitTable:
+        """The result as :func:`gradfit.fit` gives it."""
+        problem, fitted, began = self._problem, self._fitted, time.perf_counter()
+        name, scale = self._loss, choose_loss(self._loss)
+        if is_plain(problem, fitted, "expected"):
+            width = math.nan if scale is None else scale.scale
+            return conclude_one(problem, fitted, name, width, began)
+        answer = answer_of(fitted, problem, scale, "expected")
+        return conclude(
+            problem,
+            answer.work,
+            answer.found,
+            moved=answer.moved,
+            cov_type="expected",
+            loss=name,
+            backend=answer.backend,
+            began=began,
+            arrays=answer.arrays,
+        )
+
+    @property
+    def cov(self) -> FloatArray:
+        """Covariance of all parameters."""
+        return np.asarray(self.full.cov)
+
+    @property
+    def stderr(self) -> Mapping[str, Any]:
+        """Standard errors of all parameters."""
+        return self.full.stderr
+
+
+class Fitter:
+    """A model with its errors and options, ready for data; made by :func:`prepare`."""
+
+    def __init__(
+        self,
+        model: Model,
+        start: Any,
+        given: Mapping[str, Any],
+        asked: Mapping[str, Any],
+        loss: str,
+    ) -> None:
+        self.model = model
+        self._start, self._given, self._loss = start, given, loss
+        self._asked = dict(asked)
+        self._options = options_of(**{k: self._asked.pop(k) for k in _TOLERANCES})
+        self._plans: dict[Any, tuple[Problem, Prepared]] = {}
+
+    def __call__(self, x: Any, y: Any = None) -> PreparedFit:
+        """Fit the model to points, from the start values that were prepared.
+
+        Parameters
+        ----------
+        x : array-like (N,) or (m, N)
+            Observed x.
+        y : array-like (N,) or (q, N), optional
+            Observed y; left out for an implicit model.
+        """
+        x_rows = np.ascontiguousarray(x, dtype=np.float64)
+        y_rows = None if y is None else np.ascontiguousarray(y, dtype=np.float64)
+        key = x_rows.shape, None if y_rows is None else y_rows.shape
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._plan(x_rows, y_rows)
+        problem, prepared = plan
+        total = x_rows.sum() + (0.0 if y_rows is None else y_rows.sum())
+        if not math.isfinite(total):
+            raise InputError("`x` and `y` must be finite. Leave such points out.")
+        fitted = prepared.run(_rows(problem, x_rows, y_rows))
+        told = fitted.told[0].tolist()
+        values = {**problem.fixed, **dict(zip(problem.free, told[TOLD:], strict=False))}
+        n_free = int(sum(told[-prepared.spec.p :]))
+        return PreparedFit(
+            {n: values[n] for n in problem.model.names},
+            told[3],
+            x_rows.shape[-1] * problem.n_equations - n_free + problem.redundant,
+            Status(int(told[0])),
+            int(told[1]),
+            _with_data(problem, x_rows, y_rows),
+            fitted,
+            self._loss,
+        )
+
+    def _plan(self, x: FloatArray, y: FloatArray | None) -> tuple[Problem, Prepared]:
+        """Do once for data of one shape what does not depend on them."""
+        observed = gather(x, y, *(self._given[k] for k in ("sx", "sy", "rho", "cov")))
+        problem = state_problem(observed, self.model, **self._asked)
+        with torch.enable_grad():
+            beta0 = start_of(problem, self._start)
+            if beta0 is None:
+                raise InputError("`start` must be given: it is the same for all fits.")
+            problem = check_model(problem, beta0)
+            loss = choose_loss(self._loss)
+            kernels = choose(problem, beta0, loss, "native", None)
+        if isinstance(kernels, str):
+            raise ModelError(
+                f"the model {self.model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
+            )
+        return problem, prepare_run(kernels, problem, beta0, self._options, loss)
+
+
+_TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
+
+
+def prepare(
+    model: Callable[..., Tensor] | str | Model,
+    *,
+    start: Any,
+    sx: Any = None,
+    sy: Any = None,
+    rho: Any = None,
+    cov: Any = None,
+    fixed: Mapping[str, float] | None = None,
+    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+    fix_x: Any = None,
+    loss: str = "linear",
+    absolute_sigma: bool | None = None,
+    max_steps: int = 500,
+    gtol: float = 1e-11,
+    ftol: float = 0.0,
+    xtol: float = 0.0,
+) -> Fitter:
+    """Prepare fits of one model to many data of the same shape, one after the other.
+
+    The model is compiled, and checked, with the first data; a model that reads what changes later
+    is taken as it was then. The arguments are those of :func:`gradfit.fit`.
+
+    Returns
+    -------
+    Fitter
+        ``fitter(x, y)`` gives a :class:`PreparedFit`.
+
+    Raises
+    ------
+    InputError
+        An argument is wrong.
+    ModelError
+        When first called: the model cannot become machine code.
+
+    Examples
+    --------
+    >>> import gradfit as gf
+    >>> fitter = gf.prepare("a + b*x", start={"a": 5, "b": 0})
+    >>> x = [0.0, 0.9, 1.8, 2.6, 3.3, 4.4, 5.2, 6.1, 6.5, 7.4]
+    >>> fit = fitter(x, [5.9, 5.4, 4.4, 4.6, 3.5, 3.7, 2.8, 2.8, 2.4, 1.5])
+    >>> print(f"{fit.params['b']:.6f} {fit.stderr['b']:.4f}")
+    -0.545561 0.0422
+    """
+    choose_loss(loss)
+    given = {"sx": sx, "sy": sy, "rho": rho, "cov": cov}
+    asked = {"fixed": fixed, "bounds": bounds, "fix_x": fix_x, "absolute_sigma": absolute_sigma}
+    tolerances = {"gtol": gtol, "ftol": ftol, "xtol": xtol, "max_steps": max_steps}
+    return Fitter(as_model(model), start, given, {**asked, **tolerances}, loss)
+
+
+def _rows(problem: Problem, x: FloatArray, y: FloatArray | None) -> tuple[FloatArray, Any]:
+    """Return what the engine calls x and y."""
+    x = np.atleast_2d(x)
+    if y is None or not problem.joined:
+        return x, y
+    return np.concatenate([x, np.atleast_2d(y)]), None
+
+
+def _with_data(problem: Problem, x: FloatArray, y: FloatArray | None) -> Problem:
+    """Return the problem with other data of the same shape."""
+    at, rows = _rows(problem, x, y)
+    x_new, z = torch.from_numpy(np.atleast_2d(x)), torch.from_numpy(at)
+    y_new = None if y is None else torch.from_numpy(np.atleast_2d(y))
+    points = problem.points._replace(x=z, y=None if rows is None else y_new)
+    return replace(problem, data=replace(problem.data, x=x_new, y=y_new), points=points)
