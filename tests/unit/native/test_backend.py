@@ -1,0 +1,199 @@
+"""Which machinery runs a fit, what it says of it, and fits that are prepared."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import gradfit as gf
+from gradfit import _backend
+from gradfit._conclude_one import _tail
+from gradfit._distributions import chi2_sf
+from gradfit.errors import InputError, ModelError
+
+DECAY = "a*exp(-b*x) + c"
+START = {"a": 3.5, "b": 0.35, "c": 0.6}
+SIGMAS = {"sx": 0.05, "sy": 0.05}
+FIELDS = [
+    "params",
+    "stderr",
+    "chi2",
+    "dof",
+    "mswd",
+    "p_value",
+    "status",
+    "n_steps",
+    "n_eval",
+    "condition",
+    "rank",
+    "at_bound",
+]
+
+
+@pytest.fixture
+def points(rng):
+    x = np.linspace(0, 8, 25)
+    y = 4 * np.exp(-0.4 * x) + 0.7
+    return x + 0.05 * rng.standard_normal(25), y + 0.05 * rng.standard_normal(25)
+
+
+def assert_same_result(found, wanted):
+    for name in FIELDS:
+        a, b = getattr(found, name), getattr(wanted, name)
+        if isinstance(a, dict):
+            assert list(a) == list(b)
+            a, b = list(a.values()), list(b.values())
+        if name in ("status", "at_bound"):
+            assert a == b
+        else:
+            np.testing.assert_allclose(a, b, 1e-8, 1e-13)
+    for name in ("cov", "corr", "delta", "eps", "x_hat", "y_hat", "weights"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), 1e-7, 1e-9)
+
+
+ASKED = {
+    "plain": {},
+    "fixed": {"fixed": {"c": 0.7}, "start": {"a": 3.5, "b": 0.35}},
+    "bounded": {"bounds": {"c": (0.5, 0.65)}},
+    "robust": {"loss": "huber"},
+    "scaled": {"absolute_sigma": False},
+    "observed": {"cov_type": "observed"},
+    "sandwich": {"cov_type": "sandwich"},
+    "exact y": {"sy": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_results_are_those_of_torch_in_every_field(name, points):
+    asked = {"start": START, **SIGMAS, **ASKED[name]}
+    wanted = gf.fit(DECAY, *points, backend="eager", **asked)
+    found = gf.fit(DECAY, *points, backend="native", **asked)
+    assert (wanted.backend, found.backend) == ("eager", "native")
+    assert found.message == wanted.message
+    assert_same_result(found, wanted)
+
+
+def test_tables_are_those_of_torch(points):
+    x, y = (np.tile(v, 4) for v in points)
+    y[3] = np.nan
+    groups = np.repeat(["a", "b", "c", "d"], 25)
+    keep = np.arange(100) < 77
+    asked = {"start": START, "groups": groups[keep], **SIGMAS}
+    with pytest.warns(match="2 of 4 fits"):
+        wanted = gf.fit(DECAY, x[keep], y[keep], backend="eager", **asked)
+    with pytest.warns(match="2 of 4 fits"):
+        found = gf.fit(DECAY, x[keep], y[keep], backend="native", **asked)
+    np.testing.assert_array_equal(found.status, wanted.status)
+    np.testing.assert_array_equal(found.n_steps, wanted.n_steps)
+    for name in ("chi2", "p_value", "cov", "delta", "y_hat"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), 1e-7, 1e-9)
+
+
+def test_tensors_come_back_as_tensors(points):
+    x, y = map(torch.tensor, points)
+    found = gf.fit(DECAY, x, y, start=START, backend="native", **SIGMAS)
+    assert found.backend == "native"
+    assert isinstance(found.x_hat, torch.Tensor)
+
+
+def branching(x, a, b):
+    return a * x + b if x.sum() > 0 else a * x - b
+
+
+def test_what_cannot_be_compiled_runs_in_torch_and_says_why(points):
+    found = gf.fit(branching, *points, start=[1.0, 1.0], backend="native", sy=1.0)
+    assert found.backend == "eager"
+    assert "not run as machine code: it looks at numbers" in found.message
+    steps = []
+    found = gf.fit("a*x + b", *points, start=[1.0, 1.0], backend="native", on_step=steps.append)
+    assert "`on_step` looks at every step" in found.message
+
+
+def test_a_constant_that_changes_is_noticed(points):
+    factor = torch.tensor(2.0, dtype=torch.float64)
+
+    def model(x, a, b):
+        return a * x * factor + b
+
+    first = gf.fit(model, *points, start=[1.0, 1.0], backend="native", sy=1.0)
+    factor.fill_(4.0)
+    second = gf.fit(model, *points, start=[1.0, 1.0], backend="native", sy=1.0)
+    assert second.params["a"] == pytest.approx(first.params["a"] / 2, rel=1e-9)
+
+
+def test_by_itself_machine_code_is_looked_for_once_it_is_worth_it(points, monkeypatch):
+    def model(x, a, b, c):
+        return a * torch.exp(-b * x) + c
+
+    monkeypatch.setattr(_backend, "COMPILING", 1e9)
+    asked = {"start": START, **SIGMAS}
+    assert gf.fit(model, *points, **asked).backend == "eager"
+    gf.fit(model, *points, backend="native", **asked)
+    _backend._KNOWN[model].spent = 1.0
+    assert gf.fit(model, *points, **asked).backend == "native"
+
+
+def test_a_prepared_fit_is_that_of_fit(points):
+    fitter = gf.prepare(DECAY, start=START, **SIGMAS)
+    x, y = points
+    for shift in (0.0, 0.1):
+        found = fitter(x, y + shift)
+        wanted = gf.fit(DECAY, x, y + shift, start=START, backend="eager", **SIGMAS)
+        assert (found.status, found.n_steps) == (wanted.status, wanted.n_steps)
+        assert found.dof == wanted.dof
+        assert found.success
+        assert_same_result(found.full, wanted)
+        np.testing.assert_array_equal(found.cov, found.full.cov)
+
+
+def test_a_prepared_fit_with_exact_y_moves_x_and_y_together(points):
+    fitter = gf.prepare(DECAY, start=START, sx=0.05, sy=0.0)
+    wanted = gf.fit(DECAY, *points, start=START, sx=0.05, sy=0.0, backend="eager")
+    assert_same_result(fitter(*points).full, wanted)
+
+
+def test_preparing_asks_for_what_it_needs(points):
+    with pytest.raises(ModelError, match="cannot be prepared: it looks at numbers"):
+        gf.prepare(branching, start=[1.0, 1.0])(*points)
+    with pytest.raises(InputError, match="`start` must be given"):
+        gf.prepare("a*x + b", start=None)(*points)
+    with pytest.raises(InputError, match="must be finite"):
+        gf.prepare("a*x + b", start=[1.0, 1.0])([0.0, np.nan, 1.0], [0.0, 1.0, 2.0])
+
+
+def test_eight_threads_get_the_same_answers(points):
+    x, y = points
+    fitter = gf.prepare(DECAY, start=START, **SIGMAS)
+    wanted = [fitter(x, y + k / 50).params for k in range(8)]
+    found = [None] * 8
+
+    def work(k):
+        for _ in range(20):
+            found[k] = fitter(x, y + k / 50).params
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == wanted
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_gets_the_same_answer(points):
+    wanted = gf.fit(DECAY, *points, start=START, backend="native", **SIGMAS).params
+    child = os.fork()
+    if not child:
+        same = gf.fit(DECAY, *points, start=START, backend="native", **SIGMAS).params == wanted
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("dof", [1, 2, 5, 17, 40, 41])
+def test_tail_probability_of_few_degrees_of_freedom(dof):
+    for chi2 in (0.0, 1e-3, 0.5, dof, 3.0 * dof, 150.0):
+        numbers = torch.tensor([[chi2], [float(dof)]], dtype=torch.float64)
+        assert _tail(chi2, dof) == pytest.approx(float(chi2_sf(*numbers)[0]), rel=1e-11)
