@@ -18,19 +18,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit._fit import fit
+from gradfit._prepare import prepare
 from gradfit._types import FloatArray
 from gradfit.app.output import progress, show
 
-MODEL = "a*exp(-b*x) + c"
-START = {"a": 3.5, "b": 0.35, "c": 0.5}
 SX, SY = 0.05, 0.05
 TOLERANCE = 1e-12
 """Relative change of chi-square and of the parameters at which every solver stops."""
+OURS = ("gradfit", "prepared")
 SAME = 1e-3
 """Largest difference of answers that count as equal, in standard errors."""
 
-Solver = Callable[[FloatArray, FloatArray], FloatArray]
-"""Points (G, N) and (G, N) to parameters (G, 3)."""
+Solver = Callable[[FloatArray, Any], FloatArray]
+"""Points (G, N) or (m, N), and (G, N), (q, N) or nothing, to parameters (G, p)."""
+
+
+class Model(NamedTuple):
+    """A model in the words of each solver; ``truth`` are the parameters of the points.
+
+    ``formula`` is ours; ``plain`` takes parameters and x, as NumPy arrays, and ``curve`` gives the
+    points without errors.
+    """
+
+    name: str
+    formula: Any
+    plain: Callable[[FloatArray, FloatArray], FloatArray]
+    curve: Callable[[int], tuple[FloatArray, Any]]
+    start: Mapping[str, float]
 
 
 class Work(NamedTuple):
@@ -39,17 +53,86 @@ class Work(NamedTuple):
     fits: int
     points: int
     repeats: int
+    model: Model
 
     @property
     def title(self) -> str:
         """The work in words."""
         if self.fits == 1:
-            return f"one fit, N = {self.points:,}"
+            return f"{self.model.name}, N = {self.points:,}"
         return f"{self.fits:,} fits of {self.points} points"
 
 
-FULL = (Work(1, 20, 200), Work(1, 1_000, 50), Work(1, 1_000_000, 3), Work(20_000, 20, 3))
-QUICK = (Work(1, 20, 50), Work(1, 1_000, 15), Work(1, 100_000, 3), Work(1_000, 20, 3))
+def _decay_points(n: int) -> tuple[FloatArray, FloatArray]:
+    x = np.linspace(0.0, 8.0, n)
+    return x, 4.0 * np.exp(-0.4 * x) + 0.7
+
+
+def _surface_points(n: int) -> tuple[FloatArray, FloatArray]:
+    x = np.stack([np.linspace(0.0, 3.0, n), np.sin(np.arange(n)) + 1.0])
+    return x, 3.0 * np.exp(-0.7 * x[0]) + 0.5 * x[1]
+
+
+def _pair_points(n: int) -> tuple[FloatArray, FloatArray]:
+    x = np.linspace(0.0, 3.0, n)
+    return x, np.stack([3.0 * np.exp(-0.7 * x), 2.1 * x])
+
+
+def _circle_points(n: int) -> tuple[FloatArray, None]:
+    angle = np.linspace(0.0, 6.0, n)
+    return np.stack([2.0 + 3.0 * np.cos(angle), 1.0 + 3.0 * np.sin(angle)]), None
+
+
+def _pair(x: Any, a: Any, b: Any) -> Any:
+    import torch
+
+    return torch.stack([a * torch.exp(-b * x), a * b * x])
+
+
+DECAY = Model(
+    "one fit",
+    "a*exp(-b*x) + c",
+    lambda b, x: b[0] * np.exp(-b[1] * x) + b[2],
+    _decay_points,
+    {"a": 3.5, "b": 0.35, "c": 0.5},
+)
+SURFACE = Model(
+    "two variables",
+    "a*exp(-b*x[0]) + c*x[1]",
+    lambda b, x: b[0] * np.exp(-b[1] * x[0]) + b[2] * x[1],
+    _surface_points,
+    {"a": 2.5, "b": 0.6, "c": 0.7},
+)
+PAIR = Model(
+    "two responses",
+    _pair,
+    lambda b, x: np.stack([b[0] * np.exp(-b[1] * x), b[0] * b[1] * x]),
+    _pair_points,
+    {"a": 2.5, "b": 0.6},
+)
+CIRCLE = Model(
+    "implicit circle",
+    "(x[0] - a)**2 + (x[1] - b)**2 - r**2",
+    lambda b, x: (x[0] - b[0]) ** 2 + (x[1] - b[1]) ** 2 - b[2] ** 2,
+    _circle_points,
+    {"a": 1.5, "b": 0.5, "r": 2.5},
+)
+
+FULL = (
+    Work(1, 20, 200, DECAY),
+    Work(1, 1_000, 50, DECAY),
+    Work(1, 1_000_000, 3, DECAY),
+    Work(100_000, 20, 1, DECAY),
+    Work(1, 1_000, 20, SURFACE),
+    Work(1, 1_000, 20, PAIR),
+    Work(1, 1_000, 20, CIRCLE),
+)
+QUICK = (
+    Work(1, 20, 50, DECAY),
+    Work(1, 1_000, 15, DECAY),
+    Work(1, 100_000, 3, DECAY),
+    Work(1_000, 20, 3, DECAY),
+)
 
 
 class Row(NamedTuple):
@@ -66,94 +149,126 @@ class Row(NamedTuple):
 
 def run(*, quick: bool, as_json: bool) -> int:
     """Measure every work with every solver that is installed; print a table, or JSON."""
-    solvers = {"gradfit": _ours, **_peers()}
     rows: list[Row] = []
     with progress("timing", quiet=False) as say:
         for work in QUICK if quick else FULL:
             if say is not None:
                 say(work.title)
-            rows.append(_measure(work, solvers))
+            rows.append(_measure(work))
     show(_json(rows) if as_json else _table(rows))
     return 0
 
 
-def _measure(work: Work, solvers: Mapping[str, Solver]) -> Row:
+def _measure(work: Work) -> Row:
     x, y = _simulate(work)
-    answers = {name: solve(x, y) for name, solve in solvers.items()}
-    first = fit(MODEL, x[0], y[0], start=START, sx=SX, sy=SY)
-    errors = np.array([first.stderr[name] for name in START])
+    solvers = {"gradfit": _ours(work), **_prepared(work), **_peers(work.model)}
+    answers: dict[str, FloatArray] = {}
+    for name, solve in solvers.items():
+        try:
+            answers[name] = solve(x, y)
+        except (RuntimeError, TypeError, ValueError):
+            # A solver may not do this kind of fit at all.
+            continue
+    one = (x[0], y[0]) if work.model is DECAY else (x, y)
+    first = fit(work.model.formula, *one, start=work.model.start, **_errors(y))
+    errors = np.array([first.stderr[name] for name in work.model.start])
     apart = {
         name: float(np.max(np.abs(answer - answers["gradfit"]) / errors))
         for name, answer in answers.items()
     }
-    times: dict[str, list[float]] = {name: [] for name in solvers}
+    times: dict[str, list[float]] = {name: [] for name in answers}
     for _ in range(work.repeats):
-        for name, solve in solvers.items():
+        for name in answers:
             began = time.perf_counter()
-            solve(x, y)
+            solvers[name](x, y)
             times[name].append(time.perf_counter() - began)
     return Row(work, {name: statistics.median(t) for name, t in times.items()}, apart)
 
 
-def _simulate(work: Work) -> tuple[FloatArray, FloatArray]:
+def _simulate(work: Work) -> tuple[FloatArray, Any]:
     rng = np.random.default_rng(work.points + work.fits)
-    x = np.tile(np.linspace(0.0, 8.0, work.points), (work.fits, 1))
-    y = 4.0 * np.exp(-0.4 * x) + 0.7
-    return x + SX * rng.standard_normal(x.shape), y + SY * rng.standard_normal(x.shape)
+    x, y = work.model.curve(work.points)
+    if work.model is DECAY:
+        x, y = np.tile(x, (work.fits, 1)), np.tile(y, (work.fits, 1))
+    x = x + SX * rng.standard_normal(x.shape)
+    return x, None if y is None else y + SY * rng.standard_normal(y.shape)
 
 
-def _ours(x: FloatArray, y: FloatArray) -> FloatArray:
-    options: dict[str, Any] = {"start": START, "ftol": TOLERANCE, "xtol": TOLERANCE}
-    if len(x) > 1:
-        options["groups"] = np.repeat(np.arange(len(x)), x.shape[1])
-    result = fit(MODEL, x.ravel(), y.ravel(), sx=SX, sy=SY, **options)
-    return np.stack([np.atleast_1d(result.params[name]) for name in START], axis=1)
+def _errors(y: Any) -> dict[str, float]:
+    return {"sx": SX} if y is None else {"sx": SX, "sy": SY}
 
 
-def _peers() -> dict[str, Solver]:
-    solvers = {"scipy.odr": _scipy(), "odrpack": _odrpack()}
+def _ours(work: Work) -> Solver:
+    model = work.model
+    options: dict[str, Any] = {"start": model.start, "ftol": TOLERANCE, "xtol": TOLERANCE}
+    if work.fits > 1:
+        options["groups"] = np.repeat(np.arange(work.fits), work.points)
+
+    def solve(x: FloatArray, y: Any) -> FloatArray:
+        if model is DECAY:
+            x, y = x.ravel(), y.ravel()
+        result = fit(model.formula, x, y, backend="native", **_errors(y), **options)
+        return np.stack([np.atleast_1d(result.params[name]) for name in model.start], axis=1)
+
+    return solve
+
+
+def _prepared(work: Work) -> dict[str, Solver]:
+    if work.fits > 1 or work.model is not DECAY:
+        return {}
+    tolerances = {"ftol": TOLERANCE, "xtol": TOLERANCE}
+    fitter = prepare(work.model.formula, start=work.model.start, sx=SX, sy=SY, **tolerances)
+    return {"prepared": lambda x, y: np.array([list(fitter(x[0], y[0]).params.values())])}
+
+
+def _peers(model: Model) -> dict[str, Solver]:
+    solvers = {"scipy.odr": _scipy(model), "odrpack": _odrpack(model)}
     return {name: solve for name, solve in solvers.items() if solve is not None}
 
 
-def _decay(beta: FloatArray, x: FloatArray) -> FloatArray:
-    return beta[0] * np.exp(-beta[1] * x) + beta[2]
-
-
-def _scipy() -> Solver | None:
+def _scipy(model: Model) -> Solver | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             odr: Any = importlib.import_module("scipy.odr")
     except ImportError:
         return None
-    model, start = odr.Model(_decay), list(START.values())
+    implicit = model is CIRCLE
+    described = odr.Model(model.plain, implicit=implicit)
+    start = list(model.start.values())
     limits = {"sstol": TOLERANCE, "partol": TOLERANCE, "maxit": 500}
 
-    def one(x: FloatArray, y: FloatArray) -> FloatArray:
-        return odr.ODR(odr.RealData(x, y, sx=SX, sy=SY), model, start, **limits).run().beta
+    def one(x: FloatArray, y: Any) -> FloatArray:
+        data = odr.Data(x, 1, wd=SX**-2) if implicit else odr.RealData(x, y, sx=SX, sy=SY)
+        return odr.ODR(data, described, start, **limits).run().beta
 
-    return _one_by_one(one)
+    return _one_by_one(one, model)
 
 
-def _odrpack() -> Solver | None:
+def _odrpack(model: Model) -> Solver | None:
     try:
         odrpack: Any = importlib.import_module("odrpack")
     except ImportError:
         return None
-    start = np.array(list(START.values()))
-    weights = {"weight_x": SX**-2, "weight_y": SY**-2}
-    limits = {"sstol": TOLERANCE, "partol": TOLERANCE, "maxit": 500}
+    start = np.array(list(model.start.values()))
+    limits: dict[str, Any] = {"sstol": TOLERANCE, "partol": TOLERANCE, "maxit": 500}
+    implicit = model is CIRCLE
+    weights: dict[str, Any] = {"weight_x": SX**-2}
+    weights |= {"task": "implicit-ODR"} if implicit else {"weight_y": SY**-2}
 
-    def model(x: FloatArray, beta: FloatArray) -> FloatArray:
-        return _decay(beta, x)
+    def function(x: FloatArray, beta: FloatArray) -> FloatArray:
+        return model.plain(beta, x)
 
-    def one(x: FloatArray, y: FloatArray) -> FloatArray:
-        return odrpack.odr_fit(model, x, y, start, **weights, **limits).beta
+    def one(x: FloatArray, y: Any) -> FloatArray:
+        y = np.zeros(x.shape[-1]) if implicit else y
+        return odrpack.odr_fit(function, x, y, start, **weights, **limits).beta
 
-    return _one_by_one(one)
+    return _one_by_one(one, model)
 
 
-def _one_by_one(one: Solver) -> Solver:
+def _one_by_one(one: Solver, model: Model) -> Solver:
+    if model is not DECAY:
+        return lambda x, y: one(x, y)[None]
     return lambda x, y: np.array([one(xs, ys) for xs, ys in zip(x, y, strict=True)])
 
 
@@ -174,7 +289,7 @@ def _json(rows: Sequence[Row]) -> str:
         {
             "work": row.work.title,
             "seconds": row.seconds,
-            "ratio": {name: row.ratio(name) for name in row.seconds if name != "gradfit"},
+            "ratio": {name: row.ratio(name) for name in row.seconds if name not in OURS},
             "standard errors apart": row.apart,
         }
         for row in rows
@@ -185,7 +300,7 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    names = list(rows[0].seconds)
+    names = list(dict.fromkeys(name for row in rows for name in row.seconds))
     head = f"{'work':<24}" + "".join(f"{name:>23}" for name in names)
     lines = [head, "-" * len(head)]
     for row in rows:
@@ -204,9 +319,11 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _cell(row: Row, name: str) -> str:
+    if name not in row.seconds:
+        return "-"
     seconds = row.seconds[name]
     text = f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
-    if name == "gradfit":
+    if name in OURS:
         return text
     ratio = row.ratio(name)
     return f"{text} (other answer)" if ratio is None else f"{text} ({ratio:.2g}x)"
