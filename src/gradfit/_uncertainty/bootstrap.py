@@ -23,6 +23,8 @@ from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
 
 LEAVE_ONE_OUT = 1000
 """Points up to which BCa's acceleration comes from the jackknife; beyond, from its limit."""
+PLENTY = 30
+"""Points from which resamples of them are varied enough for intervals."""
 FEWEST = 10
 """Refits without which no spread is told."""
 
@@ -45,6 +47,8 @@ class Resampled:
         Covariance of the parameters that they show.
     n, n_failed : int
         Refits that are used, and those that did not converge or determine every parameter.
+    n_points : int
+        Points of the fit.
     """
 
     names: tuple[str, ...]
@@ -55,6 +59,7 @@ class Resampled:
     cov: FloatArray
     n: int
     n_failed: int
+    n_points: int
 
     def _table(self, title: str) -> str:
         head = ("parameter", "value ± error", "bias")
@@ -134,7 +139,13 @@ class Bootstrap(Resampled):
 
     def summary(self) -> str:
         """Return values, errors and biases as text; ``print(...)`` shows the same."""
-        return self._table(f"{self.kind} bootstrap of {plural(self.n, 'refit')}")
+        said = self._table(f"{self.kind} bootstrap of {plural(self.n, 'refit')}")
+        if self.kind == "parametric" or self.n_points >= PLENTY:
+            return said
+        return (
+            f"{said}\n\n! drawn from {plural(self.n_points, 'point')}: intervals come out too "
+            "short, of ten points\n  those of 95 % hold the truth in about 90 %"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -344,4 +355,5 @@ def _resampled(
         "cov": wide,
         "n": count,
         "n_failed": failed,
+        "n_points": case.n,
     }

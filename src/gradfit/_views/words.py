@@ -18,6 +18,8 @@ INFORMATION = {
 
 ILL_CONDITIONED = 1e6
 """Condition from which a third of the digits of the data no longer reach the parameters."""
+PLENTY = 30
+"""Points from which the scatter of the points themselves is well known."""
 QUARTER = 0.25
 """Share of a standard error up to which a bias may be ignored (Efron and Tibshirani 1993)."""
 MANY = 100_000
@@ -59,7 +61,7 @@ def warnings(fit: Fitted) -> list[str]:
     """Say what a reader should beware of; empty for a sound fit."""
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         return []
-    asked = (_condition, _bounds, _freedom, _bias, _agreement, _outliers)
+    asked = (_condition, _bounds, _freedom, _sandwich, _bias, _agreement, _outliers)
     found = (ask(fit) for ask in asked)
     return [text for text in found if text]
 
@@ -87,6 +89,15 @@ def _freedom(fit: Fitted) -> str:
         return ""
     rough = "" if fit.absolute_sigma else "; the errors are rough, use interval()"
     return f"only {plural(fit.dof, 'degree')} of freedom{rough}"
+
+
+def _sandwich(fit: Fitted) -> str:
+    if fit.cov_type != "sandwich" or fit.observed.n_points >= PLENTY:
+        return ""
+    return (
+        f"sandwich errors of {plural(fit.observed.n_points, 'point')} come out too small: of ten "
+        "points their 95 % intervals hold the truth in about 80 %"
+    )
 
 
 def noticeable(fit: Fitted) -> dict[str, float]:
