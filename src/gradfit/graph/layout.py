@@ -21,6 +21,8 @@ GAP_LANES = 4.0
 TIP = 9.0
 """Straight piece before a card, so that arrow heads point down."""
 SWEEPS, SETTLING = 12, 8
+MANY = 4000
+"""Cards and lanes from which fewer sweeps must do."""
 
 
 class Layout(NamedTuple):
@@ -75,10 +77,12 @@ def _layers(n: int, links: Sequence[tuple[int, int]]) -> list[int]:
     for source, target in sorted(links, key=lambda k: (k[1], k[0])):
         layer[target] = max(layer[target], layer[source] + 1)
         fed[target] = True
+    uses: list[list[int]] = [[] for _ in range(n)]
+    for source, target in links:
+        uses[source].append(target)
     for i in range(n):
-        uses = [layer[t] for s, t in links if s == i]
-        if not fed[i] and uses:
-            layer[i] = min(uses) - 1
+        if not fed[i] and uses[i]:
+            layer[i] = min(layer[target] for target in uses[i]) - 1
     lowest = min(layer)
     return [level - lowest for level in layer]
 
@@ -118,7 +122,7 @@ def _order(
     """Order each layer so that few arrows cross; the best of several sweeps down and up."""
     best, least = [list(level) for level in levels], None
     current = [list(level) for level in levels]
-    for sweep in range(SWEEPS):
+    for sweep in range(SWEEPS if len(up) < MANY else SWEEPS // 3):
         near = up if sweep % 2 == 0 else down
         turn = range(1, len(current)) if sweep % 2 == 0 else range(len(current) - 2, -1, -1)
         for i in turn:
@@ -311,9 +315,11 @@ def _ports(
 ) -> tuple[list[float], list[float]]:
     """Spread the arrows along the upper and lower edges of each card, in the order they come."""
     into, out = [0.0] * len(links), [0.0] * len(links)
-    for card, (width, _) in enumerate(sizes):
-        for ports, end, near in ((into, 1, -2), (out, 0, 1)):
-            mine = [k for k, link in enumerate(links) if link[end] == card]
+    for ports, end, near in ((into, 1, -2), (out, 0, 1)):
+        at: list[list[int]] = [[] for _ in sizes]
+        for k, link in enumerate(links):
+            at[link[end]].append(k)
+        for card, (mine, (width, _)) in enumerate(zip(at, sizes, strict=True)):
             mine.sort(key=lambda k: (centre[chains[k][near]], k))
             step = min(22.0, 0.8 * width / max(1, len(mine)))
             for j, k in enumerate(mine):

@@ -12,7 +12,7 @@ from gradfit.graph.layout import Layout, place
 
 MARGIN, PAD, LINE, TITLE = 18.0, 10.0, 15.0, 13.0
 WIDEST, NARROWEST = 320.0, 74.0
-SMALL, GAP = 11.0, 14.0
+SMALL, GAP, BAND = 11.0, 14.0, 100.0
 _SILENT = ("", "leaf", "constant", "[]", "[]=", "changed")
 """Operations that a title shows already."""
 
@@ -244,7 +244,9 @@ def _arrow(index: int, link: Link, layout: Layout) -> str:
 
 def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]]) -> list[str]:
     """Write on arrows what comes back along them, wherever there is room for it."""
-    taken = [(x, y, x + w, y + h) for x, y, (w, h) in zip(layout.x, layout.y, sizes, strict=True)]
+    taken = _Taken()
+    for x, y, (w, h) in zip(layout.x, layout.y, sizes, strict=True):
+        taken.add((x, y, x + w, y + h))
     out: list[str] = []
     for k, link in enumerate(picture.links):
         if link.part is None:
@@ -253,10 +255,8 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
         half = text_width(text, 10.5) / 2 + 3
         for x, y in _spots(layout.paths[k]):
             box = (x - half, y - 8, x + half, y + 6)
-            if all(
-                box[2] <= t[0] or t[2] <= box[0] or box[3] <= t[1] or t[3] <= box[1] for t in taken
-            ):
-                taken.append((box[0] - 4, box[1], box[2] + 4, box[3]))
+            if taken.has_room_for(box):
+                taken.add((box[0] - 4, box[1], box[2] + 4, box[3]))
                 out.append(
                     f'<rect class="ground" x="{box[0]:.1f}" y="{box[1]:.1f}" '
                     f'width="{2 * half:.1f}" height="14" rx="3"/>'
@@ -265,6 +265,30 @@ def _parts(picture: Picture, layout: Layout, sizes: Sequence[tuple[float, float]
                 )
                 break
     return out
+
+
+Box = tuple[float, float, float, float]
+
+
+class _Taken:
+    """Boxes that are drawn already, by the bands of the picture that they touch."""
+
+    def __init__(self) -> None:
+        self._bands: dict[int, list[Box]] = {}
+
+    def add(self, box: Box) -> None:
+        for band in self._touched(box):
+            self._bands.setdefault(band, []).append(box)
+
+    def has_room_for(self, box: Box) -> bool:
+        return all(
+            box[2] <= t[0] or t[2] <= box[0] or box[3] <= t[1] or t[3] <= box[1]
+            for band in self._touched(box)
+            for t in self._bands.get(band, ())
+        )
+
+    def _touched(self, box: Box) -> range:
+        return range(int(box[1] // BAND), int(box[3] // BAND) + 1)
 
 
 def _spots(path: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
