@@ -27,6 +27,7 @@ exclude_patterns = ["_build", "performance/*"]
 root_doc = "index"
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "gradfit"
 # Formulas become part of the page; nothing is fetched to read them.
 html_math_renderer = "mathml"
@@ -60,8 +61,10 @@ def number_references(app, what, name, obj, options, lines):
 
 
 def mathml(node, **how):
-    # Docutils knows the one name and not the other.
-    return tex2mathml(re.sub(r"\\dots\b", r"\\ldots", node.astext()), **how)
+    # Docutils knows \ldots only, and sets the index of an accented letter below the letter.
+    tex = re.sub(r"\\dots\b", r"\\ldots", node.astext())
+    tex = re.sub(r"\\(hat|tilde|bar)\s*(\\[a-z]+|\w)", r"{\\\1{\2}}", tex)
+    return tex2mathml(tex, **how)
 
 
 def inline_formula(writer, node):
