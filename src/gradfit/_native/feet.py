@@ -147,16 +147,19 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
         size[i] = np.sqrt(c.out[phi + i])
     if not bends(c, s, n, bent, size):
         return
-    best, at_best = at(c.lanes, 5 * BLOCK), at(c.lanes, 8 * BLOCK)
+    best, which = at(c.lanes, 5 * BLOCK), at(c.lanes, 6 * BLOCK)
     feet, others = feet_of(s, c.rows), feet_of(s, c.other)
     for i in range(n):
         best[i] = c.out[phi + i]
+        which[i] = 0.0
+    # What lies behind the last point is computed in vain: whole registers are faster than its rest.
+    wide = (n + 31) // 32 * 32
     for t in range(s.trials):
         for a in range(mu):
             for i in range(n):
                 others[a * BLOCK + i] = c.trials[t * mu + a] * size[i]
         restore(c, s, c.other, c.pars, n)
-        call(c.probe, c.other, c.pars, c.third, n)
+        call(c.probe, c.other, c.pars, c.third, wide)
         for i in range(n):
             d = 0.0
             for a in range(mu):
@@ -164,10 +167,9 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
             if s.explicit:
                 for j in range(q):
                     d += c.third[j * BLOCK + i] * c.third[j * BLOCK + i]
-            if d < best[i]:
-                best[i] = d
-                for a in range(mu):
-                    at_best[a * BLOCK + i] = others[a * BLOCK + i]
+            closer = d < best[i]
+            best[i] = d if closer else best[i]
+            which[i] = float(t) if closer else which[i]
     found = 0
     for i in range(n):
         if bent[i] > 0.0 and best[i] < c.out[phi + i] * (1.0 - 1e-9):
@@ -175,7 +177,7 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
             c.sums[i] += 1.0
             c.value[start + i] = 1.0
             for a in range(mu):
-                feet[a * BLOCK + i] = at_best[a * BLOCK + i]
+                feet[a * BLOCK + i] = c.trials[int(which[i]) * mu + a] * size[i]
         else:
             bent[i] = 0.0
     if found:

@@ -21,10 +21,12 @@ EPS = 2.0**-52
 
 def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
     """Walk over the points from ``start`` to ``stop``; what they add up to comes into ``total``."""
-    count = added_by(s, task)
+    count, width = added_by(s, task), BLOCK
+    while width // 2 >= stop - start:
+        width //= 2
     for k in range(count):
         c.total[k] = 0.0
-        for i in range(BLOCK):
+        for i in range(width):
             c.sums[k * BLOCK + i] = 0.0
     here = c.v if c.turn[0] > 0.0 else c.u
     there = c.u if c.turn[0] > 0.0 else c.v
@@ -62,12 +64,12 @@ def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
         start += n
     if task != FACTOR:
         for k in range(count):
-            c.total[k] = gathered(at(c.sums, k * BLOCK))
+            c.total[k] = gathered(at(c.sums, k * BLOCK), width)
 
 
-def gathered(lanes: Any) -> float:
-    """Return the sum of all lanes, by halves."""
-    half = BLOCK // 2
+def gathered(lanes: Any, width: int) -> float:
+    """Return the sum of lanes, a power of 2, by halves."""
+    half = width // 2
     while half > 0:
         for i in range(half):
             lanes[i] += lanes[i + half]
