@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -133,11 +134,12 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     cloud = gather_cloud(data, problem.n_groups)
     with torch.enable_grad():
         ended = _ended(shape, data, cloud, asked)
-        frame, beta, exact = _best(shape, data, cloud, asked, loss, ended)
+        start = _best(shape, data, cloud, asked, loss, ended)
+        frame = start.frame
         inner = _problem(shape.chart, enter(data, frame), asked, shape)
         options = Options(max_steps=asked.max_steps)
-        ended = torch.where(exact & (ended == 0), int(Status.COST), ended)
-        work, moved = solve(inner, beta, options, loss, ended=ended)
+        ended = torch.where(start.exact & (ended == 0), int(Status.COST), ended)
+        work, moved = solve(inner, start.beta, options, loss, ended=ended, u0=start.u)
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
         found = spread(work, asked.cov_type)
     judged = _judge(shape, work, found, cloud, problem.absolute)
@@ -188,13 +190,29 @@ def _ended(shape: Shape, data: Data, cloud: Cloud, asked: Asked) -> Tensor:
     return same if found is None else torch.where(found > 0, found, same)
 
 
+class Start(NamedTuple):
+    """Where the fits go on from.
+
+    Attributes
+    ----------
+    frame : Frame
+    beta : Tensor (G, p)
+    u : Tensor (m, N) or None
+        Foot points; None where they are to be found anew.
+    exact : Tensor (G,) bool
+        Fits that have met all points but for rounding errors.
+    """
+
+    frame: Frame
+    beta: Tensor
+    u: Tensor | None
+    exact: Tensor
+
+
 def _best(
     shape: Shape, data: Data, cloud: Cloud, asked: Asked, loss: Loss | None, ended: Tensor
-) -> tuple[Frame, Tensor, Tensor]:
-    """Follow all candidates some steps as one batch; return the best of every fit.
-
-    Also returns which fits (G,) have met all points but for rounding errors.
-    """
+) -> Start:
+    """Follow all candidates some steps as one batch; return the best of every fit."""
     seeds = shape.seed(cloud)
     if loss is not None:
         k = -(-len(shape.chart.names) // shape.equations) + SPARE
@@ -202,7 +220,7 @@ def _best(
     frame, beta = _frames(cloud, seeds)
     G = len(cloud.scale)
     every = repeat(data, len(seeds), G)
-    cost, beta = _follow(shape.chart, every, frame, beta, (shape, asked, loss, ended))
+    cost, beta, u = _follow(shape.chart, every, frame, beta, (shape, asked, loss, ended))
     table = torch.maximum(cost.reshape(len(seeds), G), cloud.floor)
     proper = _proper(shape, beta).reshape(len(seeds), G)
     fits = torch.arange(G, device=cost.device)
@@ -212,19 +230,29 @@ def _best(
     lowest = torch.where(proper.reshape(-1)[kept], cost[kept], torch.inf)
     chosen = torch.where(lowest < torch.inf, kept, best)
     exact = cost[chosen] <= cloud.floor
+    n = data.x.shape[1]
+    place = torch.arange(n, device=cost.device)
+    u = u[:, cloud.grouping.spread(chosen // G) * n + place] if len(u) == len(data.x) else None
     rivals = cost[best] < lowest
     if shape.brink is None or not bool(rivals.any()):
-        return frame.rows(chosen), beta[chosen], exact
+        return Start(frame.rows(chosen), beta[chosen], u, exact)
     # Another kind of shape fits better. If the shapes between the two do as well, the way there
     # leads downhill, and the fit must end at its brink.
     brink = shape.brink
-    between = brink.enter(beta[best])
-    edge, between = _follow(
-        brink.chart, data, frame.rows(best), between, (shape, asked, loss, ended)
+    edge, between, feet = _follow(
+        brink.chart,
+        data,
+        frame.rows(best),
+        brink.enter(beta[best]),
+        (shape, asked, loss, ended),
     )
     over = rivals & (edge < lowest)
-    start = torch.where(over[:, None], brink.leave(between), beta[chosen])
-    return frame.rows(torch.where(over, best, chosen)), start, exact
+    return Start(
+        frame.rows(torch.where(over, best, chosen)),
+        torch.where(over[:, None], brink.leave(between), beta[chosen]),
+        None if u is None else torch.where(cloud.grouping.spread(over), feet, u),
+        exact,
+    )
 
 
 def _follow(
@@ -233,13 +261,13 @@ def _follow(
     frame: Frame,
     beta: Tensor,
     how: tuple[Shape, Asked, Loss | None, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Follow starts (F, p) some steps; return the cost (F,), inf where it is none, and the ends."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Follow starts (F, p) some steps; return cost (F,), inf where there is none, ends and feet."""
     shape, asked, loss, ended = how
     inner = _problem(chart, enter(data, frame), asked, shape)
     ended = ended.repeat(len(beta) // len(ended))
     work, _ = solve(inner, beta, TRIES, loss, ended=ended, feet=0)
-    return work.state.sums.cost.nan_to_num(torch.inf, torch.inf), work.state.beta
+    return work.state.sums.cost.nan_to_num(torch.inf, torch.inf), work.state.beta, work.u
 
 
 def _proper(shape: Shape, beta: Tensor) -> Tensor:
