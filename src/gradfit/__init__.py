@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gradfit._differentiable import differentiable as differentiable
     from gradfit._fit import fit as fit
     from gradfit._prepare import prepare as prepare
+    from gradfit._marginal import mnr as mnr
     from gradfit._result import FitResult as FitResult
     from gradfit._result import FitTable as FitTable
     from gradfit._simulate import simulate as simulate
@@ -38,6 +39,7 @@ __all__ = [
     "fit",
     "line",
     "lines",
+    "mnr",
     "models",
     "prepare",
     "shapes",
@@ -58,6 +60,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "fit": ("_fit", "fit"),
     "line": ("lines", "line"),
     "lines": ("lines", None),
+    "mnr": ("_marginal", "mnr"),
     "models": ("models", None),
     "shapes": ("shapes", None),
     "prepare": ("_prepare", "prepare"),

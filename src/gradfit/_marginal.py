@@ -1,0 +1,314 @@
+"""Curves with intrinsic scatter: marginalised normal regression."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._begin import find_start
+from gradfit._data import Data, gather
+from gradfit._engine.points import Function
+from gradfit._format import columns, measured, number, plural
+from gradfit._model import Model, as_model
+from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._result import prediction
+from gradfit._result.observed import Observed
+from gradfit._types import FloatArray
+from gradfit.errors import InputError
+
+STEPS = 200
+"""Newton steps, taken or refused, before a fit gives up."""
+FLAT = 1e-18
+"""Reduction of the deviance that a step may still promise where a fit ends."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MarginalFit:
+    """A curve with intrinsic scatter.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters of the model.
+    params, stderr : mapping of str to float
+        Values and standard errors; 0 where fixed.
+    cov : ndarray (p, p)
+        Their covariance.
+    sigma_int, sigma_int_stderr : float
+        Intrinsic scatter in y, one standard deviation, and its standard error.
+    x_mean, x_width : float
+        Mean and standard deviation of the normal distribution of the true x.
+    log_likelihood : float
+        At the maximum.
+    success : bool
+        Whether a maximum was reached.
+    message : str
+        How it ended.
+    n_steps : int
+        Newton steps tried.
+    observed : Observed
+        The data.
+    model : Model
+        The model.
+    """
+
+    names: tuple[str, ...]
+    params: Mapping[str, float]
+    stderr: Mapping[str, float]
+    cov: FloatArray
+    sigma_int: float
+    sigma_int_stderr: float
+    x_mean: float
+    x_width: float
+    log_likelihood: float
+    success: bool
+    message: str
+    n_steps: int
+    observed: Observed
+    model: Model
+
+    def predict(self, x: Any) -> Any:
+        """Return the fitted model at x, as :meth:`gradfit.FitResult.predict`."""
+        return prediction.predict(self.model, self.params, prediction.places(x, self.observed))
+
+    def summary(self) -> str:
+        """Return the fit as text; ``print(...)`` shows the same."""
+        rows = [(n, measured(self.params[n], self.stderr[n])) for n in self.names]
+        scatter = measured(self.sigma_int, self.sigma_int_stderr)
+        prior = f"normal, mean {number(self.x_mean, 4)}, standard deviation "
+        return "\n".join(
+            [
+                f"Marginalised normal regression of {self.model.label}",
+                plural(self.observed.n_points, "point"),
+                "",
+                *columns([("parameter", "value ± error"), *rows, ("sigma_int", scatter)], "lp"),
+                "",
+                f"true x          {prior}{number(self.x_width, 4)}",
+                f"log-likelihood  {number(self.log_likelihood, 8)}",
+                f"status          {self.message}",
+            ]
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{n}={number(v)}" for n, v in self.params.items())
+        return f"<MarginalFit {values}, sigma_int={number(self.sigma_int)}>"
+
+
+def mnr(
+    model: Callable[..., Tensor] | str | Model,
+    x: Any = None,
+    y: Any = None,
+    *,
+    data: Any = None,
+    start: Mapping[str, Any] | Sequence[Any] | None = None,
+    sx: Any = None,
+    sy: Any = None,
+    rho: Any = None,
+    fixed: Mapping[str, float] | None = None,
+) -> MarginalFit:
+    r"""Fit a curve around which the truth itself scatters: marginalised normal regression.
+
+    The true x are normal, :math:`N(\mu, w^2)`, the true y scatter around the curve by
+    :math:`\sigma_{int}`, and both are measured with their errors. With the curve straight over the
+    length of an error bar, :math:`f(t) \approx f_i + f'_i (t - x_i)`, the true values are
+    integrated out: each point is normal around :math:`(\mu,\; f_i + f'_i (\mu - x_i))` with the
+    covariance
+
+    .. math::  \begin{pmatrix} w^2 + s_x^2 & f'_i w^2 + \rho s_x s_y \\
+               \cdot & f_i'^2 w^2 + s_y^2 + \sigma_{int}^2 \end{pmatrix} ,
+
+    and :math:`\beta, \sigma_{int}, \mu, w` maximise the likelihood. Plain distances, as
+    :func:`gradfit.fit` minimises them, take intrinsic scatter for error of x as well and make a
+    line too steep.
+
+    Parameters
+    ----------
+    model, x, y, data, start, sx, sy, rho, fixed
+        As for :func:`gradfit.fit`: one x, one y, with ``sx`` given.
+
+    Returns
+    -------
+    MarginalFit
+
+    Raises
+    ------
+    InputError
+        As :func:`gradfit.fit`; an implicit model, several variables, or no ``sx``.
+
+    Notes
+    -----
+    Standard errors are from the observed information. The normal distribution of the true x does
+    no harm where it is wrong but wide; several variables and mixtures are not covered.
+
+    References
+    ----------
+    Bartlett and Desmond, Open Journal of Astrophysics 6 (2023) 42.
+
+    Examples
+    --------
+    >>> import gradfit as gf
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(0, 2, 2000)
+    >>> x = truth + rng.normal(0, 1, 2000)
+    >>> y = truth + rng.normal(0, 1.5, 2000) + rng.normal(0, 0.5, 2000)
+    >>> fit = gf.mnr("a + b*x", x, y, sx=1.0, sy=0.5)
+    >>> print(f"{fit.params['b']:.1f} {fit.sigma_int:.1f}")
+    1.0 1.5
+    """
+    observed = gather(x, y, sx, sy, rho, data=data)
+    if observed.y is None or len(observed.x) != 1 or len(observed.y) != 1:
+        raise InputError("mnr() needs one `x` and one `y`, each with one value per point.")
+    if observed.sx is None:
+        raise InputError("`sx` is missing: mnr() needs the errors of x.")
+    problem = state_problem(
+        observed,
+        as_model(model, observed.x_names),
+        fixed=fixed,
+        bounds=None,
+        fix_x=None,
+        absolute_sigma=True,
+    )
+    with torch.enable_grad():
+        beta = start_of(problem, start)
+        beta = find_start(problem, None) if beta is None else beta
+        problem = check_model(problem, beta)
+        points = _Points(observed.x, observed.y[0], *_variances(observed))
+        fn = problem.plain()
+        found = _maximise(_deviance(fn, points), _begin(fn, points, beta[0]))
+    return _tell(problem, found, points)
+
+
+class _Points(NamedTuple):
+    """Observed x (1, N) and y (N,); variances and covariance of their errors, (N,) or (1,)."""
+
+    x: Tensor
+    y: Tensor
+    var_x: Tensor
+    var_y: Tensor
+    mixed: Tensor
+
+
+def _variances(data: Data) -> tuple[Tensor, Tensor, Tensor]:
+    zero = data.x.new_zeros(1)
+    sx = zero if data.sx is None else data.sx[0]
+    sy = zero if data.sy is None else data.sy[0]
+    return sx**2, sy**2, zero if data.rho is None else data.rho * sx * sy
+
+
+def _begin(fn: Function, points: _Points, beta: Tensor) -> Tensor:
+    """Return where to start: the parameters, the scatter, mean and width of x."""
+    x = points.x[0]
+    with torch.no_grad():
+        off = points.y - fn(points.x, [b.expand(len(x)) for b in beta])[0]
+    scatter = (off.var() - points.var_y.mean()).clamp(min=0.01 * float(off.var()))
+    width = (x.var() - points.var_x.mean()).clamp(min=0.01 * float(x.var()))
+    return torch.cat([beta, torch.stack([scatter.sqrt(), x.mean(), width.sqrt()])])
+
+
+def _deviance(fn: Function, points: _Points) -> Callable[[Tensor], Tensor]:
+    """Return minus twice the log-likelihood as a function of all unknowns, up to a constant."""
+    x, y, var_x, var_y, mixed = points
+
+    def deviance(unknowns: Tensor) -> Tensor:
+        *beta, scatter, mean, width = unknowns.unbind()
+        value, slope = _tangent(fn, x, beta)
+        spread = width * width
+        a = spread + var_x
+        b = slope * spread + mixed
+        c = slope * slope * spread + var_y + scatter * scatter
+        dx, dy = x[0] - mean, y - value - slope * (mean - x[0])
+        rest = c - b * b / a
+        left = dy - b / a * dx
+        return (dx * dx / a + left * left / rest + torch.log(a) + torch.log(rest)).sum()
+
+    return deviance
+
+
+def _tangent(fn: Function, x: Tensor, beta: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the curve and its slope (N,) at the observations, both connected to ``beta``."""
+    at = x.detach().requires_grad_()
+    value = fn(at, [b.expand(x.shape[1]) for b in beta])[0]
+    (slope,) = torch.autograd.grad(value.sum(), at, create_graph=True, materialize_grads=True)
+    return value, slope[0]
+
+
+class _Maximum(NamedTuple):
+    """Where a deviance is smallest, its value, half its second derivatives, steps and success."""
+
+    at: Tensor
+    deviance: Tensor
+    information: Tensor
+    n_steps: int
+    success: bool
+
+
+def _maximise(deviance: Callable[[Tensor], Tensor], at: Tensor) -> _Maximum:
+    """Take Newton steps with exact derivatives, damped until each lowers the deviance."""
+    value, damping, step = deviance(at), 0.0, 0
+    g, H = _derivatives(deviance, at)
+    for step in range(1, STEPS + 1):
+        e, V = torch.linalg.eigh(H)
+        # Directions along which the deviance bends down are walked, not jumped.
+        e = e.abs().clamp(min=1e-12 * float(e.abs().max())) + damping * float(e.abs().max())
+        move = -V @ ((V.mT @ g) / e)
+        trial = deviance(at + move)
+        promise = -(g * move).sum() / 2
+        if bool(promise <= FLAT * (1 + value.abs())):
+            return _Maximum(at, value.detach(), H / 2, step, True)
+        if bool(trial < value):
+            at, value, damping = (at + move).detach(), trial, damping / 10
+            g, H = _derivatives(deviance, at)
+        elif bool((move.abs() <= 1e-12 * at.abs()).all()):
+            return _Maximum(at, value.detach(), H / 2, step, True)
+        else:
+            damping = max(4 * damping, 1e-6)
+    return _Maximum(at, value.detach(), H / 2, step, False)
+
+
+def _derivatives(deviance: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = at.detach().requires_grad_()
+    (g,) = torch.autograd.grad(deviance(leaf), leaf, create_graph=True)
+    rows = [torch.autograd.grad(each, leaf, retain_graph=True)[0] for each in g]
+    return g.detach(), torch.stack(rows)
+
+
+def _tell(problem: Problem, found: _Maximum, points: _Points) -> MarginalFit:
+    names, free = problem.model.names, problem.free
+    p = len(free)
+    cov = torch.linalg.pinv(found.information, hermitian=True)
+    values = dict(problem.fixed) | dict(zip(free, found.at[:p].tolist(), strict=True))
+    errors = dict.fromkeys(names, 0.0)
+    errors |= dict(zip(free, cov.diagonal()[:p].clamp(min=0).sqrt().tolist(), strict=True))
+    at = [names.index(n) for n in free]
+    wide = np.zeros((len(names), len(names)))
+    wide[np.ix_(at, at)] = cov[:p, :p].numpy()
+    scatter, mean, width = found.at[p:].tolist()
+    n = len(points.y)
+    return MarginalFit(
+        names=names,
+        params={name: values[name] for name in names},
+        stderr=errors,
+        cov=wide,
+        sigma_int=abs(scatter),
+        sigma_int_stderr=math.sqrt(max(float(cov[p, p]), 0.0)),
+        x_mean=mean,
+        x_width=abs(width),
+        log_likelihood=-float(found.deviance) / 2 - n * math.log(2 * math.pi),
+        success=found.success,
+        message="converged" if found.success else "stopped before converging; start closer",
+        n_steps=found.n_steps,
+        observed=Observed(
+            x=points.x[0].numpy(),
+            y=points.y.numpy(),
+            x_names=problem.data.x_names,
+            y_names=problem.data.y_names,
+        ),
+        model=problem.model,
+    )
