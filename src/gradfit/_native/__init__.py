@@ -1,7 +1,11 @@
-"""The model as machine code: captured once, differentiated, lowered and compiled.
+"""The model, and the whole fit, as machine code.
 
 ``capture`` runs a model on two points and writes every torch operation down as scalar expressions;
-``differentiate`` takes their derivatives; ``lower`` writes them as straight-line Python over a
-block of points, which ``kernel`` compiles. What cannot be captured is refused with a reason, and
-the caller falls back to the eager engine.
+``differentiate`` takes their derivatives; ``pointwise`` says what the engine asks at one point;
+``lower`` writes it as straight-line Python over a block of points. ``solver`` and what it stands
+on (``place``, ``sweep``, ``feet``, ``newton``, ``matrix``, ``carry``, ``proposal``, ``ending``) are
+the engine on numbers, entered at ``entry``. ``translate`` turns both into LLVM, ``machine`` keeps
+the machine code on disk, ``cpu`` runs it in threads. What cannot be captured is refused with a
+reason, and the caller falls back to the eager engine. With ``NUMBA_DISABLE_JIT=1`` all of it runs
+as the Python it is.
 """

@@ -1,6 +1,6 @@
 """The scalar operations: how each is written in Python, and how its derivative is.
 
-The texts are what :mod:`gradfit._native.lower` puts into the program that Numba compiles; the names
+The texts are what :mod:`gradfit._native.lower` puts into the program that is compiled; the names
 in them are Python's, NumPy's, or those of :mod:`gradfit._native.special`. The derivatives are those
 of torch, formula by formula and with its conventions at kinks and ties, so that a captured model
 has the gradients that the eager engine sees, up to rounding. Each takes the gradient ``g`` of the

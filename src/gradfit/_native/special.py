@@ -1,4 +1,4 @@
-"""Special functions of one number, in Python that Numba compiles.
+"""Special functions of one number, in Python that can be compiled.
 
 Everything is plain arithmetic over :mod:`numpy` and :mod:`math`, so that the same text runs as
 Python, as machine code and on a device. Results at NaN, infinity and poles are torch's.

@@ -1,0 +1,125 @@
+"""The part of Python that is translated means what Python means."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gradfit._native import machine
+from gradfit._native.emit import TranslationError
+from gradfit._native.machine import INTEGER, POINTER
+from gradfit._native.pointer import at
+
+TABLE = np.array([0.5, -1.5, 2.5])
+LIMIT = 3
+
+
+class Pair(NamedTuple):
+    left: float
+    right: float
+
+
+def ordered(a, b) -> "Pair":
+    if a <= b:
+        return Pair(a, b)
+    return Pair(b, a)
+
+
+def power(x: float, n: int) -> float:
+    out = 1.0
+    for _ in range(n):
+        out *= x
+    return out
+
+
+def fill_with(memory, n: int, value: float) -> None:
+    for i in range(n):
+        memory[i] = value
+
+
+def arithmetic(given, out, n):
+    a, b = given[0], given[1]
+    out[0] = a + b * 2 - a / b
+    out[1] = a**2.5
+    out[2] = -a + abs(b) + max(a, b) - min(a, b)
+    out[3] = n // 2 + n % 3
+    out[4] = int(a) + float(n)
+    out[5] = np.sqrt(a) + np.log1p(a) + np.arctan(b) + np.floor(b) + np.hypot(a, b)
+    out[6] = np.inf if n > 100 else np.nan if n < 0 else np.pi
+
+
+def branches(given, out, n):
+    a, b = given[0], given[1]
+    out[0] = 1.0 if a < b <= 10.0 else 0.0
+    out[1] = 1.0 if (n > 2 and given[n] > 0.0) or not a >= b else 0.0
+    if a > b:
+        out[2] = 1.0
+    elif a == b:
+        out[2] = 2.0
+    else:
+        out[2] = 3.0
+    nan = a - a + np.nan
+    out[3] = (1.0 if nan != nan else 0.0) + (2.0 if nan <= a else 0.0)
+
+
+def loops(given, out, n):
+    total, k = 0.0, 0
+    for i in range(n):
+        if i == LIMIT:
+            continue
+        if i > 5:
+            break
+        total += given[i]
+    while k < n:
+        k += 2
+    for t in TABLE:
+        total = total * 2.0 + t
+    for i in range(n - 1, -1, -1):
+        out[2 + i] = given[i] if i % 2 else 0.0
+    out[0], out[1] = total, k
+
+
+def functions(given, out, n):
+    pair = ordered(given[0], given[1])
+    out[0], out[1] = pair.left, pair.right
+    pair = ordered(pair.right, 0.25)
+    out[2] = pair.left
+    out[3] = power(given[0], n) + power(given[1], 2)
+    fill_with(at(out, 4), 3, given[1])
+    both = pair.left, pair.right
+    swapped = Pair(*both)
+    out[7] = swapped.right - given[2]
+
+
+@pytest.mark.parametrize("function", [arithmetic, branches, loops, functions])
+@pytest.mark.parametrize("given", [(2.0, 3.5), (3.5, 2.0), (0.7, -1.2)])
+def test_machine_code_does_what_python_does(function, given, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    data = np.array([*given, 1.5, -0.5, 4.0, 2.5, 1.0, 8.0])
+    code = machine.code(
+        machine.digest(function.__name__), (POINTER, POINTER, INTEGER), lambda: function
+    )
+    for n in (3, 7):
+        found, wanted = np.zeros(12), np.zeros(12)
+        code.call(data.ctypes.data, found.ctypes.data, n)
+        with np.errstate(all="ignore"):
+            function(data, wanted, n)
+        np.testing.assert_allclose(found, wanted, 1e-15)
+
+
+def changes_kind(given, out, n):
+    k = 0
+    k = given[0]
+    out[0] = k
+
+
+def lists(given, out, n):
+    out[0] = [1.0, 2.0][n]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"), [(changes_kind, "k changes its kind"), (lists, "not understood")]
+)
+def test_what_is_not_understood_is_refused(function, reason):
+    with pytest.raises(TranslationError, match=reason):
+        machine._compile(function, (POINTER, POINTER, INTEGER), False)
