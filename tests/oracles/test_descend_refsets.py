@@ -12,7 +12,7 @@ import torch
 
 import gradfit as gf
 from oracles import refsets
-from oracles.arrive import deviations
+from oracles.arrive import deviations, fit
 
 REACHED = [
     "arsenate_deming",
@@ -68,12 +68,16 @@ def descend(name: str) -> tuple[refsets.RefSet, Any]:
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_automatic_steps_reach_the_reference(name):
+def test_automatic_steps_reach_the_reference_and_the_fit(name):
     problem, run = descend(name)
     assert run.success, run.diagnosis
     assert run.loss == pytest.approx(problem.chi2, rel=1e-10)
-    off = np.abs([run.params[n] - b for n, b in zip(problem.names, problem.beta, strict=True)])
-    assert (off <= 1e-4 * deviations(problem, "sd_gn_scaled")).all()
+    found = np.array([run.params[n] for n in problem.names])
+    near = 1e-4 * deviations(problem, "sd_gn_scaled")
+    assert (np.abs(found - problem.beta) <= near).all()
+    fitted = fit(name, list(problem.starts)[-1])
+    assert run.loss == pytest.approx(float(fitted.chi2), rel=1e-10)
+    assert (np.abs(found - [float(fitted.params[n]) for n in problem.names]) <= near).all()
 
 
 @pytest.mark.parametrize("name", MISSED)

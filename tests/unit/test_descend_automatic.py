@@ -177,3 +177,22 @@ def test_step_sizes_tell_how_long_each_step_was():
 def test_parameters_of_two_kinds_have_no_common_direction():
     with pytest.raises(InputError, match="needs all parameters of one dtype on one device; 2"):
         descend(lambda a, w: a**2 + (w**2).sum(), {"a": 1.0, "w": torch.ones(2)})
+
+
+def test_a_trial_beyond_the_edge_of_the_loss_only_shortens_the_step():
+    failed = []
+
+    def loss(a):
+        try:
+            root = torch.linalg.cholesky(a * torch.eye(2, dtype=torch.float64))
+        except torch.linalg.LinAlgError:
+            failed.append(a.item())
+            raise
+        return 4 * a - 2 * root.diagonal().log().sum()
+
+    # 4 a - 2 log a, least at one half; for a <= 0 there is no such matrix.
+    run = descend(loss, {"a": 3.0})
+    assert run.success, run.diagnosis
+    assert run.params["a"] == pytest.approx(0.5, rel=1e-10)
+    assert failed
+    assert max(failed) <= 0

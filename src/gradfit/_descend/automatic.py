@@ -161,7 +161,11 @@ class Automatic:
         if torch.equal(self.values, here):
             return None
         self.parameters.clear()
-        loss = self.objective.backward().item()
+        try:
+            loss = self.objective.backward().item()
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # Beyond the edge of where the loss exists: nearer, then.
+            return Trial(alpha, math.inf, math.nan)
         return Trial(alpha, loss, float(self.direction @ self.grads))
 
     def _search(self, here: Tensor, point: Point) -> Trial | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._descend.objective import Objective, Point
+from gradfit._descend.objective import Objective, Point, one_line
 from gradfit._descend.record import Kept, Record
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.steppers import Stepper
@@ -127,7 +127,7 @@ class Run:
                 self.reason = str(stop)
         except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
             # A matrix that became singular is numerical trouble like any NaN.
-            self.status, self.reason = DescentStatus.NONFINITE, str(error).split("\n")[0]
+            self.status, self.reason = DescentStatus.NONFINITE, one_line(error).rstrip(".")
         except Exception as error:
             error.add_note(f"Raised in a descent, after step {self.step}.")
             raise

@@ -72,7 +72,7 @@ class Objective:
         try:
             self.last.backward()
         except RuntimeError as error:
-            raise ModelError(f"`loss` cannot be differentiated: {_line(error)}") from error
+            raise ModelError(f"`loss` cannot be differentiated: {one_line(error)}") from error
         self._see_touched()
         kinds = {self.last.dtype, *(leaf.dtype for leaf in self.parameters)}
         self.eps = max(torch.finfo(kind).eps for kind in kinds)
@@ -85,7 +85,7 @@ class Objective:
             raise
         except Exception as error:
             raise ModelError(
-                f"`loss` failed at the start values: {type(error).__name__}: {_line(error)}"
+                f"`loss` failed at the start values: {type(error).__name__}: {one_line(error)}"
             ) from error
 
     def _see_touched(self) -> None:
@@ -241,5 +241,6 @@ def rows_of(batch: Any) -> int:
     return next(chain((rows_of(part) for part in parts), [1]))
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
     return (str(error).strip().splitlines() or ["no message"])[0]
