@@ -63,7 +63,7 @@ def number_references(app, what, name, obj, options, lines):
 def mathml(node, **how):
     # Docutils knows \ldots only, and sets the index of an accented letter below the letter.
     tex = re.sub(r"\\dots\b", r"\\ldots", node.astext())
-    tex = re.sub(r"\\(hat|tilde|bar)\s*(\\[a-z]+|\w)", r"{\\\1{\2}}", tex)
+    tex = re.sub(r"\\(hat|tilde|bar)\s*(\\[a-z]+|\w)", r"{\\\1{\2}{}}", tex)
     return tex2mathml(tex, **how)
 
 
