@@ -65,7 +65,7 @@ def _marked(text: str) -> "Text":
     pieces = re.split(r"`([^`]+)`", text)
     marked = Text()
     for k, piece in enumerate(pieces):
-        marked.append(piece, style="bold" if k % 2 else "default")
+        marked.append(piece, style="bold" if k % 2 else "")
     return marked
 
 
