@@ -120,10 +120,10 @@ def residual_panel(ax: Axes, fit: Fitted, colours: Palette) -> None:
     ax.set_ylabel(f"residual / {'σ' if fit.absolute_sigma else 'scatter'}")
 
 
-def head(ax: Axes, fit: Fitted, colours: Palette) -> None:
-    """Write the model above the topmost panel and, below it, what came out."""
+def head(ax: Axes, fit: Fitted, colours: Palette, name: str = "") -> None:
+    """Write the model, or its name, above the topmost panel and, below it, what came out."""
     below = ax.set_title("\n".join(_outcome(fit)), color=colours.muted, pad=8, linespacing=1.4)
-    title = wrap(equation(fit.model, fit.observed), 62, max_lines=2, placeholder=" ...")
+    title = wrap(name or equation(fit.model, fit.observed), 62, max_lines=2, placeholder=" ...")
     ax.annotate(
         "\n".join(title),
         (0, 1),

@@ -13,6 +13,9 @@ INFORMATION = {
     "observed": "observed information (exact second derivatives)",
     "propagated": "errors of the data carried through the fit, to first order",
     "sandwich": "sandwich: the residuals themselves, whatever their distribution",
+    "jackknife": "jackknife: each point left out in turn",
+    "bootstrap": "bootstrap: points drawn again and again",
+    "ranks": "ranks of the slopes of all pairs of points",
 }
 """Where a covariance came from, by ``cov_type``."""
 

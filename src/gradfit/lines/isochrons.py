@@ -1,0 +1,217 @@
+"""York's line, and isochrons in the words of geochronology."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._fit import fit as general
+from gradfit._format import number, probability
+from gradfit._result import FitResult
+from gradfit.errors import InputError
+from gradfit.lines.least_squares import single
+from gradfit.lines.result import LineResult, Row, as_line, value_text
+from gradfit.lines.scattered import disperse
+from gradfit.lines.straight import line
+
+
+def york(x: Any, y: Any, sx: Any, sy: Any, rho: Any = None) -> LineResult:
+    r"""Fit York's line: errors in x and in y, correlated at each point.
+
+    Assumes that the errors given are right and that nothing else scatters. Standard errors are
+    those of York and others (2004), from the expected information; they are not scaled.
+
+    Parameters
+    ----------
+    x, y : array-like (N,)
+        Observations.
+    sx, sy : number or array-like (N,)
+        Standard deviations.
+    rho : number or array-like (N,), optional
+        Correlation of the errors at each point.
+
+    Returns
+    -------
+    LineResult
+        Figure ``mswd``; the picture has error ellipses.
+
+    References
+    ----------
+    .. [1] York, Evensen, Martinez and De Basabe Delgado, Am. J. Phys. 72 (2004) 367.
+
+    Examples
+    --------
+    >>> import gradfit as gf
+    >>> d = gf.datasets.pearson_york
+    >>> fit = gf.lines.york(d.x, d.y, d.sx, d.sy)
+    >>> print(f"{fit.params['slope']:.6f} {fit.stderr['slope']:.6f}")
+    -0.480533 0.057985
+    """
+    fit = single(line(x, y, sx, sy, rho, absolute_sigma=True))
+    return as_line(
+        fit,
+        "York's line",
+        "that the errors of x and y are right and nothing else scatters",
+        {"mswd": fit.mswd},
+        picture="ellipses",
+    )
+
+
+def isochron(
+    x: Any,
+    y: Any,
+    sx: Any,
+    sy: Any,
+    rho: Any = None,
+    *,
+    model: Literal[1, 2, 3] = 1,
+    anchor: dict[str, float] | None = None,
+    omit: Any = None,
+    dispersion: Literal["intercept", "slope"] = "intercept",
+    level: float = 0.95,
+) -> LineResult:
+    r"""Fit an isochron by model 1, 2 or 3.
+
+    Model 1 is York's line. Where its MSWD is improbable (``p < 1 - level``) the scatter is more
+    than the errors tell: the interval is then also given times :math:`\sqrt{\mathrm{MSWD}}` and
+    Student's t. Model 2 ignores the errors and takes perpendicular distances. Model 3 adds a
+    dispersion ``w`` of the intercepts, :math:`\sigma_y^2 + w^2`, or of the slopes,
+    :math:`\sigma_y^2 + w^2 x^2`, by maximum likelihood.
+
+    Parameters
+    ----------
+    x, y, sx, sy, rho : array-like (N,)
+        Ratios, their standard errors (one sigma, absolute) and error correlations.
+    model : 1, 2 or 3
+        As above.
+    anchor : mapping, optional
+        ``{"intercept": 0.7}`` or ``{"slope": ...}``: a value that is known (models 1 and 2).
+    omit : array-like of bool (N,), optional
+        Points to leave out; drawn hollow.
+    dispersion : "intercept" or "slope"
+        To what model 3 attributes the scatter.
+    level : float
+        Of the intervals.
+
+    Returns
+    -------
+    LineResult
+        Figures ``a``, ``s[a]``, ``b``, ``s[b]``, ``cov.ab``, ``mswd``, ``p``, ``df``, ``n``,
+        ``ci[a]``, ``ci[b]`` (half-widths), ``ci_over[a]``, ``ci_over[b]`` (with overdispersion),
+        ``w`` and ``s[w]`` (model 3).
+
+    References
+    ----------
+    .. [1] Vermeesch, Geoscience Frontiers 9 (2018) 1479.
+    .. [2] York, Evensen, Martinez and De Basabe Delgado, Am. J. Phys. 72 (2004) 367.
+
+    Examples
+    --------
+    >>> import gradfit as gf
+    >>> d = gf.datasets.pearson_york
+    >>> fit = gf.lines.isochron(d.x, d.y, d.sx, d.sy)
+    >>> print(f"{fit.figures['mswd']:.4f} {fit.figures['p']:.3f}")
+    1.4833 0.157
+    """
+    if model not in (1, 2, 3):
+        raise InputError(f"`model` must be 1, 2 or 3, got {model!r}.")
+    if not 0 < level < 1:
+        raise InputError(f"`level` must lie between 0 and 1, got {level!r}.")
+    keep, left_out = _kept(x, y, omit)
+    x, y, sx, sy, rho = (_some(v, keep) for v in (x, y, sx, sy, rho))
+    extra: dict[str, float] = {}
+    if model == 3:
+        if anchor is not None:
+            raise InputError("`anchor` is for models 1 and 2.")
+        fit, w, u_w = disperse(x, y, sx, sy, rho, along=dispersion == "slope")
+        extra = {"w": w, "s[w]": u_w}
+    elif model == 2:
+        fit = _anchored(x, y, None, None, None, anchor)
+    else:
+        fit = _anchored(x, y, sx, sy, rho, anchor)
+    figures = _figures(fit, level, model) | extra
+    return as_line(
+        fit,
+        f"Isochron, model {model}",
+        {
+            1: "that the errors given explain all scatter",
+            2: "nothing of the errors: every point counts alike",
+            3: f"scatter of the {dispersion} beyond the errors given, normally distributed",
+        }[model],
+        figures,
+        _words(figures, level),
+        "ellipses",
+        left_out,
+    )
+
+
+def _kept(x: Any, y: Any, omit: Any) -> tuple[Any, Any]:
+    if omit is None:
+        return None, None
+    omit = np.asarray(omit, dtype=bool)
+    if omit.shape != (len(x),):
+        raise InputError(f"`omit` must have one truth value for each of {len(x)} points.")
+    points = np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
+    return ~omit, points[omit]
+
+
+def _some(values: Any, keep: Any) -> Any:
+    if values is None or keep is None or np.ndim(values) == 0:
+        return values
+    return np.asarray(values)[keep]
+
+
+def _anchored(
+    x: Any, y: Any, sx: Any, sy: Any, rho: Any, anchor: dict[str, float] | None
+) -> FitResult:
+    if anchor is None:
+        return single(line(x, y, sx, sy, rho))
+    unknown = set(anchor) - {"slope", "intercept"}
+    if unknown or len(anchor) != 1:
+        raise InputError(f"`anchor` must be one of slope and intercept, got {dict(anchor)!r}.")
+    start = single(line(x, y, sx, sy, rho)).params
+    free = {k: v for k, v in start.items() if k not in anchor}
+    return single(general("line", x, y, start=free, fixed=anchor, sx=sx, sy=sy, rho=rho))
+
+
+def _figures(fit: FitResult, level: float, model: int) -> dict[str, float]:
+    cov = np.asarray(fit.cov)
+    at = [fit.names.index("intercept"), fit.names.index("slope")]
+    z = normal_quantile(0.5 + level / 2)
+    t = t_quantile(0.5 + level / 2, fit.dof) if fit.dof > 0 else math.nan
+    u_a, u_b = fit.stderr["intercept"], fit.stderr["slope"]
+    over = t * math.sqrt(fit.mswd) if model == 1 and fit.p_value < 1 - level else math.nan
+    wide = t if model == 2 else z
+    return {
+        "a": fit.params["intercept"],
+        "s[a]": u_a,
+        "b": fit.params["slope"],
+        "s[b]": u_b,
+        "cov.ab": float(cov[at[0], at[1]]),
+        "mswd": fit.mswd,
+        "p": fit.p_value,
+        "df": float(fit.dof),
+        "n": float(fit.observed.n_points),
+        "ci[a]": wide * u_a,
+        "ci[b]": wide * u_b,
+        "ci_over[a]": over * u_a,
+        "ci_over[b]": over * u_b,
+    }
+
+
+def _words(f: dict[str, float], level: float) -> list[Row]:
+    rows: list[Row] = []
+    for name, key in (("intercept", "a"), ("slope", "b")):
+        text = (
+            f"{number(f[key], 6)} ± {number(f[f's[{key}]'], 2)} (1σ) | {number(f[f'ci[{key}]'], 2)}"
+        )
+        text += f" ({level:.0%})"
+        if math.isfinite(f[f"ci_over[{key}]"]):
+            text += f" | {number(f[f'ci_over[{key}]'], 2)} (with overdispersion)"
+        rows.append((name, text))
+    quality = f"MSWD {number(f['mswd'], 3)}, p {probability(f['p'])}, n {f['n']:.0f}"
+    rows.append(("fit", quality))
+    if "w" in f:
+        rows.append(("dispersion w", value_text(f["w"], f["s[w]"])))
+    return rows
