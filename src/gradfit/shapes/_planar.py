@@ -9,7 +9,7 @@ from gradfit._result import FitResult, FitTable
 from gradfit.shapes import _charts, _models, _tell
 from gradfit.shapes._points import CovType, NanPolicy, gather_points
 from gradfit.shapes._run import Asked, Brink, Limit, Shape, fit_shape
-from gradfit.shapes._starts import seed_circle, seed_conic, seed_line2
+from gradfit.shapes._starts import seed_circle, seed_conic, seed_ellipse, seed_line2
 
 _LINE = Shape(_models.LINE2D, _charts.FLAT2, seed_line2, _tell.line2d)
 _CIRCLE = Shape(
@@ -42,7 +42,7 @@ def _from_parabola(beta: Tensor) -> Tensor:
 _ELLIPSE = Shape(
     _models.ELLIPSE,
     _charts.CONIC2,
-    seed_conic,
+    seed_ellipse,
     _tell.ellipse,
     (Limit(lambda b: b[2] * b[4] - b[3] * b[3], "a parabola", True),),
     brink=Brink(_charts.PARABOLA2, _to_parabola, _from_parabola),

@@ -23,7 +23,7 @@ from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repe
 from gradfit.shapes._starts import Seed, Seeder
 from gradfit.shapes._tell import Told, carry
 
-TRIES = Options(gtol=1e-3, max_steps=25)
+TRIES = Options(gtol=3e-2, max_steps=25)
 """How far candidates are followed before the best is chosen."""
 SUBSETS = 24
 """Random subsets of the points from which a robust fit begins as well: some hold no outlier."""

@@ -17,6 +17,8 @@ from torch import Tensor
 from gradfit.shapes._frame import Cloud
 
 TINY = 1e-300
+THINNED, SUBSETS = 12, 4
+"""Points in each of so many random subsets from which an ellipse begins as well."""
 
 
 class Seed(NamedTuple):
@@ -194,16 +196,34 @@ def _at_base(cloud: Cloud, coefficients: Tensor) -> Seed:
     return Seed(base, None, torch.stack([torch.zeros_like(alpha), alpha, A, B / 2, C], 1))
 
 
+def _moment_ellipse(cloud: Cloud) -> Tensor:
+    """Return the coefficients (6, G) of the ellipse with the second moments of the points."""
+    mean = cloud.mean(cloud.x).nan_to_num(0.0, 0.0, 0.0)
+    M = cloud.moments(cloud.x) - mean.mT[:, :, None] * mean.mT[:, None, :]
+    eye = torch.eye(2, dtype=M.dtype, device=M.device)
+    P = torch.linalg.inv(2 * M + 1e-12 * eye)
+    slope = -2 * (P @ mean.mT[..., None])[..., 0].mT
+    level = (mean * -slope).sum(0) / 2 - 1
+    return torch.stack([P[:, 0, 0], 2 * P[:, 0, 1], P[:, 1, 1], *slope, level])
+
+
 def seed_conic(cloud: Cloud) -> list[Seed]:
-    """Begin with Taubin's conic, the direct ellipse, and Taubin's circle."""
+    """Begin with Taubin's conic, the direct ellipse, that of the moments, and Taubin's circle."""
     round_ = seed_circle(cloud)[0]
     s, alpha, k = round_.beta.mT
     zero = torch.zeros_like(k)
     return [
         _at_base(cloud, _taubin_conic(cloud)),
         _at_base(cloud, _direct_ellipse(cloud)),
+        _at_base(cloud, _moment_ellipse(cloud)),
         round_._replace(beta=torch.stack([s, alpha, k / 2, zero, k / 2], 1)),
     ]
+
+
+def seed_ellipse(cloud: Cloud) -> list[Seed]:
+    """Begin like a conic, and with direct ellipses through some of the points."""
+    thinned = (cloud.thinned(THINNED, seed) for seed in range(SUBSETS))
+    return seed_conic(cloud) + [_at_base(each, _direct_ellipse(each)) for each in thinned]
 
 
 DIRECTIONS = 48
