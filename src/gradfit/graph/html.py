@@ -83,7 +83,9 @@ def show(graph: Graph | Film) -> None:
     display = _notebook()
     if display is not None:
         frame = 'style="width:100%;height:640px;border:0" title="computational graph"'
-        display.display(display.HTML(f'<iframe {frame} srcdoc="{escape(page(graph))}"></iframe>'))
+        # An element around it, since IPython warns of HTML that is a bare frame.
+        inner = f'<iframe {frame} srcdoc="{escape(page(graph))}"></iframe>'
+        display.display(display.HTML(f"<div>{inner}</div>"))
         return
     with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as file:
         file.write(page(graph))

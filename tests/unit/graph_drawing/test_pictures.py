@@ -199,5 +199,5 @@ def test_show_shows_the_page_inside_a_notebook(monkeypatch: pytest.MonkeyPatch) 
     film = Film.of(loss, [(leaf(0.25 * i), leaf(0.0)) for i in range(2)])
     film.show()
     (frame,) = shown
-    assert frame.startswith("<iframe")
+    assert frame.startswith("<div><iframe")
     assert unescape(frame).count("<!doctype html>") == 1
