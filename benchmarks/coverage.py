@@ -26,7 +26,7 @@ LEVELS = (0.6827, 0.95)
 SIZES = (10, 30, 300)
 FITS = {10: 2000, 30: 2000, 300: 1000}
 """Data sets for methods that need one fit each."""
-RESAMPLED = {10: 200, 30: 200, 300: 100}
+RESAMPLED = {10: 200, 30: 200, 300: 60}
 """Data sets for methods that need hundreds of refits each."""
 REFITS = 399
 COV_TYPES = ("expected", "observed", "propagated", "sandwich")

@@ -286,10 +286,10 @@ class Asking:
 
         return jackknife(self, self._case("jackknife()"), progress)
 
-    def _case(self, asked: str) -> "Case":
+    def _case(self, asked: str, determined: bool = True) -> "Case":
         from gradfit._uncertainty.restate import restate
 
-        return restate(self, asked)
+        return restate(self, asked, determined)
 
     def invert(
         self,
@@ -456,7 +456,8 @@ class Asking:
         """
         from gradfit._uncertainty.diagnostics import diagnose
 
-        return diagnose(self, self._case("diagnostics()"), isinstance(self.cov, Tensor))
+        case = self._case("diagnostics()", determined=False)
+        return diagnose(self, case, isinstance(self.cov, Tensor))
 
     def _quantile(self, level: float) -> float:
         return prediction.quantile(level, math.inf if self.absolute_sigma else self.dof)

@@ -23,7 +23,7 @@ from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
 
 LEAVE_ONE_OUT = 1000
 """Points up to which BCa's acceleration comes from the jackknife; beyond, from its limit."""
-PLENTY = 30
+PLENTY = 50
 """Points from which resamples of them are varied enough for intervals."""
 FEWEST = 10
 """Refits without which no spread is told."""
@@ -144,7 +144,7 @@ class Bootstrap(Resampled):
             return said
         return (
             f"{said}\n\n! drawn from {plural(self.n_points, 'point')}: intervals come out too "
-            "short, of ten points\n  those of 95 % hold the truth in about 90 %"
+            "short,\n  those of 95 % hold the truth in 91 % for 10 points and 92 % for 30"
         )
 
 

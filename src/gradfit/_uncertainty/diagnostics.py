@@ -115,7 +115,13 @@ def _pull_of_points(case: Case, found: Spread, scale: float) -> tuple[Tensor, Te
 
     Without point ``i`` the parameters move by ``A^-1 J_i^T (1 - H_i)^-1 h_i``, to first order.
     """
-    C = found.cov[0].nan_to_num(0.0, 0.0, 0.0)
+    C = found.cov[0]
+    if not bool(torch.isfinite(C).all()):
+        # What is left open moves no point: leave it out.
+        D = case.work.state.sums.A[0].diagonal().clamp(min=0).sqrt()
+        D = torch.where(D > 0, D, 1.0)
+        size = D[:, None] * D
+        C = torch.linalg.pinv(case.work.state.sums.A[0] / size, rtol=1e-10, hermitian=True) / size
     leverage: list[Tensor] = []
     cook: list[Tensor] = []
     for _, linear in case.work.field.linears(case.beta, case.work.u, case.work.kept):

@@ -55,7 +55,7 @@ class Case:
         return self.problem.points.n
 
 
-def restate(fit: Fitted, asked: str) -> Case:
+def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
     """Return the fit as the engine sees it, settled once more at its solution.
 
     Parameters
@@ -63,23 +63,15 @@ def restate(fit: Fitted, asked: str) -> Case:
     fit : FitResult
     asked : str
         What needs it, for errors.
+    determined : bool
+        Whether every parameter must be.
 
     Raises
     ------
     InputError
-        The fit has no solution, or is a part of a joint one.
+        The fit has no solution, is a part of a joint one, or leaves parameters open.
     """
-    if fit.shared:
-        raise InputError(
-            f"{asked} needs a fit of its own; this one shares {', '.join(fit.shared)} with others."
-        )
-    if fit.correction:
-        raise InputError(
-            f"{asked} describes the minimum of chi-square, and bias_correction moved this fit off "
-            "it. Fit without."
-        )
-    if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
-        raise InputError(f"{asked} needs a solution; this fit ended with {fit.status.name}.")
+    _refuse(fit, asked, determined)
     problem = _problem(fit)
     free = [fit.params[n] for n in problem.free]
     beta = torch.tensor([free], dtype=torch.float64)
@@ -93,6 +85,28 @@ def restate(fit: Fitted, asked: str) -> Case:
         work = run(init(field, beta, _feet(fit, problem)), Options(), problem.limits())
     at = tuple(problem.model.names.index(n) for n in problem.free)
     return Case(problem, loss, work.state.beta, work, at)
+
+
+def _refuse(fit: Fitted, asked: str, determined: bool) -> None:
+    if fit.shared:
+        raise InputError(
+            f"{asked} needs a fit of its own; this one shares {', '.join(fit.shared)} with others."
+        )
+    if fit.correction:
+        raise InputError(
+            f"{asked} describes the minimum of chi-square, and bias_correction moved this fit off "
+            "it. Fit without."
+        )
+    if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
+        raise InputError(f"{asked} needs a solution; this fit ended with {fit.status.name}.")
+    free = len(fit.names) - len(fit.fixed) - len(fit.at_bound)
+    if fit.rank < free and fit.success:
+        raise InputError(
+            f"{asked} needs parameters that stand on their own; in {fit.model.label!r} some follow "
+            "from the others."
+        )
+    if fit.rank < free and determined:
+        raise InputError(f"{asked} needs data that determine every parameter: {fit.message}.")
 
 
 def _problem(fit: Fitted) -> Problem:

@@ -9,7 +9,7 @@ import pytest
 
 import gradfit as gf
 from gradfit._uncertainty.diagnostics import few_runs
-from gradfit.errors import ConvergenceWarning
+from gradfit.errors import ConvergenceWarning, InputError
 
 
 def test_leverage_and_cook_of_least_squares_are_those_of_the_hat_matrix():
@@ -108,3 +108,24 @@ def test_rows_left_out_have_no_diagnostics_and_several_responses_keep_their_shap
     circle = made.circle().diagnostics()
     assert np.isnan(circle.runs_p_value)
     assert "one x, one y" in circle.summary()
+
+
+def test_leverages_of_an_undetermined_fit_add_up_to_its_rank():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = gf.fit(
+            "a*b*x + c", made.PEARSON_X, made.PEARSON_Y, sy=0.2, start={"a": 1, "b": -1, "c": 5}
+        )
+    assert fit.diagnostics().leverage.sum() == pytest.approx(2, rel=1e-8)
+    with pytest.raises(InputError, match="needs data that determine every parameter: the data do"):
+        fit.bootstrap()
+    assert np.isnan(fit.bias["a"])
+
+
+def test_parameters_that_follow_from_others_are_refused():
+    x, y = np.meshgrid(np.arange(4.0), np.arange(4.0))
+    z = 0.3 * x + 0.2 * y + 0.05 * np.cos(9 * x * y + y)
+    fit = gf.shapes.plane(x.ravel(), y.ravel(), z.ravel())
+    with pytest.raises(InputError, match="needs parameters that stand on their own"):
+        fit.interval(0.95, "profile")
+    assert "bias" not in fit.summary()
