@@ -12,6 +12,7 @@ from gradfit import models
 from gradfit._conclude import PointArrays
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.eliminate import Sums
+from gradfit._engine.feet import strayed
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
@@ -253,8 +254,19 @@ def answer_of(fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str
     control = Control(*work.state.control[:6], *whole)
     sums = work.state.sums._replace(cost=torch.from_numpy(fitted.column(3)))
     state = work.state._replace(sums=sums, control=control)
-    moved = torch.from_numpy(fitted.column(4)).to(torch.int64)
+    moved = _moved(fitted, problem, beta, u)
     return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), "native")
+
+
+def _moved(fitted: Fitted, problem: Problem, beta: Tensor, u: Tensor) -> Tensor:
+    """Return which points (N,) moved to a nearer foot; machine code only counts them."""
+    points, some = problem.points, torch.from_numpy(fitted.column(4)) > 0
+    moved = torch.zeros(points.n, dtype=torch.bool)
+    if bool(some.any()):
+        asked = torch.arange(points.n)
+        asked = asked if points.group is None else asked[some[points.group]]
+        moved[asked] = strayed(points.take(asked), problem.function(), beta, u[:, asked])
+    return moved
 
 
 def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:

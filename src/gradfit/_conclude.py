@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._data import Data
@@ -18,6 +19,7 @@ from gradfit._engine.state import Work
 from gradfit._problem import Problem
 from gradfit._result import FitResult, FitTable, Observed
 from gradfit._types import Status
+from gradfit._views.residuals import listed
 
 
 class Rows(NamedTuple):
@@ -64,7 +66,8 @@ def conclude(
 ) -> FitResult | FitTable:
     """Build the result of one fit, or the table of many.
 
-    ``arrays`` are given by whoever has them already, or fitted other points than those of the
+    ``moved`` (N,) marks points that found a nearer foot in the search at the end. ``arrays`` are
+    given by whoever has them already, or fitted other points than those of the
     problem; ``correction`` (G, p) was taken off the free parameters; ``note`` is added to the
     message.
     """
@@ -81,12 +84,13 @@ def conclude(
         "bounds": bounds_of(problem),
         "shared": problem.shared,
         "correction": _correction(problem, correction),
+        "moved": problem.data.index[moved].sort().values.cpu().numpy(),
         "observed": observe(problem),
         "model": problem.model,
         **_named(problem.data, give_back(problem, work) if arrays is None else arrays),
     }
     if problem.data.group is None:
-        single = _single(problem, work, found, rows, moved, shared, began)
+        single = _single(problem, work, found, rows, shared, began)
         return replace(single, message=f"{single.message}; {note}") if note else single
     return _table(problem, work, found, rows, shared, began)
 
@@ -353,12 +357,12 @@ def observe(problem: Problem) -> Observed:
     )
 
 
-def message_of(status: Status, problem: Problem, found: Spread | None, moved: int) -> str:
+def _message(status: Status, problem: Problem, found: Spread, moved: NDArray[np.int64]) -> str:
     told = status.message
-    if status == Status.SINGULAR and found is not None:
+    if status == Status.SINGULAR:
         told = f"{told} (undetermined: {_combination(problem, found)})"
-    if moved:
-        told += f"; {moved} point{'s' if moved > 1 else ''} moved to a nearer foot"
+    if moved.size:
+        told += f"; {listed(moved)} moved to a nearer foot"
     return told
 
 
@@ -373,12 +377,11 @@ def _combination(problem: Problem, found: Spread) -> str:
     return " ".join(parts).removeprefix("+") + ", each in its own scale"
 
 
-def _single(  # noqa: PLR0917 - all that a result is made of
+def _single(
     problem: Problem,
     work: Work,
     found: Spread,
     rows: Rows,
-    moved: Tensor,
     shared: dict[str, Any],
     began: float,
 ) -> FitResult:
@@ -397,7 +400,7 @@ def _single(  # noqa: PLR0917 - all that a result is made of
         p_value=float(rows.p_value[0]),
         status=status,
         success=status.ok,
-        message=message_of(status, problem, found, int(moved.sum())),
+        message=_message(status, problem, found, shared["moved"]),
         n_steps=int(work.state.n_steps[0]),
         n_eval=int(work.state.n_eval[0]),
         condition=float(found.condition[0]),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradfit._conclude import bounds_of, even_weights, message_of, observe
+from gradfit._conclude import bounds_of, even_weights, observe
 from gradfit._distributions import chi2_sf
 from gradfit._native.cpu import Fitted
 from gradfit._native.ending import TOLD
@@ -24,11 +24,12 @@ FEW = 40
 
 
 def is_plain(problem: Problem, fitted: Fitted, cov_type: str) -> bool:
-    """Return whether a result can be made here: one fit of all rows, converged, NumPy only."""
+    """Return whether a result can be made here: one fit of all rows, converged, no point moved."""
     data, told = problem.data, fitted.told[0]
     whole = data.group is None and data.x.shape[1] == data.n_rows and not data.as_torch
     rank, free = told[6], told[-fitted.p :].sum()
-    return whole and cov_type == "expected" and 0 < told[0] < 10 and rank == free
+    simple = rank == free and told[4] == 0
+    return whole and cov_type == "expected" and 0 < told[0] < 10 and simple
 
 
 def conclude_one(
@@ -58,7 +59,7 @@ def conclude_one(
         p_value=_tail(chi2, dof) if given else math.nan,
         status=status,
         success=True,
-        message=message_of(status, problem, None, int(told[4])),
+        message=status.message,
         n_steps=int(told[1]),
         n_eval=int(told[2]),
         condition=told[5],

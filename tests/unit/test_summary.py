@@ -127,7 +127,7 @@ def test_warning(changes, said):
 def test_an_outlier_is_named():
     plain, robust = outlying()
     assert any("[4] and [8] lie farther" in text for text in warned(plain))
-    assert "points [4] and [8] count less than half" in warned(robust)
+    assert "points [4] and [8] count less than half (weight 0, 0)" in warned(robust)
 
 
 def test_a_fit_without_numbers_warns_of_nothing_but_its_status():

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._model import Model
@@ -18,8 +20,6 @@ from gradfit._types import FloatArray, Status
 from gradfit.errors import GradfitError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from gradfit._uncertainty.bootstrap import Bootstrap, Jackknife
     from gradfit._uncertainty.diagnostics import Diagnostics
     from gradfit._uncertainty.influence import Influence
@@ -69,6 +69,18 @@ class Asking:
     )
     shared: tuple[str, ...] = ()
     correction: Mapping[str, float] = field(default_factory=dict[str, float])
+    moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def outliers(self) -> NDArray[np.int64]:
+        """Rows of points that stand out.
+
+        Of a robust loss those that count less than half, lightest first; of ``loss="linear"`` those
+        that lie farther from the curve than one in a hundred such data sets would show.
+        """
+        from gradfit._views.residuals import outliers
+
+        return outliers(self)
 
     def predict(self, x: Any) -> Any:
         """Return the fitted model at x.

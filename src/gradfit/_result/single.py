@@ -80,6 +80,10 @@ class FitResult(Asking):
         Parameters that were fitted jointly with other groups.
     correction : mapping of str to float
         What ``bias_correction`` took off each parameter; empty if it was not asked for.
+    moved : ndarray of int64
+        Rows of points that the search at the end moved to a nearer foot.
+    outliers : ndarray of int64
+        Rows of points that stand out.
     observed : Observed
         The data.
     model : Model
@@ -248,5 +252,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "loss_scale": plain.real,
     "bounds": plain.pairs,
     "shared": tuple,
+    "moved": plain.whole,
     "correction": plain.reals,
 }

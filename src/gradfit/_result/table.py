@@ -49,6 +49,8 @@ class FitTable:
         What ``bias_correction`` took off each parameter; empty if it was not asked for.
     at_bound : ndarray (G, p) bool
         Parameters that ended at a bound.
+    moved : ndarray of int64
+        Rows of points that the search at the end moved to a nearer foot.
     seconds : float
         Wall time of all fits together.
     backend, absolute_sigma, cov_type, loss, loss_scale, fixed, bounds, shared, observed, model
@@ -92,6 +94,7 @@ class FitTable:
     )
     shared: tuple[str, ...] = ()
     correction: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     # -- one fit ---------------------------------------------------------------------------------
 
@@ -147,6 +150,7 @@ class FitTable:
             bounds=self.bounds,
             shared=self.shared,
             correction={n: float(taken[g]) for n, taken in self.correction.items()},
+            moved=np.flatnonzero(np.isin(take, self.moved)),
             **points,
         )
 
@@ -334,6 +338,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "loss_scale": plain.real,
     "bounds": plain.pairs,
     "shared": tuple,
+    "moved": plain.whole,
     "correction": plain.arrays,
 }
 

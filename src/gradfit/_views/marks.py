@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, Observations, as_array
 from gradfit._views.palette import Palette
-from gradfit._views.words import LIGHT
+from gradfit._views.residuals import LIGHT
 
 Place: TypeAlias = Literal[
     "upper right",

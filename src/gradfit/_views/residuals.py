@@ -17,6 +17,9 @@ from gradfit._tangent import CHUNK, tangent
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, Observations, as_array, rows
 
+LIGHT = 0.5
+"""Robust weight below which a point counts as an outlier."""
+
 
 def standardised(fit: Fitted) -> FloatArray:
     """Return the residuals (q, N) in units of sigma; NaN in rows that were left out.
@@ -133,6 +136,15 @@ def outlying(fit: Fitted, r: FloatArray | None = None) -> Any:
     with np.errstate(invalid="ignore"):
         size = np.nan_to_num(np.abs(r), nan=0.0).max(0)
     return np.flatnonzero(size > farthest_expected(int(np.isfinite(r).sum())))
+
+
+def outliers(fit: Fitted) -> Any:
+    """Return the rows that stand out: of a robust loss the lightest first, else the far ones."""
+    if fit.loss == "linear":
+        return outlying(fit)
+    weights = as_array(fit.weights)
+    light = np.flatnonzero(weights < LIGHT)
+    return light[np.argsort(weights[light], kind="stable")]
 
 
 def farthest_expected(n: int) -> float:

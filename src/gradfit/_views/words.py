@@ -6,7 +6,7 @@ import numpy as np
 
 from gradfit._format import number, plural, probability
 from gradfit._views.fitted import Fitted, Observations, as_array
-from gradfit._views.residuals import listed, outlying, sigmas
+from gradfit._views.residuals import listed, outliers, sigmas
 
 INFORMATION = {
     "expected": "expected information (Gauss-Newton)",
@@ -28,8 +28,8 @@ QUARTER = 0.25
 MANY = 100_000
 """Points up to which a summary tells biases."""
 TOO_GOOD, TOO_BAD = 0.999, 0.001
-LIGHT = 0.5
-"""Robust weight below which a point counts as an outlier."""
+SHOWN = 6
+"""Outliers that are named."""
 
 
 def errors_given(data: Observations) -> str:
@@ -150,15 +150,16 @@ def _p(p: float) -> str:
 
 
 def _outliers(fit: Fitted) -> str:
-    if fit.loss != "linear":
-        light = np.flatnonzero(as_array(fit.weights) < LIGHT)
-        verb = "counts" if light.size == 1 else "count"
-        return f"{listed(light)} {verb} less than half" if light.size else ""
-    far = outlying(fit)
-    if not far.size:
+    out = outliers(fit)
+    if not out.size:
         return ""
-    verb = "lies" if far.size == 1 else "lie"
-    return f"{listed(far)} {verb} farther from the curve than errors explain"
+    if fit.loss != "linear":
+        verb = "counts" if out.size == 1 else "count"
+        some = ", ".join(f"{w:.2g}" for w in as_array(fit.weights)[out[:SHOWN]])
+        told = some if out.size <= SHOWN else f"{some}, ..."
+        return f"{listed(out, SHOWN)} {verb} less than half (weight {told})"
+    verb = "lies" if out.size == 1 else "lie"
+    return f"{listed(out)} {verb} farther from the curve than errors explain"
 
 
 def assumptions(fit: Fitted) -> list[str]:
