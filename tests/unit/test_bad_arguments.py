@@ -1,0 +1,86 @@
+"""What is wrong with an argument of `fit` is told in one line, before the model is evaluated."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradfit as gf
+from gradfit.errors import InputError
+
+X = np.linspace(0, 5, 8)
+Y = 2 * X + 1 + 0.1 * np.cos(5 * X)
+IDS = np.repeat([0, 1], 4)
+
+
+def never(x: Any, a: Any, b: Any) -> Any:
+    raise AssertionError("the model was evaluated")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"systematic": [0.1]}, r"`systematic\[0\]` must be a mapping with one-sigma shifts"),
+    ({"systematic": [{"z": 0.1}]}, r"`systematic\[0\]` must be a mapping"),
+    ({"systematic": [{"x": "a"}]}, r"`systematic\[0\]\['x'\]` must hold numbers"),
+    ({"systematic": [{"y": [0.1, 0.2]}]}, r"`systematic\[0\]\['y'\]` must be a number or have sh"),
+    ({"systematic": [{"y": np.where(X > 4, np.nan, 0.1)}]}, "must be finite; first NaN or inf at "),
+    ({"cov_joint": np.eye(15)}, r"`cov_joint` must have shape \(16, 16\), all x before all y"),
+    ({"cov_joint": np.triu(np.ones((16, 16)))}, "`cov_joint` must be symmetric"),
+    ({"cov_joint": -np.eye(16)}, "`cov_joint` must be symmetric with no negative variance"),
+    ({"cov_joint": np.ones((16, 16))}, "`cov_joint` must be positive definite"),
+    ({"cov_joint": np.full((16, 16), np.nan)}, "`cov_joint` must be finite"),
+    ({"cov_joint": np.eye(16), "sx": 0.1}, "`cov_joint` holds all errors; leave `sx`"),
+    ({"cov_joint": np.eye(16), "groups": IDS}, "`cov_joint` describes one fit"),
+    (
+        {"cov_joint": np.eye(16), "systematic": [{"x": 0.1}]},
+        "`cov_joint` holds all errors; leave `",
+    ),
+    ({"shared": "a"}, "`shared` names parameters that groups have in common; give `groups`"),
+    ({"shared": ["c"], "groups": IDS}, "`shared` names 'c', which is no parameter"),
+    ({"fixed": {"c": 1.0}}, "`fixed` names 'c', which is no parameter of 'never'"),
+    ({"fixed": {"a": 1.0, "b": 2.0}}, "`fixed` names every parameter"),
+    ({"bounds": {"c": (0, 1)}}, "`bounds` names 'c', which is no parameter"),
+    ({"bounds": {"a": 3}}, r"`bounds` of 'a' must be a pair \(lower, upper\)"),
+    ({"bounds": {"a": (2, 1)}}, r"`bounds` of 'a' must rise; got \(2, 1\)"),
+    ({"bounds": {"a": (np.nan, 1)}}, "`bounds` of 'a' must rise"),
+    ({"bounds": {"a": (5, 6)}}, r"`start` of 'a' is 1, outside its bounds \(5, 6\)"),
+    ({"fix_x": [0.0] * 8}, "`fix_x` must hold True or False"),
+    ({"fix_x": [True, False, True]}, r"`fix_x` must have shape \(8,\)"),
+    ({"loss": "l1"}, "`loss` must be one of linear, "),
+    ({"loss": ("huber", 0.0)}, "`loss` needs a scale above 0, in sigmas; got 0.0"),
+    ({"cov_type": "naive"}, "`cov_type` must be one of expected, "),
+    ({"backend": "cuda"}, "`backend` must be one of auto, "),
+    ({"gtol": -1.0}, "`gtol` must be at least 0 and below 1"),
+    ({"ftol": 1.0}, "`ftol` must be at least 0 and below 1"),
+    ({"xtol": float("nan")}, "`xtol` must be at least 0 and below 1"),
+    ({"max_steps": 0}, "`max_steps` must be at least 1"),
+    ({"cov": np.eye(3)}, r"`cov` must have shape \(2, 2\) or \(8, 2, 2\)"),
+    ({"cov": [[1, 2], [2, 1]]}, "`cov` is not positive semidefinite"),
+    ({"cov": [[1, 0.5], [0.4, 1]]}, "`cov` is not symmetric"),
+    ({"cov": np.eye(2), "sy": 1.0}, "`cov` takes the place of `sy`"),
+    ({"rho": 0.5}, "`rho` needs `sx` and `sy`"),
+    ({"rho": 1.5, "sx": 1.0, "sy": 1.0}, "`rho` must lie between -1 and 1"),
+    ({"groups": [1, 2]}, "`groups`"),
+    ({"nan_policy": "drop"}, '`nan_policy` must be "raise" or "omit"'),
+    ({"start": {"a": 1}}, "`start` gives no value for b"),
+    ({"start": [1, 2, 3]}, "`start` has 3 values, but 'never' has 2 parameters"),
+    ({"start": {"a": 1, "b": "two"}}, "`start` of 'b' must be a number"),
+    ({"start": {"a": 1, "b": float("inf")}}, "`start` of 'b' must be finite"),
+]
+
+
+@pytest.mark.parametrize(("options", "match"), WRONG, ids=[m[:60] for _, m in WRONG])
+def test_wrong_argument_is_told_in_one_line(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        gf.fit(never, X, Y, **({"start": {"a": 1, "b": 1}} | options))
+    assert "\n" not in str(caught.value)
+
+
+def test_shift_of_y_needs_a_y() -> None:
+    with pytest.raises(InputError, match="is given, but the model is implicit: there is no y"):
+        gf.fit(never, np.stack([X, Y]), start={"a": 1, "b": 1}, systematic=[{"y": 0.1}])
+
+
+def test_too_many_coordinates_for_a_full_covariance_are_refused_before_they_are_looked_at() -> None:
+    n = 1001
+    with pytest.raises(InputError, match="may describe at most 2000 coordinates, got 2002"):
+        gf.fit(never, np.zeros(n), np.zeros(n), start=[1, 1], cov_joint=np.zeros((2 * n, 2 * n)))
