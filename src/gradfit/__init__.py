@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gradfit._descend import sweep_lr as sweep_lr
     from gradfit._differentiable import differentiable as differentiable
     from gradfit._fit import fit as fit
-    from gradfit._prepare import prepare as prepare
     from gradfit._marginal import mnr as mnr
+    from gradfit._prepare import prepare as prepare
     from gradfit._result import FitResult as FitResult
     from gradfit._result import FitTable as FitTable
     from gradfit._simulate import simulate as simulate

@@ -194,7 +194,7 @@ def _simulate(work: Work) -> tuple[FloatArray, Any]:
     return x, None if y is None else y + SY * rng.standard_normal(y.shape)
 
 
-def _errors(y: Any) -> dict[str, float]:
+def _errors(y: Any) -> dict[str, Any]:
     return {"sx": SX} if y is None else {"sx": SX, "sy": SY}
 
 
@@ -216,7 +216,7 @@ def _ours(work: Work) -> Solver:
 def _prepared(work: Work) -> dict[str, Solver]:
     if work.fits > 1 or work.model is not DECAY:
         return {}
-    tolerances = {"ftol": TOLERANCE, "xtol": TOLERANCE}
+    tolerances: dict[str, Any] = {"ftol": TOLERANCE, "xtol": TOLERANCE}
     fitter = prepare(work.model.formula, start=work.model.start, sx=SX, sy=SY, **tolerances)
     return {"prepared": lambda x, y: np.array([list(fitter(x[0], y[0]).params.values())])}
 
