@@ -18,6 +18,7 @@ from scipy.integrate import quad
 from scipy.optimize import least_squares
 
 import gradfit as gf
+from oracles import refsets
 
 C = np.array([0.15, 0.20, 0.25, 0.30, 0.50])
 LAG = np.array([55.0, 45.0, 40.0, 30.0, 20.0])
@@ -68,3 +69,33 @@ def test_fourth_example_is_the_minimum_that_dense_least_squares_finds(fit: Any) 
     assert fit.chi2 == pytest.approx(2 * found.cost, rel=1e-7)
     np.testing.assert_allclose(found.x[:3], 1, rtol=1e-4)
     np.testing.assert_allclose(fit.delta, found.x[3:], atol=1e-6)
+
+
+def test_conventions_at_a_bound_are_those_the_documentation_sets_side_by_side() -> None:
+    import odrpack
+
+    problem = refsets.load("odrpack_ex5_bounded")
+    x, y, start = problem.x[0], problem.y[0], problem.start("guide")
+    bounds = ([problem.bounds[n][i] for n in start] for i in (0, 1))
+    lower, upper = (np.array(each) for each in bounds)
+    peer = odrpack.odr_fit(
+        lambda x, b: b[0] * np.exp(b[1] * x),
+        x,
+        y,
+        np.array([*start.values()]),
+        bounds=(lower, upper),
+    )
+    ours = gf.fit("b1*exp(b2*x)", x, y, start=start, bounds=problem.bounds)
+    held = gf.fit("b1*exp(b2*x)", x, y, start={"b1": 1.4}, fixed={"b2": 0.9})
+    # Theirs: all parameters vary, and the sum of squares is not at its minimum.
+    assert peer.beta[1] == 0.9
+    assert peer.sd_beta[1] == pytest.approx(0.074, abs=5e-4)
+    assert peer.sum_square == pytest.approx(0.267, abs=5e-4)
+    assert peer.sum_square == pytest.approx(peer.res_var * 2)
+    # Ours: as if the parameter had been fixed there.
+    assert ours.chi2 == pytest.approx(problem.chi2, rel=1e-10)
+    assert ours.chi2 == pytest.approx(0.192, abs=5e-4)
+    assert ours.at_bound == ("b2",)
+    assert ours.stderr == pytest.approx(dict(held.stderr), rel=1e-8)
+    assert ours.stderr["b1"] == pytest.approx(0.17, abs=5e-3)
+    assert ours.dof == held.dof == 3
