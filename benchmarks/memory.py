@@ -22,7 +22,7 @@ from typing import Any
 LIMIT = 2**30
 SIZES = (50_000, 100_000, 200_000, 400_000)
 """Numbers of points of the curve; the joint covariance of all points is no part of it."""
-LINEAR = 1.15
+LINEAR = 1.25
 """Power of N up to which growth is called linear: caches and clocks have their say."""
 
 
