@@ -12,7 +12,6 @@ from gradfit import models
 from gradfit._conclude import PointArrays
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.eliminate import Sums
-from gradfit._engine.feet import strayed
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
@@ -234,8 +233,10 @@ def _told(
     return s, head_of(s, where, points.rows, problem.bounds, values, loss)
 
 
-def answer_of(fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str) -> Answer:
-    """Put what machine code found in the engine's terms."""
+def answer_of(
+    fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str, moved: Tensor
+) -> Answer:
+    """Put what machine code found in the engine's terms; ``moved`` (N,) it only counts."""
     points = problem.points
     beta = torch.from_numpy(fitted.vector(0).copy())
     count, p = beta.shape
@@ -254,19 +255,7 @@ def answer_of(fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str
     control = Control(*work.state.control[:6], *whole)
     sums = work.state.sums._replace(cost=torch.from_numpy(fitted.column(3)))
     state = work.state._replace(sums=sums, control=control)
-    moved = _moved(fitted, problem, beta, u)
     return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), "native")
-
-
-def _moved(fitted: Fitted, problem: Problem, beta: Tensor, u: Tensor) -> Tensor:
-    """Return which points (N,) moved to a nearer foot; machine code only counts them."""
-    points, some = problem.points, torch.from_numpy(fitted.column(4)) > 0
-    moved = torch.zeros(points.n, dtype=torch.bool)
-    if bool(some.any()):
-        asked = torch.arange(points.n)
-        asked = asked if points.group is None else asked[some[points.group]]
-        moved[asked] = strayed(points.take(asked), problem.function(), beta, u[:, asked])
-    return moved
 
 
 def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:

@@ -231,7 +231,9 @@ def fit(
                 name = loss if isinstance(loss, str) else loss[0]
                 scale = math.nan if robust is None else robust.scale
                 return conclude_one(problem, fitted, name, scale, began)
-            answer = answer_of(fitted, problem, robust, cov_type)
+            counted = torch.from_numpy(fitted.column(4))
+            moved = name_moved(problem, beta0, options, robust, counted)
+            answer = answer_of(fitted, problem, robust, cov_type, moved)
         _refuse_bad_start(problem, answer.work)
         correction = None
         if bias_correction:
@@ -380,6 +382,25 @@ def solve(
         again = init(field, work.state.beta, u, ended)
         work = run(carry(work, again, now), options, bounds, on_step)
     return _doubt(work), moved
+
+
+def name_moved(
+    problem: Problem,
+    beta0: Tensor,
+    options: Options,
+    loss: Loss | None,
+    counted: Tensor,
+) -> Tensor:
+    """Return which points (N,) moved to a nearer foot, where machine code ``counted`` (G,) some.
+
+    Those fits, which are rare, are made again in PyTorch, which takes the same steps.
+    """
+    some = counted > 0
+    if not bool(some.any()):
+        return torch.zeros(problem.points.n, dtype=torch.bool)
+    others = torch.where(some, 0, int(Status.STOPPED))
+    with torch.enable_grad():
+        return solve(problem, beta0, options, loss, ended=others)[1]
 
 
 def _doubt(work: Work) -> Work:

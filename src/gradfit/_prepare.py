@@ -15,7 +15,8 @@ from gradfit._backend import answer_of, choose, prepare_run
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_one, is_plain
 from gradfit._data import gather
-from gradfit._fit import choose_loss, options_of
+from gradfit._engine.state import Options
+from gradfit._fit import choose_loss, name_moved, options_of
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import Fitted, Prepared
 from gradfit._native.ending import TOLD
@@ -51,6 +52,8 @@ class PreparedFit:
     _problem: Problem
     _fitted: Fitted
     _loss: str
+    _beta0: Tensor
+    _options: Options
 
     @property
     def success(self) -> bool:
@@ -65,7 +68,9 @@ class PreparedFit:
         if is_plain(problem, fitted, "expected"):
             width = math.nan if scale is None else scale.scale
             return conclude_one(problem, fitted, name, width, began)
-        answer = answer_of(fitted, problem, scale, "expected")
+        counted = torch.from_numpy(fitted.column(4))
+        moved = name_moved(problem, self._beta0, self._options, scale, counted)
+        answer = answer_of(fitted, problem, scale, "expected", moved)
         return conclude(
             problem,
             answer.work,
@@ -104,7 +109,7 @@ class Fitter:
         self._start, self._given, self._loss = start, given, loss
         self._asked = dict(asked)
         self._options = options_of(**{k: self._asked.pop(k) for k in _TOLERANCES})
-        self._plans: dict[Any, tuple[Problem, Prepared]] = {}
+        self._plans: dict[Any, tuple[Problem, Tensor, Prepared]] = {}
 
     def __call__(self, x: Any, y: Any = None) -> PreparedFit:
         """Fit the model to points, from the start values that were prepared.
@@ -122,7 +127,7 @@ class Fitter:
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = self._plan(x_rows, y_rows)
-        problem, prepared = plan
+        problem, beta0, prepared = plan
         total = x_rows.sum() + (0.0 if y_rows is None else y_rows.sum())
         if not math.isfinite(total):
             raise InputError("`x` and `y` must be finite. Leave such points out.")
@@ -139,9 +144,11 @@ class Fitter:
             _with_data(problem, x_rows, y_rows),
             fitted,
             self._loss,
+            beta0,
+            self._options,
         )
 
-    def _plan(self, x: FloatArray, y: FloatArray | None) -> tuple[Problem, Prepared]:
+    def _plan(self, x: FloatArray, y: FloatArray | None) -> tuple[Problem, Tensor, Prepared]:
         """Do once for data of one shape what does not depend on them."""
         observed = gather(x, y, *(self._given[k] for k in ("sx", "sy", "rho", "cov")))
         problem = state_problem(observed, self.model, **self._asked)
@@ -156,7 +163,7 @@ class Fitter:
             raise ModelError(
                 f"the model {self.model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
             )
-        return problem, prepare_run(kernels, problem, beta0, self._options, loss)
+        return problem, beta0, prepare_run(kernels, problem, beta0, self._options, loss)
 
 
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")

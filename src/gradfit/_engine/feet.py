@@ -53,22 +53,6 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
     return u, moved
 
 
-def strayed(points: Points, fn: Function, beta: Tensor, u: Tensor) -> Tensor:
-    """Return which points (N,) have a nearer foot ``u`` (mu, N) than descent from them would find.
-
-    ``beta`` (G, p) are the parameters of the fits.
-    """
-    away = torch.zeros(points.n, dtype=torch.bool, device=u.device)
-    for index in torch.arange(points.n, device=u.device).split(TOGETHER):
-        part = points.take(index)
-        columns = beta.mT if part.group is None else beta.mT[:, part.group]
-        there = linearize(part, fn, u[:, index], columns)
-        here = linearize(part, fn, torch.zeros_like(there.u), columns)
-        alone = descend(part, fn, here, columns, DESCENTS)
-        away[index] = alone.phi > there.phi * (1 + 1e-6)
-    return away
-
-
 def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     """Return the index of points whose residual bends across the ball, the farthest first."""
     d = linear.phi.sqrt()
