@@ -426,3 +426,28 @@ def test_pictures_are_drawn_in_both_themes(theme: str) -> None:
     _, x, y, *_ = points("creatinine_deming")
     figure = lines.deming(x, y).plot(theme=theme)
     assert figure.axes[1].get_ylabel() == "difference"
+
+
+def drawn(figure) -> str:
+    """What a picture shows, in words: panels, their labels, and how many things of each kind."""
+    figure.canvas.draw()
+    rows = []
+    for k, ax in enumerate(figure.axes):
+        low, high = ax.get_xlim()
+        labels = f"x {ax.get_xlabel()!r} from {low:.3g} to {high:.3g}, y {ax.get_ylabel()!r}"
+        rows += [
+            f"panel {k}: {labels}",
+            f"  {len(ax.lines)} lines, {len(ax.patches)} patches, {len(ax.collections)} collections",
+            *(f"  text {t.get_text()!r}" for t in [ax.title, *ax.texts] if t.get_text()),
+        ]
+        legend = ax.get_legend()
+        rows += [f"  legend {t.get_text()!r}" for t in legend.get_texts()] if legend else []
+    return "\n".join(rows)
+
+
+def test_pictures_show_what_each_trade_looks_for(golden) -> None:
+    _, x, y, sx, sy, rho = points("isochron_regression")
+    isochron = lines.isochron(x, y, sx, sy, rho, omit=np.arange(6) == 2)
+    golden("line_isochron_picture.txt", drawn(isochron.plot()))
+    _, x, y, *_ = points("creatinine_deming")
+    golden("line_deming_picture.txt", drawn(lines.deming(x, y).plot()))
