@@ -437,7 +437,8 @@ def drawn(figure) -> str:
         labels = f"x {ax.get_xlabel()!r} from {low:.3g} to {high:.3g}, y {ax.get_ylabel()!r}"
         rows += [
             f"panel {k}: {labels}",
-            f"  {len(ax.lines)} lines, {len(ax.patches)} patches, {len(ax.collections)} collections",
+            f"  {len(ax.lines)} lines, {len(ax.patches)} patches, "
+            f"{len(ax.collections)} collections",
             *(f"  text {t.get_text()!r}" for t in [ax.title, *ax.texts] if t.get_text()),
         ]
         legend = ax.get_legend()
