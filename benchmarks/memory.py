@@ -178,8 +178,8 @@ def child_of_structure(name: str, n: int) -> None:
     print(json.dumps(report))
 
 
-STEPS = 8
-"""Steps at most, so that work, and not luck with the noise, is compared."""
+STEPS = 30
+"""Steps at most; all of these fits end before."""
 
 
 def measure(n: int, structure: str | None = None) -> dict[str, float]:
