@@ -34,6 +34,8 @@ from gradfit.errors import ConvergenceWarning, InputError
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
 HARDLY = 2
 """Steps up to which a fit is asked whether its end is a minimum at all."""
+NAMED = 1 << 16
+"""Points up to which those that moved to a nearer foot are named."""
 FOOT_ROUNDS = 5
 """Times that nearer foot points are searched and the fit goes on from them."""
 
@@ -393,10 +395,11 @@ def name_moved(
 ) -> Tensor:
     """Return which points (N,) moved to a nearer foot, where machine code ``counted`` (G,) some.
 
-    Those fits, which are rare, are made again in PyTorch, which takes the same steps.
+    Those fits, which are rare, are made again in PyTorch, which takes the same steps; of more than
+    ``NAMED`` points nobody reads the names.
     """
     some = counted > 0
-    if not bool(some.any()):
+    if not bool(some.any()) or problem.points.n > NAMED:
         return torch.zeros(problem.points.n, dtype=torch.bool)
     others = torch.where(some, 0, int(Status.STOPPED))
     with torch.enable_grad():

@@ -81,7 +81,8 @@ class FitResult(Asking):
     correction : mapping of str to float
         What ``bias_correction`` took off each parameter; empty if it was not asked for.
     moved : ndarray of int64
-        Rows of points that the search at the end moved to a nearer foot.
+        Rows of points that the search at the end moved to a nearer foot; machine code names them in
+        calls of up to 65,536 points.
     outliers : ndarray of int64
         Rows of points that stand out.
     observed : Observed
