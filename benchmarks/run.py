@@ -25,18 +25,22 @@ def to_markdown(report: dict[str, Any]) -> str:
     names = list(report["rows"][0]["seconds"])
     lines = ["| work | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for row in report["rows"]:
-        cells = []
-        for name in names:
-            seconds = row["seconds"][name]
-            cell = f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
-            if name != "gradfit":
-                ratio = row["ratio"][name]
-                cell += " (other answer)" if ratio is None else f" ({ratio:.2g}x)"
-            cells.append(cell)
-        lines.append(f"| {row['work']} | " + " | ".join(cells) + " |")
+        cells = " | ".join(_cell(row, name) for name in names)
+        lines.append(f"| {row['work']} | {cells} |")
     facts = ", ".join(f"{name} {value}" for name, value in report["machine"].items() if value)
     note = f"Equal answers and tolerances ({report['tolerance']:g}); medians. {facts}."
     return "\n".join([*lines, "", note, ""])
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name not in row["seconds"]:
+        return ""
+    seconds = row["seconds"][name]
+    cell = f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+    if name not in row["ratio"]:
+        return cell
+    ratio = row["ratio"][name]
+    return cell + (" (other answer)" if ratio is None else f" ({ratio:.2g}x)")
 
 
 def main() -> None:
