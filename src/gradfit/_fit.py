@@ -18,26 +18,18 @@ from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_one, is_plain
 from gradfit._data import Data, gather
 from gradfit._engine.covariance import spread
-from gradfit._engine.feet import search
-from gradfit._engine.field import Field
-from gradfit._engine.loop import Report, init, run
+from gradfit._engine.loop import Report
 from gradfit._engine.loss import SCALES, Loss
-from gradfit._engine.points import Grouping
-from gradfit._engine.state import Control, Options, Work, rows_of
+from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._solve import name_moved, solve
 from gradfit._types import Status
 from gradfit._uncertainty.unbias import take_off
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
-HARDLY = 2
-"""Steps up to which a fit is asked whether its end is a minimum at all."""
-NAMED = 1 << 16
-"""Points up to which those that moved to a nearer foot are named."""
-FOOT_ROUNDS = 5
-"""Times that nearer foot points are searched and the fit goes on from them."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +189,7 @@ def fit(
     """
     began = time.perf_counter()
     options = options_of(gtol, ftol, xtol, max_steps)
-    robust = choose_loss(loss)
+    robust, name = choose_loss(loss), loss if isinstance(loss, str) else loss[0]
     refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
     refuse_unknown("backend", backend, ("auto", "eager", "native"))
     observed = gather(
@@ -230,11 +222,9 @@ def fit(
         else:
             fitted = run_native(kernels, problem, beta0, options, robust, ended)
             if is_plain(problem, fitted, cov_type):
-                name = loss if isinstance(loss, str) else loss[0]
                 scale = math.nan if robust is None else robust.scale
                 return conclude_one(problem, fitted, name, scale, began)
-            counted = torch.from_numpy(fitted.column(4))
-            moved = name_moved(problem, beta0, options, robust, counted)
+            moved = name_moved(problem, beta0, options, robust, fitted.column(4))
             answer = answer_of(fitted, problem, robust, cov_type, moved)
         _refuse_bad_start(problem, answer.work)
         correction = None
@@ -248,7 +238,7 @@ def fit(
             answer.found,
             moved=answer.moved,
             cov_type=cov_type,
-            loss=loss if isinstance(loss, str) else loss[0],
+            loss=name,
             backend=answer.backend,
             began=began,
             arrays=answer.arrays,
@@ -344,108 +334,6 @@ def _finite_points(data: Data) -> Tensor:
     if data.cov is not None:
         fine = fine & torch.isfinite(data.cov).all(0).all(0)
     return fine
-
-
-def solve(
-    problem: Problem,
-    beta0: Tensor,
-    options: Options,
-    loss: Loss | None = None,
-    *,
-    ended: Tensor | None = None,
-    on_step: Callable[[Report], None] | None = None,
-    feet: int = FOOT_ROUNDS,
-    u0: Tensor | None = None,
-) -> tuple[Work, Tensor]:
-    """Run the engine, look for nearer foot points, and go on from them while there are any.
-
-    ``feet`` rounds at most; a straight line has only one foot for each point. ``u0`` (mu, N) are
-    feet to begin with, where they are known.
-
-    Returns the work and which points (N,) had to move to a nearer foot.
-    """
-    beta0, bounds = problem.unknowns(beta0), problem.limits()
-    field = Field.of(
-        problem.points,
-        problem.function(),
-        beta0.shape[0],
-        beta0.shape[1],
-        loss,
-        problem.prior(),
-        problem.common(),
-    )
-    work = run(init(field, beta0, u0, ended), options, bounds, on_step)
-    moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
-    for _ in range(feet):
-        u, now = search(work)
-        if not bool(now.any()):
-            break
-        moved |= now
-        again = init(field, work.state.beta, u, ended)
-        work = run(carry(work, again, now), options, bounds, on_step)
-    return _doubt(work), moved
-
-
-def name_moved(
-    problem: Problem,
-    beta0: Tensor,
-    options: Options,
-    loss: Loss | None,
-    counted: Tensor,
-) -> Tensor:
-    """Return which points (N,) moved to a nearer foot, where machine code ``counted`` (G,) some.
-
-    Those fits, which are rare, are made again in PyTorch, which takes the same steps; of more than
-    ``NAMED`` points nobody reads the names.
-    """
-    some = counted > 0
-    if not bool(some.any()) or problem.points.n > NAMED:
-        return torch.zeros(problem.points.n, dtype=torch.bool)
-    others = torch.where(some, 0, int(Status.STOPPED))
-    with torch.enable_grad():
-        return solve(problem, beta0, options, loss, ended=others)[1]
-
-
-def _doubt(work: Work) -> Work:
-    """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau."""
-    s = work.state
-    if work.field.alone and not _doubtful(s.control):
-        return work
-    # A fit that ended by Newton's steps has had its minimum looked at in the last of them.
-    newton = rows_of(s.control.newton, s.beta) != 0
-    doubtful = (s.n_steps <= HARDLY) | ((s.n_eval > s.n_steps + 1) & ~newton)
-    still = doubtful & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
-    if not work.field.points.rows or not bool(still.any()):
-        return work
-    H = work.field.exactly(s.beta, work.u, work.kept)[1].H
-    scale = torch.where(s.D > 0, s.D, 1.0)
-    lowest = torch.linalg.eigvalsh((H / (scale[:, :, None] * scale[:, None, :])).nan_to_num())
-    flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
-    if work.field.shared is not None:
-        flat = flat & False
-    status = torch.where(flat, int(Status.SINGULAR), s.status)
-    control = s.control._replace(status=int(status[0]) if work.field.alone else status)
-    return work._replace(state=s._replace(control=control))
-
-
-def _doubtful(c: Control) -> bool:
-    """Whether one fit hardly moved, or had steps refused that no Newton step made good."""
-    return c.n_steps <= HARDLY or (c.n_eval > c.n_steps + 1 and not c.newton)
-
-
-def carry(before: Work, again: Work, moved: Tensor) -> Work:
-    """Go on where foot points moved; fits that kept all of theirs have ended as they had."""
-    old, new = before.state, again.state
-    evals = old.n_eval + new.n_eval
-    if again.field.alone:
-        control = new.control._replace(n_steps=int(old.n_steps[0]), n_eval=int(evals[0]))
-        return again._replace(state=new._replace(control=control))
-    touched = Grouping(again.field.points.group, len(old.beta)).sum(moved.to(old.beta)) > 0
-    if again.field.shared is not None:
-        touched = touched.any().expand(len(touched))
-    status = torch.where(touched & (old.status < 10), new.status, old.status)
-    control = new.control._replace(status=status, n_steps=old.n_steps, n_eval=evals)
-    return again._replace(state=new._replace(control=control))
 
 
 def _teller(

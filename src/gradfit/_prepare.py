@@ -16,12 +16,13 @@ from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_one, is_plain
 from gradfit._data import gather
 from gradfit._engine.state import Options
-from gradfit._fit import choose_loss, name_moved, options_of
+from gradfit._fit import choose_loss, options_of
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import Fitted, Prepared
 from gradfit._native.ending import TOLD
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._solve import name_moved
 from gradfit._types import FloatArray, Status
 from gradfit.errors import InputError, ModelError
 
@@ -68,8 +69,7 @@ class PreparedFit:
         if is_plain(problem, fitted, "expected"):
             width = math.nan if scale is None else scale.scale
             return conclude_one(problem, fitted, name, width, began)
-        counted = torch.from_numpy(fitted.column(4))
-        moved = name_moved(problem, self._beta0, self._options, scale, counted)
+        moved = name_moved(problem, self._beta0, self._options, scale, fitted.column(4))
         answer = answer_of(fitted, problem, scale, "expected", moved)
         return conclude(
             problem,

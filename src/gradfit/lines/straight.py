@@ -18,10 +18,11 @@ from gradfit._data import Data, gather
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.points import Grouping
 from gradfit._engine.state import Options, Work
-from gradfit._fit import solve, unfit, warn_of
+from gradfit._fit import unfit, warn_of
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._solve import solve
 from gradfit.errors import InputError
 
 

@@ -13,10 +13,11 @@ from gradfit._data import Data
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options, Work
-from gradfit._fit import choose_loss, refuse_unknown, solve, unfit, warn_of
+from gradfit._fit import choose_loss, refuse_unknown, unfit, warn_of
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._solve import solve
 from gradfit._types import Status
 from gradfit.errors import InputError
 from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repeat
