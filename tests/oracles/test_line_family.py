@@ -362,6 +362,17 @@ def test_scatter_maximises_the_likelihood_of_scipy(direction: str, prior: str) -
     assert negative(found) <= best.fun + 1e-7
 
 
+def test_exact_points_may_be_told_by_zeros() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(0, 2, 40)
+    y = 1 + 0.5 * x + 0.3 * rng.standard_normal(40)
+    f = lines.scatter(x, y, np.zeros(40), np.zeros(40))
+    slope = stats.linregress(x, y).slope
+    assert f.params["slope"] == pytest.approx(slope, rel=1e-9)
+    left = y - f.params["intercept"] - f.params["slope"] * x
+    assert f.params["scatter"] == pytest.approx(np.sqrt(np.mean(left**2)), rel=1e-8)
+
+
 def test_marginal_regression_is_unbiased_where_plain_odr_is_badly_wrong() -> None:
     rng = np.random.default_rng(11)
     n = 4000

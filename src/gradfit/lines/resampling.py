@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
-from gradfit._distributions import normal_quantile
 from gradfit._types import FloatArray
+from gradfit._uncertainty.bootstrap import bca_share
 
 Estimate = Callable[[FloatArray, FloatArray], FloatArray]
 
@@ -49,13 +48,9 @@ def bias_corrected(
     share = float(
         np.clip(np.mean(samples < value) + 0.5 * np.mean(samples == value), 1e-6, 1 - 1e-6)
     )
-    bias = normal_quantile(share)
     away = left_out.mean() - left_out
     total = float((away**2).sum())
     skew = float((away**3).sum()) / (6 * total**1.5) if total > 0 else 0.0
-    ends: list[float] = []
-    for z in (normal_quantile((1 - level) / 2), normal_quantile((1 + level) / 2)):
-        shifted = bias + (bias + z) / (1 - skew * (bias + z))
-        ends.append(float(torch.special.ndtr(torch.tensor(shifted, dtype=torch.float64))))
+    ends = [bca_share(share, skew, tail) for tail in ((1 - level) / 2, (1 + level) / 2)]
     low, high = np.quantile(samples, ends)
     return float(low), float(high)

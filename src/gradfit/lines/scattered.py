@@ -101,10 +101,10 @@ def scatter(
         raise InputError(f'`direction` must be "y" or "perpendicular", got {direction!r}.')
     if prior not in ("normal", "flat"):
         raise InputError(f'`prior` must be "normal" or "flat", got {prior!r}.')
-    points = _Points.of(x, y, sx, sy, rho, least=5)
-    first = single(
-        line(x, y, sx or None, sy or None, rho) if _plain(sx, sy) else line(x, y, sx, sy, rho)
-    )
+    # Without any errors a line takes plain distances.
+    errors = (sx, sy) if np.any(sx) or np.any(sy) else (None, None)
+    first = single(line(x, y, *errors, rho))
+    points = _Points.of(first, least=5)
     relation = _Relation(points, direction == "perpendicular", prior == "normal")
     peak = maximise(relation.negative, relation.start())
     fit = _told(first, points, relation, peak)
@@ -126,11 +126,6 @@ def scatter(
     )
 
 
-def _plain(sx: Any, sy: Any) -> bool:
-    """Whether there are no errors at all: a line through such points takes plain distances."""
-    return not np.any(sx) and not np.any(sy)
-
-
 class _Points:
     """Centred points with their error variances, as tensors."""
 
@@ -144,13 +139,13 @@ class _Points:
         )
 
     @classmethod
-    def of(cls, x: Any, y: Any, sx: Any, sy: Any, rho: Any, least: int) -> "_Points":
-        """Take the points as users give them; `line` has the words for what is wrong with them."""
-        single(line(x, y, *((None, None) if _plain(sx, sy) else (sx, sy)), rho))
-        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    def of(cls, fit: FitResult, least: int) -> "_Points":
+        """Take the points of a line that was fitted to them, and checked."""
+        data = fit.observed
+        x, y = np.asarray(data.x), np.asarray(data.y)
         if len(x) < least:
             raise InputError(f"{len(x)} points cannot tell a scatter; at least {least} are needed.")
-        sx, sy, rho = (np.asarray(0.0 if v is None else v, np.float64) for v in (sx, sy, rho))
+        sx, sy, rho = (np.asarray(0.0 if v is None else v) for v in (data.sx, data.sy, data.rho))
         return cls(x, y, (sx**2, sy**2, rho * sx * sy))
 
 
@@ -249,7 +244,7 @@ def disperse(
     Returns the fit, ``w`` and its standard error.
     """
     first = single(line(x, y, sx, sy, rho))
-    points = _Points.of(x, y, sx, sy, rho, least=4)
+    points = _Points.of(first, least=4)
     x0, y0 = points.centre
     factor = (points.x + x0) ** 2 if along else torch.ones_like(points.x)
 
