@@ -14,9 +14,16 @@ import torch
 from torch import Tensor
 
 from gradfit._types import FloatArray
+from gradfit.errors import InputError
 
 NORMAL_LIMIT = 10_000
 """Degrees of freedom from which the expansion of t about the normal is exact to rounding."""
+
+
+def check_level(level: float) -> None:
+    """Raise an InputError unless ``level``, the share an interval is to hold, is a probability."""
+    if not 0 < level < 1:
+        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
 
 
 def chi2_sf(chi2: Tensor, dof: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradfit._data.arrays import to_tensor
-from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._model import Model
 from gradfit._result.observed import Observed
 from gradfit._tangent import evaluate, tangent
@@ -82,8 +82,7 @@ def check_method(method: str, known: Sequence[str]) -> None:
 
 def quantile(level: float, dof: float) -> float:
     """Return how many standard errors hold ``level`` on both sides; ``dof`` inf: normal."""
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
+    check_level(level)
     if dof == math.inf:
         return normal_quantile((1 + level) / 2)
     return t_quantile((1 + level) / 2, dof) if dof > 0 else math.nan

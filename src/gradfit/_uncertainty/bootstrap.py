@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._engine.covariance import spread
 from gradfit._format import columns, measured, number, plural
 from gradfit._types import FloatArray
@@ -182,12 +182,6 @@ class Jackknife(Resampled):
     def summary(self) -> str:
         """Return values, errors and biases as text; ``print(...)`` shows the same."""
         return self._table(f"jackknife of {plural(self.n, 'refit')}")
-
-
-def check_level(level: float) -> None:
-    """Raise an InputError unless ``level`` is a probability."""
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
 
 
 def bca_share(share: float, a: float, tail: float) -> float:

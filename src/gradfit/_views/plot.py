@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gradfit._distributions import check_level
 from gradfit._format import measured, number, probability
 from gradfit._views import curves, implicit, marks, overview, residuals
 from gradfit._views.curves import Drawable
@@ -31,8 +32,7 @@ def plot_fit(
     fit: Drawable, ax: Axes | None, level: float, theme: str, titled: bool = True
 ) -> Figure | Any:
     """Draw a fit on a new figure, or its main panel on given axes."""
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
+    check_level(level)
     colours = palette(theme)
     data = fit.observed
     m, q = len(rows(data.x)), 0 if data.y is None else len(rows(data.y))

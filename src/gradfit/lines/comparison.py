@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._format import number, probability
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
@@ -69,7 +69,7 @@ def deming(
     x, y = plain_points(x, y, 4)
     if not (ratio > 0 and math.isfinite(ratio)):
         raise InputError(f"`ratio` must be a positive number, got {ratio!r}.")
-    _check_level(level)
+    check_level(level)
 
     def estimate(a: FloatArray, b: FloatArray) -> FloatArray:
         return _deming(a, b, ratio)
@@ -153,7 +153,7 @@ def passing_bablok(
     1.100 -0.200
     """
     x, y = plain_points(x, y, 5)
-    _check_level(level)
+    check_level(level)
     if n_resamples < 100:
         raise InputError(f"`n_resamples` must be at least 100, got {n_resamples!r}.")
     if np.corrcoef(x, y)[0, 1] < 0:
@@ -285,8 +285,3 @@ def _compared(
 def _verdict(low: float, high: float, none: float, what: str) -> str:
     found = "no" if low <= none <= high else "a"
     return f"{interval_text(low, high)}: {found} {what}"
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, got {level!r}.")

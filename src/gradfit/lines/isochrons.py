@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gradfit._distributions import normal_quantile, t_quantile
+from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._fit import fit as general
 from gradfit._format import number, probability
 from gradfit._result import FitResult
@@ -116,8 +116,7 @@ def isochron(
     """
     if model not in (1, 2, 3):
         raise InputError(f"`model` must be 1, 2 or 3, got {model!r}.")
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, got {level!r}.")
+    check_level(level)
     keep, left_out = _kept(x, y, omit)
     x, y, sx, sy, rho = (_some(v, keep) for v in (x, y, sx, sy, rho))
     extra: dict[str, float] = {}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._distributions import chi2_quantile
+from gradfit._distributions import check_level, chi2_quantile
 from gradfit._fit import fit as general
 from gradfit._format import number
 from gradfit.errors import InputError
@@ -64,8 +64,7 @@ def iso28037(
     >>> print(f"{fit.figures['a']:.4f} {fit.figures['u(a)']:.4f} {fit.figures['chi2']:.3f}")
     0.5788 0.4764 2.743
     """
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, got {level!r}.")
+    check_level(level)
     if U is not None:
         clause, fit = _joint(x, y, U, (ux, uy, cov_xy))
     elif uy is None:

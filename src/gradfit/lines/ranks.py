@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._distributions import normal_quantile
+from gradfit._distributions import check_level, normal_quantile
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
 from gradfit.lines.least_squares import plain_points, single
@@ -54,8 +54,7 @@ def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
     {'slope': 2.0, 'intercept': 1.0}
     """
     x, y = plain_points(x, y, 3)
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, got {level!r}.")
+    check_level(level)
     dx, dy = pair_slopes(x, y)
     slopes = np.sort((dy / np.where(dx == 0, np.nan, dx))[dx != 0])
     if not slopes.size:
