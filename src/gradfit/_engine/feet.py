@@ -2,9 +2,16 @@ r"""Nearer foot points: a search at the end, since descent finds only the neares
 
 On a strongly curved or periodic model a point may have several feet. Any foot nearer than the one
 found, at distance :math:`d`, lies within :math:`|u| \le d`, so trial points are laid over that
-ball, the best of each is followed down at fixed parameters, and kept if it is nearer. Nothing is
-tried where the residual turns out to be linear across the ball, as for straight lines and planes.
+ball, the best of each is followed down at fixed parameters, and kept if it is nearer.
+
+Nothing is tried where the curve is almost straight across the ball. Let its normal turn there by
+less than :math:`c`. From a foot at :math:`u_0` to another point of the curve in the ball, the way
+:math:`w` is across the normal up to :math:`c|w|`, and the ball lies more than :math:`|w|^2/2d`
+behind its tangent plane, so that :math:`|w| < 2cd`: a nearer foot would be close by, and the curve
+would bend as much as the ball within that way, which turns its normal by more than it may.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -22,6 +29,10 @@ TOGETHER = 1 << 16
 AT_ONCE = 1 << 12
 """Trial points up to which it is quicker to try all than to ask where to try."""
 TRIALS = 32
+BENT = 1 / 16
+"""Part of the distance by which a curve may leave its tangent and still be called straight."""
+STRAIGHT = 1e-9
+"""The same, in parts of what it is the difference of: rounding errors stay below."""
 DESCENTS = 30
 
 
@@ -62,14 +73,15 @@ def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     bent = torch.zeros(n, dtype=torch.bool, device=d.device)
     r0 = linear.r
     J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
-    for axis in range(linear.u.shape[0]):
-        for sign in (-1.0, 1.0):
-            step = torch.zeros_like(linear.u)
-            step[axis] = sign * d
-            r = evaluate(s.points, w.field.fn, linear.u + step, columns)
-            gap = (r - r0 - times_vector(J_u, step)).abs()
-            size = r.abs() + r0.abs() + times_vector(J_u.abs(), step.abs())
-            bent |= ~(gap <= 1e-9 * size).all(0)
+    # Where several equations meet, their curve may bend although each is almost straight.
+    share = BENT if s.points.slack or len(r0) == 1 else STRAIGHT
+    steep = (J_u.square().sum(1) + s.points.slack).sqrt()
+    for place in around(linear.u.shape[0], linear.u):
+        step = place[:, None] * d
+        r = evaluate(s.points, w.field.fn, linear.u + step, columns)
+        gap = (r - r0 - times_vector(J_u, step)).abs()
+        size = r.abs() + r0.abs() + times_vector(J_u.abs(), step.abs())
+        bent |= ~(gap <= torch.maximum(share * steep * d, STRAIGHT * size)).all(0)
     index = torch.nonzero(bent & (d > 0))[:, 0]
     limit = max(1, FARTHEST // len(w.field.stretches))
     if len(index) > limit:
@@ -85,6 +97,16 @@ def offsets(mu: int, like: Tensor) -> Tensor:
     direction = torch.erfinv((2 * draws[:, :mu] - 1).clamp(-0.999999, 0.999999))
     direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-12)
     return direction * draws[:, mu:] ** (1 / mu)
+
+
+def around(mu: int, like: Tensor) -> Tensor:
+    """Return places (P, mu) around a foot: along axes and, lest they cancel, between two."""
+    one = torch.eye(mu, dtype=like.dtype, device=like.device)
+    if mu == 1:
+        return torch.cat([one, -one, one / 2, -one / 2])
+    i, j = torch.triu_indices(mu, mu, 1, device=like.device)
+    between = torch.cat([one[i] + one[j], one[i] - one[j]]) / math.sqrt(2)
+    return torch.cat([one, -one, between, -between])
 
 
 def _nearer(

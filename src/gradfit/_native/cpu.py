@@ -191,7 +191,8 @@ def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | Non
         wide_x=wide(points.scale_x),
         wide_y=wide(points.weight_y),
         wide_cross=wide(points.cross),
-        trials=len(_trials(mu)),
+        trials=len(_trials(mu)[0]),
+        around=len(_trials(mu)[1]),
         bounded=False,
         alone=points.group is None,
         asks=False,
@@ -204,10 +205,13 @@ def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | Non
 
 
 @lru_cache(maxsize=16)
-def _trials(mu: int) -> Array:
-    from gradfit._engine.feet import offsets
+def _trials(mu: int) -> tuple[Array, Array]:
+    from gradfit._engine.feet import around, offsets
 
-    return offsets(mu, torch.zeros((), dtype=torch.float64)).numpy() if mu else np.zeros((0, 0))
+    if not mu:
+        return np.zeros((0, 0)), np.zeros((0, 0))
+    like = torch.zeros((), dtype=torch.float64)
+    return offsets(mu, like).numpy(), around(mu, like).numpy()
 
 
 def head_of(
@@ -224,7 +228,7 @@ def head_of(
         low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
     scale = 1.0 if loss is None else loss.scale**2
     numbers = [*s, *where, *rows, *low, *high, *values, *[0.0] * s.p, scale]
-    return np.array(numbers + _trials(s.mu).ravel().tolist())
+    return np.array([*numbers, *(float(t) for part in _trials(s.mu) for t in part.ravel())])
 
 
 def fit(  # noqa: PLR0917 - what the solver takes

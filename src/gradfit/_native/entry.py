@@ -10,7 +10,7 @@ from gradfit._native.pointer import at
 from gradfit._native.solver import fit_one
 from gradfit._native.sweep import sweep
 
-HEAD = 23
+HEAD = 24
 """Numbers of a :class:`~gradfit._native.place.Spec`."""
 
 
@@ -32,14 +32,15 @@ def spec_at(head: Any) -> Spec:
         head[12] > 0.0,
         head[13] > 0.0,
         int(head[14]),
-        head[15] > 0.0,
+        int(head[15]),
         head[16] > 0.0,
         head[17] > 0.0,
-        int(head[18]),
-        head[19],
+        head[18] > 0.0,
+        int(head[19]),
         head[20],
         head[21],
-        int(head[22]),
+        head[22],
+        int(head[23]),
     )
 
 

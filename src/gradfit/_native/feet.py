@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradfit._engine.feet import BENT, STRAIGHT
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
 from gradfit._native.place import double, feet_of, fill, given
@@ -187,24 +188,33 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
 
 
 def bends(c: Any, s: Any, n: int, bent: Any, size: Any) -> bool:
-    """Mark the points whose residual is not linear across the ball of their distance."""
+    """Mark the points whose residual bends across the ball of their distance."""
     mu, q = s.mu, s.q
     feet, others = feet_of(s, c.rows), feet_of(s, c.other)
+    share = BENT if s.explicit or q == 1 else STRAIGHT
     for i in range(n):
         bent[i] = 0.0
-    for turn in range(2 * mu):
-        axis, sign = turn // 2, 2.0 * (turn % 2) - 1.0
+    for turn in range(s.around):
         for a in range(mu):
+            step = c.trials[(s.trials + turn) * mu + a]
             for i in range(n):
-                step = sign * size[i] if a == axis else 0.0
-                others[a * BLOCK + i] = feet[a * BLOCK + i] + step
+                others[a * BLOCK + i] = feet[a * BLOCK + i] + step * size[i]
         call(c.probe, c.other, c.pars, c.third, n)
         for j in range(q):
             for i in range(n):
-                r, r0 = c.third[j * BLOCK + i], c.rest[j * BLOCK + i]
-                slope = c.rest[(q + j * mu + axis) * BLOCK + i]
-                gap = abs(r - r0 - slope * (sign * size[i]))
-                if not gap <= 1e-9 * (abs(r) + abs(r0) + abs(slope) * size[i]):
+                r, r0, steep = c.third[j * BLOCK + i], c.rest[j * BLOCK + i], 0.0
+                rise, wide = 0.0, 0.0
+                for a in range(mu):
+                    slope = c.rest[(q + j * mu + a) * BLOCK + i]
+                    step = c.trials[(s.trials + turn) * mu + a] * size[i]
+                    rise += slope * step
+                    wide += abs(slope * step)
+                    steep += slope * slope
+                if s.explicit:
+                    steep += 1.0
+                gap = abs(r - r0 - rise)
+                least = max(share * np.sqrt(steep) * size[i], STRAIGHT * (abs(r) + abs(r0) + wide))
+                if not gap <= least:
                     bent[i] = 1.0
     some = False
     for i in range(n):

@@ -19,8 +19,8 @@ class Spec(NamedTuple):
         As in :class:`gradfit._native.pointwise.Layout`.
     wide_x, wide_y, wide_cross : bool
         Whether scales, weights and correlations have one number for each point.
-    trials : int
-        Trial points of the search for nearer feet.
+    trials, around : int
+        Trial points of the search for nearer feet, and places that tell where to search.
     bounded, alone, asks : bool
         Whether parameters have limits, whether there is one fit, and whether its walks are asked
         for.
@@ -45,6 +45,7 @@ class Spec(NamedTuple):
     wide_y: bool
     wide_cross: bool
     trials: int
+    around: int
     bounded: bool
     alone: bool
     asks: bool
@@ -69,7 +70,7 @@ class Place(NamedTuple):
     where, which : pointer
         Places of the free parameters among all; variables with errors.
     trials : pointer (T, mu)
-        Trial points in the unit ball.
+        Trial points in the unit ball, and after them places around a foot.
     u, v : pointer (mu, N)
         Foot points; they change roles with every step that is accepted. At the end ``u`` holds
         corrections in the units of x and ``v`` the foot points.
