@@ -1,6 +1,7 @@
 """Which machinery runs a fit: torch's, or machine code made from the model."""
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,18 +18,8 @@ from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Control, Options, State, Work
-from gradfit._native.cpu import (
-    Fitted,
-    Kernels,
-    Prepared,
-    fit,
-    head_of,
-    is_solver_ready,
-    spec_of,
-    spread_of,
-)
+from gradfit._native.cpu import Fitted, Kernels, Plan, fit, is_solver_ready, plan_of, spread_of
 from gradfit._native.expression import CaptureError, evaluate
-from gradfit._native.place import Spec
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
@@ -65,7 +56,8 @@ _KNOWN: "WeakKeyDictionary[Any, Known]" = WeakKeyDictionary()
 def known_of(problem: Problem) -> Known:
     """Return what is known of the model; nothing lasting for one that cannot be a key."""
     try:
-        return _KNOWN.setdefault(problem.model.fn, Known())
+        known = _KNOWN.get(problem.model.fn)
+        return _KNOWN.setdefault(problem.model.fn, Known()) if known is None else known
     except TypeError:
         return Known()
 
@@ -208,29 +200,15 @@ def run(
     ended: Tensor | None = None,
 ) -> Fitted:
     """Fit by machine code."""
-    s, head = _told(kernels, problem, options, loss)
-    skipped = None if ended is None else ended.numpy()
-    firsts, starts = _firsts(problem.points, len(beta0)), beta0.contiguous().numpy()
-    return fit(kernels, head, s, problem.points, firsts, starts, skipped)
+    plan = make_plan(kernels, problem, options, loss)
+    return fit(plan, problem.points, _firsts(problem.points, beta0.shape[0]), beta0, ended)
 
 
-def prepare_run(
-    kernels: Kernels, problem: Problem, beta0: Tensor, options: Options, loss: Loss | None
-) -> Prepared:
-    """Return what runs one fit again with other data of the same shape."""
-    s, head = _told(kernels, problem, options, loss)
-    return Prepared(kernels, head, s, problem.points, beta0.contiguous().numpy())
-
-
-def _told(
-    kernels: Kernels, problem: Problem, options: Options, loss: Loss | None
-) -> tuple[Spec, Any]:
-    points, names = problem.points, problem.model.names
-    s = spec_of(kernels, points, options, loss)
-    s = s._replace(bounded=problem.bounds is not None)
-    values = [problem.fixed.get(n, 0.0) for n in names]
-    where = [names.index(n) for n in problem.free]
-    return s, head_of(s, where, points.rows, problem.bounds, values, loss)
+def make_plan(kernels: Kernels, problem: Problem, options: Options, loss: Loss | None) -> Plan:
+    """Return what all fits of this kind have in common."""
+    fixed, names = problem.fixed, problem.model.names
+    values = tuple([fixed.get(n, 0.0) for n in names]) if fixed else (0.0,) * len(names)
+    return plan_of(kernels, problem.points, options, loss, values, problem.bounds)
 
 
 def answer_of(
@@ -276,8 +254,14 @@ def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:
     return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
 
 
-def _firsts(points: Points, count: int) -> Any:
+@lru_cache(maxsize=64)
+def alone(n: int) -> Tensor:
+    """Return where the points of the only fit begin and end."""
+    return torch.tensor([0.0, n], dtype=torch.float64)
+
+
+def _firsts(points: Points, count: int) -> Tensor:
     if points.group is None:
-        return np.array([0.0, points.n])
-    sizes = torch.bincount(points.group, minlength=count).numpy()
-    return np.concatenate([[0.0], np.cumsum(sizes)])
+        return alone(points.n)
+    sizes = torch.bincount(points.group, minlength=count)
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).double()

@@ -269,6 +269,9 @@ class _Giver:
 
     def __call__(self, values: Tensor, vector: bool) -> Any:
         data = self.data
+        if self.whole and not data.as_torch and values.device.type == "cpu":
+            found = (values.detach() if values.requires_grad else values).numpy()
+            return found[0] if vector else found
         if not self.whole:
             out = values.new_full((values.shape[0], data.n_rows), torch.nan)
             out[:, data.index] = values
@@ -332,7 +335,7 @@ def observe(problem: Problem) -> Observed:
         if values is None:
             return None
         if values.shape[-1] == 1 and data.x.shape[1] != 1:
-            return float(values[0, 0]) if values.shape[0] == 1 else values.cpu().numpy()
+            return values.item() if values.shape[0] == 1 else values.cpu().numpy()
         return array(values, vector)
 
     cov = data.cov

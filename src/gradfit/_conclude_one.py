@@ -17,7 +17,7 @@ from gradfit._native.cpu import Fitted
 from gradfit._native.ending import TOLD
 from gradfit._problem import Problem
 from gradfit._result import FitResult
-from gradfit._types import FloatArray, Status
+from gradfit._types import Status
 
 FEW = 40
 """Degrees of freedom up to which a tail probability is a short sum."""
@@ -25,11 +25,12 @@ FEW = 40
 
 def is_plain(problem: Problem, fitted: Fitted, cov_type: str) -> bool:
     """Return whether a result can be made here: one fit of all rows, converged, no point moved."""
-    data, told = problem.data, fitted.told[0]
-    whole = data.group is None and data.x.shape[1] == data.n_rows and not data.as_torch
-    rank, free = told[6], told[-fitted.p :].sum()
-    simple = rank == free and told[4] == 0
-    return whole and cov_type == "expected" and 0 < told[0] < 10 and simple
+    data = problem.data
+    if data.group is not None or data.as_torch or data.x.shape[1] != data.n_rows:
+        return False
+    told = fitted.first
+    simple = told[6] == sum(told[-fitted.p :]) and told[4] == 0
+    return cov_type == "expected" and 0 < told[0] < 10 and simple
 
 
 def conclude_one(
@@ -37,22 +38,20 @@ def conclude_one(
 ) -> FitResult:
     """Build the result of one fit of which :func:`is_plain` holds."""
     data, p = problem.data, fitted.p
-    told = fitted.told[0].tolist()
+    told = fitted.first
     status, chi2, free = Status(int(told[0])), told[3], told[-p:]
     dof = data.n_rows * problem.n_equations - int(sum(free)) + problem.redundant
     mswd = chi2 / dof if dof > 0 else math.nan
-    cov = _widen(problem, fitted.cov[0])
-    cov = cov if problem.absolute else cov * mswd
-    stderr = np.sqrt(cov.diagonal())
+    cov, stderr, corr = _spread(problem, told[TOLD + p : TOLD + p + p * p], mswd)
     values = {**problem.fixed, **dict(zip(problem.free, told[TOLD:], strict=False))}
     names, held = problem.model.names, dict(zip(problem.free, free, strict=True))
-    given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
+    given = not (data.sx is data.sy is data.rho is data.cov is None)
     return FitResult(
         names=names,
         params={n: values[n] for n in names},
-        stderr=dict(zip(names, stderr.tolist(), strict=True)),
-        cov=cov,
-        corr=_correlation(cov, stderr),
+        stderr=dict(zip(names, stderr, strict=True)),
+        cov=np.array(cov),
+        corr=np.array(corr),
         chi2=chi2,
         dof=dof,
         mswd=mswd,
@@ -80,22 +79,30 @@ def conclude_one(
     )
 
 
-def _widen(problem: Problem, cov: FloatArray) -> FloatArray:
-    """Write a covariance of free parameters into one of all, 0 where fixed."""
-    names = problem.model.names
-    if not problem.fixed:
-        return cov.copy()
-    at = [names.index(n) for n in problem.free]
-    wide = np.zeros((len(names), len(names)))
-    wide[np.ix_(at, at)] = cov
-    return wide
+Matrix = list[list[float]]
 
 
-def _correlation(cov: FloatArray, stderr: FloatArray) -> FloatArray:
-    with np.errstate(all="ignore"):
-        corr = cov / (stderr[:, None] * stderr)
-    corr[cov == 0.0] = 0.0
-    return np.minimum(np.maximum(corr, -1.0), 1.0)
+def _spread(
+    problem: Problem, covariance: list[float], mswd: float
+) -> tuple[Matrix, list[float], Matrix]:
+    """Return covariance, standard errors and correlation of all parameters, 0 where fixed."""
+    names, free, p = problem.model.names, problem.free, len(problem.free)
+    scale = 1.0 if problem.absolute else mswd
+    rows = [[scale * c for c in covariance[i : i + p]] for i in range(0, p * p, p)]
+    if p < len(names):
+        at = [free.index(n) if n in free else -1 for n in names]
+        rows = [[0.0 if min(i, j) < 0 else rows[i][j] for j in at] for i in at]
+    errors = [math.sqrt(row[i]) for i, row in enumerate(rows)]
+    correlation = [
+        [_ratio(row[j], errors[i] * errors[j]) for j in range(len(errors))]
+        for i, row in enumerate(rows)
+    ]
+    return rows, errors, correlation
+
+
+def _ratio(c: float, scale: float) -> float:
+    ratio = c / scale if c else 0.0
+    return ratio if -1.0 <= ratio <= 1.0 else math.copysign(1.0, ratio)
 
 
 def _tail(chi2: float, dof: int) -> float:
@@ -118,24 +125,22 @@ def _tail(chi2: float, dof: int) -> float:
 def _at_points(problem: Problem, fitted: Fitted) -> dict[str, Any]:
     """Return what there is at each point, in the user's shapes."""
     data, points, delta = problem.data, problem.points, fitted.delta
-    x, m = points.x.numpy(), len(data.x)
+    x, m = points.x.numpy(), data.x.shape[0]
     if len(points.rows) < len(x):
         delta = np.zeros(x.shape)
         delta[list(points.rows)] = fitted.delta
-    x_hat, eps, y_hat = x + delta, None, None
+    # Whitened feet are of no use any more, and a large fit has no room to spare.
+    room = fitted.u if fitted.u.shape == x.shape else None
+    x_hat, eps, y_hat = np.add(x, delta, out=room), None, None
     if problem.joined:
         delta, eps, x_hat, y_hat = delta[:m], delta[m:], x_hat[:m], x_hat[m:]
     elif data.y is not None:
         y_hat = fitted.value
         eps = y_hat - data.y.numpy()
 
-    def give(values: Any, vector: bool) -> Any:
-        return values if values is None or not vector else values[0]
-
-    return {
-        "delta": give(delta, data.vector_x),
-        "x_hat": give(x_hat, data.vector_x),
-        "eps": give(eps, data.vector_y),
-        "y_hat": give(y_hat, data.vector_y),
-        "weights": even_weights(data) if fitted.weights is None else fitted.weights,
-    }
+    if data.vector_x:
+        delta, x_hat = delta[0], x_hat[0]
+    if data.vector_y and eps is not None and y_hat is not None:
+        eps, y_hat = eps[0], y_hat[0]
+    weights = even_weights(data) if fitted.weights is None else fitted.weights
+    return {"delta": delta, "x_hat": x_hat, "eps": eps, "y_hat": y_hat, "weights": weights}

@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -208,7 +209,7 @@ def fit(
     )
     if problem.data.y is not None:
         unfit(problem)
-    with torch.enable_grad():
+    with nullcontext() if torch.is_grad_enabled() else torch.enable_grad():
         beta0 = start_of(problem, start)
         if beta0 is None:
             beta0 = find_start(problem, robust)

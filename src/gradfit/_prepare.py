@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._backend import answer_of, choose, prepare_run
+from gradfit._backend import alone, answer_of, choose, make_plan
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_one, is_plain
 from gradfit._data import gather
+from gradfit._data.arrays import to_tensor
+from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._fit import choose_loss, options_of
 from gradfit._model import Model, as_model
-from gradfit._native.cpu import Fitted, Prepared
+from gradfit._native.cpu import Fitted, Plan, fit
 from gradfit._native.ending import TOLD
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
@@ -50,11 +52,10 @@ class PreparedFit:
     dof: int
     status: Status
     n_steps: int
-    _problem: Problem
+    _kind: "_Kind"
     _fitted: Fitted
-    _loss: str
-    _beta0: Tensor
-    _options: Options
+    _x: Tensor
+    _y: Tensor | None
 
     @property
     def success(self) -> bool:
@@ -64,12 +65,13 @@ class PreparedFit:
     @cached_property
     def full(self) -> FitResult | FitTable:
         """The result as :func:`gradfit.fit` gives it."""
-        problem, fitted, began = self._problem, self._fitted, time.perf_counter()
-        name, scale = self._loss, choose_loss(self._loss)
+        kind, fitted, began = self._kind, self._fitted, time.perf_counter()
+        problem, name = kind.with_data(self._x, self._y), kind.loss
+        scale = choose_loss(name)
         if is_plain(problem, fitted, "expected"):
             width = math.nan if scale is None else scale.scale
             return conclude_one(problem, fitted, name, width, began)
-        moved = name_moved(problem, self._beta0, self._options, scale, fitted.column(4))
+        moved = name_moved(problem, kind.beta0, kind.options, scale, fitted.column(4))
         answer = answer_of(fitted, problem, scale, "expected", moved)
         return conclude(
             problem,
@@ -109,7 +111,7 @@ class Fitter:
         self._start, self._given, self._loss = start, given, loss
         self._asked = dict(asked)
         self._options = options_of(**{k: self._asked.pop(k) for k in _TOLERANCES})
-        self._plans: dict[Any, tuple[Problem, Tensor, Prepared]] = {}
+        self._kinds: dict[Any, _Kind] = {}
 
     def __call__(self, x: Any, y: Any = None) -> PreparedFit:
         """Fit the model to points, from the start values that were prepared.
@@ -121,37 +123,37 @@ class Fitter:
         y : array-like (N,) or (q, N), optional
             Observed y; left out for an implicit model.
         """
-        x_rows = np.ascontiguousarray(x, dtype=np.float64)
-        y_rows = None if y is None else np.ascontiguousarray(y, dtype=np.float64)
-        key = x_rows.shape, None if y_rows is None else y_rows.shape
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._plan(x_rows, y_rows)
-        problem, beta0, prepared = plan
-        total = x_rows.sum() + (0.0 if y_rows is None else y_rows.sum())
+        at_x = to_tensor("`x`", x, None).contiguous()
+        at_y = None if y is None else to_tensor("`y`", y, None).contiguous()
+        key = at_x.shape, None if at_y is None else at_y.shape
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._look(at_x, at_y)
+        total = float(at_x.sum()) + (0.0 if at_y is None else float(at_y.sum()))
         if not math.isfinite(total):
             raise InputError("`x` and `y` must be finite. Leave such points out.")
-        fitted = prepared.run(_rows(problem, x_rows, y_rows))
-        told = fitted.told[0].tolist()
-        values = {**problem.fixed, **dict(zip(problem.free, told[TOLD:], strict=False))}
-        n_free = int(sum(told[-prepared.spec.p :]))
+        fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
+        told = fitted.first
+        problem, p = kind.problem, fitted.p
+        values = dict(zip(problem.free, told[TOLD:], strict=False))
+        if problem.fixed:
+            values = {n: problem.fixed[n] if n in problem.fixed else values[n] for n in kind.names}
         return PreparedFit(
-            {n: values[n] for n in problem.model.names},
+            values,
             told[3],
-            x_rows.shape[-1] * problem.n_equations - n_free + problem.redundant,
+            kind.equations - int(sum(told[-p:])),
             Status(int(told[0])),
             int(told[1]),
-            _with_data(problem, x_rows, y_rows),
+            kind,
             fitted,
-            self._loss,
-            beta0,
-            self._options,
+            at_x,
+            at_y,
         )
 
-    def _plan(self, x: FloatArray, y: FloatArray | None) -> tuple[Problem, Tensor, Prepared]:
+    def _look(self, x: Tensor, y: Tensor | None) -> "_Kind":
         """Do once for data of one shape what does not depend on them."""
         observed = gather(x, y, *(self._given[k] for k in ("sx", "sy", "rho", "cov")))
-        problem = state_problem(observed, self.model, **self._asked)
+        problem = state_problem(replace(observed, as_torch=False), self.model, **self._asked)
         with torch.enable_grad():
             beta0 = start_of(problem, self._start)
             if beta0 is None:
@@ -163,7 +165,46 @@ class Fitter:
             raise ModelError(
                 f"the model {self.model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
             )
-        return problem, beta0, prepare_run(kernels, problem, beta0, self._options, loss)
+        plan = make_plan(kernels, problem, self._options, loss)
+        return _Kind(problem, beta0, plan, self._options, self._loss)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """What fits of data of one shape have in common."""
+
+    problem: Problem
+    beta0: Tensor
+    plan: Plan
+    options: Options
+    loss: str
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return self.problem.model.names
+
+    @cached_property
+    def equations(self) -> int:
+        """Equations of all points, and those that parameters keep among themselves."""
+        problem = self.problem
+        return problem.points.n * problem.n_equations + problem.redundant
+
+    def points(self, x: Tensor, y: Tensor | None) -> Points:
+        """Return points at x (m, N) or (N,), and y alike."""
+        _, _, rows, scale, weight, cross, group = self.problem.points
+        x, y = _rows(x), None if y is None else _rows(y)
+        if self.problem.joined and y is not None:
+            return Points(torch.cat([x, y]), None, rows, scale, weight, cross, group)
+        return Points(x, y, rows, scale, weight, cross, group)
+
+    def with_data(self, x: Tensor, y: Tensor | None) -> Problem:
+        """Return the problem with other data."""
+        data = replace(self.problem.data, x=_rows(x), y=None if y is None else _rows(y))
+        return replace(self.problem, data=data, points=self.points(x, y))
+
+
+def _rows(t: Tensor) -> Tensor:
+    return t[None] if t.ndim == 1 else t
 
 
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
@@ -218,20 +259,3 @@ def prepare(
     asked = {"fixed": fixed, "bounds": bounds, "fix_x": fix_x, "absolute_sigma": absolute_sigma}
     tolerances = {"gtol": gtol, "ftol": ftol, "xtol": xtol, "max_steps": max_steps}
     return Fitter(as_model(model), start, given, {**asked, **tolerances}, loss)
-
-
-def _rows(problem: Problem, x: FloatArray, y: FloatArray | None) -> tuple[FloatArray, Any]:
-    """Return what the engine calls x and y."""
-    x = np.atleast_2d(x)
-    if y is None or not problem.joined:
-        return x, y
-    return np.concatenate([x, np.atleast_2d(y)]), None
-
-
-def _with_data(problem: Problem, x: FloatArray, y: FloatArray | None) -> Problem:
-    """Return the problem with other data of the same shape."""
-    at, rows = _rows(problem, x, y)
-    x_new, z = torch.from_numpy(np.atleast_2d(x)), torch.from_numpy(at)
-    y_new = None if y is None else torch.from_numpy(np.atleast_2d(y))
-    points = problem.points._replace(x=z, y=None if rows is None else y_new)
-    return replace(problem, data=replace(problem.data, x=x_new, y=y_new), points=points)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -300,15 +301,15 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
             f"`start` gives no value for {', '.join(missing)}. "
             "Give all of them, or leave `start` out to have them searched."
         )
+    values, x = [start[n] for n in problem.free], problem.data.x
+    plain = problem.n_groups == 1 and problem.bounds is None
+    if plain and all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+        return torch.from_numpy(np.array([values], dtype=np.float64)).to(x.device)
     return torch.stack([_column(problem, n, start[n]) for n in problem.free], 1)
 
 
 def _column(problem: Problem, name: str, value: Any) -> Tensor:
     x = problem.data.x
-    if problem.n_groups == 1 and problem.bounds is None and isinstance(value, (int, float)):
-        if not math.isfinite(value):
-            raise InputError(f"`start` of {name!r} must be finite, got {value!r}.")
-        return x.new_full((1,), value)
     try:
         column = torch.as_tensor(value, dtype=x.dtype, device=x.device).reshape(-1)
     except (TypeError, ValueError, RuntimeError):

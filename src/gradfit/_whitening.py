@@ -44,7 +44,7 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
         rest = (1 - data.rho * data.rho).sqrt()
         cross = torch.where(sx > 0, data.rho / rest, 0.0)[None]
         sy = torch.where(sx > 0, sy * rest, sy)
-    return Whitened(_points(data.x, data.y, sx, 1 / sy, cross, data.group), False)
+    return Whitened(_points(data.x, data.y, sx, sy.reciprocal(), cross, data.group), False)
 
 
 def _sigmas(data: Data) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def _sigmas(data: Data) -> tuple[Tensor, Tensor]:
 
 
 def _all_positive(sy: Tensor, rho: Tensor | None) -> bool:
-    fine = bool((sy > 0).all())
+    fine = sy.item() > 0 if sy.numel() == 1 else bool((sy > 0).all())
     return fine and (rho is None or bool((rho.abs() < 1).all()))
 
 
@@ -70,7 +70,8 @@ def _points(
     cross: Tensor | None,
     group: Tensor | None,
 ) -> Points:
-    rows = tuple(i for i in range(x.shape[0]) if bool((sx[i] > 0).any()))
+    inexact = [v > 0 for [v] in sx.tolist()] if sx.shape[1] == 1 else (sx > 0).any(1).tolist()
+    rows = tuple([i for i, moves in enumerate(inexact) if moves])
     if len(rows) < x.shape[0]:
         sx = sx[list(rows)]
         cross = None if cross is None else cross[:, list(rows)]

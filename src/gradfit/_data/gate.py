@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import torch
@@ -14,6 +15,8 @@ from gradfit._data.groups import number_groups, sort_order
 from gradfit.errors import InputError
 
 POLICIES = ("raise", "omit")
+FEW = 4096
+"""Points of which there may be the same number again soon."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,7 +164,7 @@ class _Gate:
             cov=cov,
             group=None,
             keys=(),
-            index=torch.arange(n, device=x.device),
+            index=_count(n, x.device),
             n_rows=n,
             vector_x=vector_x,
             vector_y=vector_y,
@@ -188,7 +191,7 @@ class _Gate:
         if t.numel() == 0:
             raise InputError(f"{self.title(key)} is empty.")
         vector = t.ndim == 1
-        return (t[None] if vector else t).contiguous(), vector
+        return (t.unsqueeze(0) if vector else t).contiguous(), vector
 
     def refuse_lengths(self, n_x: int, n_y: int) -> NoReturn:
         raise InputError(
@@ -203,6 +206,8 @@ class _Gate:
             return None
         if k == 0:
             raise InputError(f"`{key}` is given, but `y` is not.")
+        if isinstance(value, float) and value >= 0:
+            return _constant(value, k, self.device)
         t = self.tensor(key)
         shape = tuple(t.shape)
         if shape == ():
@@ -274,6 +279,21 @@ def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
     return f"`{key}` (column {known[0]!r})" if len(known) == 1 else f"`{key}`"
 
 
+@lru_cache(maxsize=64)
+def _constant(value: float, k: int, device: torch.device | None) -> Tensor:
+    return torch.full((k, 1), value, dtype=torch.float64, device=device)
+
+
+def _count(n: int, device: torch.device) -> Tensor:
+    """Return the numbers below ``n``; those of few points are made once."""
+    return _count_few(n, device) if n <= FEW else torch.arange(n, device=device)
+
+
+@lru_cache(maxsize=64)
+def _count_few(n: int, device: torch.device) -> Tensor:
+    return torch.arange(n, device=device)
+
+
 def _labels(name: str, vector: bool, k: int) -> tuple[str, ...]:
     return (name,) if vector else tuple(f"{name}[{i}]" for i in range(k))
 
@@ -311,7 +331,10 @@ def _numbers(points: Data) -> dict[str, Tensor]:
 
 def _all_finite(points: Data) -> bool:
     """Return whether all numbers are finite, by one sum; False may be an overflow."""
-    total = sum(float(t.sum()) for t in _numbers(points).values())
+    total = 0.0
+    for t in (points.x, points.y, points.sx, points.sy, points.rho, points.cov):
+        if t is not None:
+            total += t.item() if t.numel() == 1 else t.sum().item()
     return total - total == 0
 
 

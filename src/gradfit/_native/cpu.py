@@ -6,13 +6,14 @@ depend on the number of threads.
 """
 
 import ctypes
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._engine.covariance import Spread
+from gradfit._engine.feet import around, offsets
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options
@@ -38,9 +40,12 @@ SHARED = 4 * PART
 """Points from which threads share a fit."""
 TOGETHER = 1 << 12
 """Points of a batch that are worth a thread of their own."""
+PLANS = 64
+"""Plans that kernels remember."""
 
-_FIT = (INTEGER,) * 6 + (POINTER,) * 14 + (INTEGER,) * 2
-_WALK = (INTEGER,) * 5 + (POINTER,) * 12 + (INTEGER,) * 3
+_FIT = (INTEGER,) * 6 + (POINTER,) * 11 + (INTEGER,) * 2
+_WALK = (INTEGER,) * 5 + (POINTER,) * 9 + (INTEGER,) * 3
+_RULES = "control", "feet"
 _TEXTS = (
     "carry",
     "emit",
@@ -63,14 +68,15 @@ Array = NDArray[np.float64]
 @lru_cache(maxsize=4)
 def _digest(name: str, compiled: bool) -> str:
     here = Path(__file__).parent
-    rules = here.parent / "_engine" / "control.py"
-    texts = [(here / f"{t}.py").read_text("utf-8") for t in _TEXTS]
-    return machine.digest(name, rules.read_text("utf-8"), *texts)
+    paths = [here.parent / "_engine" / f"{t}.py" for t in _RULES]
+    paths += [here / f"{t}.py" for t in _TEXTS]
+    return machine.digest(name, *(path.read_text("utf-8") for path in paths))
 
 
-def _solver(name: str) -> Code:
+@lru_cache(maxsize=4)
+def _solver(name: str, compiled: bool) -> Code:
     kinds, function = (_FIT, entry.fit_many) if name == "fit" else (_WALK, entry.walk_part)
-    return machine.code(_digest(name, machine.enabled()), kinds, lambda: function, vectors=False)
+    return machine.code(_digest(name, compiled), kinds, lambda: function, vectors=False)
 
 
 def is_solver_ready() -> bool:
@@ -80,9 +86,10 @@ def is_solver_ready() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
-    """The five kernels of one model and one layout."""
+    """The five kernels of one model and one layout, and plans that were made with them."""
 
     pointwise: Pointwise
+    plans: "dict[Any, Plan]" = field(default_factory=dict[Any, "Plan"], repr=False)
 
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
@@ -140,6 +147,11 @@ class Fitted:
     value: Array
     weights: Array | None
 
+    @property
+    def first(self) -> list[float]:
+        """All numbers of the first fit."""
+        return self.told[0].tolist()
+
     def column(self, k: int) -> Array:
         """Return one of the numbers in front of the vectors."""
         return self.told[:, k]
@@ -168,7 +180,47 @@ def spread_of(fitted: Fitted) -> Spread:
     )
 
 
-def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | None) -> Spec:
+class Plan(NamedTuple):
+    """What is the same for all fits of one kind, written down once.
+
+    Attributes
+    ----------
+    kernels : Kernels
+        The model.
+    spec : Spec
+        Sizes and kinds.
+    head : Tensor
+        Both of these, and all numbers that fits have in common, as the solver reads them.
+    """
+
+    kernels: Kernels
+    spec: Spec
+    head: Tensor
+
+
+def plan_of(
+    kernels: Kernels,
+    points: Points,
+    options: Options,
+    loss: Loss | None,
+    values: tuple[float, ...],
+    limits: Bounds | None,
+) -> Plan:
+    """Plan fits of points of one kind; ``values`` are those of all parameters, where fixed."""
+    shapes = [None if t is None else t.shape for t in (*points[:2], *points[3:])]
+    key = *shapes, options, values, loss
+    found = kernels.plans.get(key)
+    if found is None or limits is not None:
+        spec = _spec_of(kernels, points, options, loss)._replace(bounded=limits is not None)
+        found = Plan(kernels, spec, _head_of(spec, kernels, limits, values, loss))
+    if limits is None:
+        if len(kernels.plans) >= PLANS:
+            kernels.plans.clear()
+        kernels.plans[key] = found
+    return found
+
+
+def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | None) -> Spec:
     """Say what is the same for all fits."""
     layout, program = kernels.pointwise.layout, kernels.pointwise.program
     n, mu = points.n, len(points.rows)
@@ -191,8 +243,8 @@ def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | Non
         wide_x=wide(points.scale_x),
         wide_y=wide(points.weight_y),
         wide_cross=wide(points.cross),
-        trials=len(_trials(mu)[0]),
-        around=len(_trials(mu)[1]),
+        trials=len(_trials(mu)[0]) // max(1, mu),
+        around=len(_trials(mu)[1]) // max(1, mu),
         bounded=False,
         alone=points.group is None,
         asks=False,
@@ -205,131 +257,93 @@ def spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | Non
 
 
 @lru_cache(maxsize=16)
-def _trials(mu: int) -> tuple[Array, Array]:
-    from gradfit._engine.feet import around, offsets
-
-    if not mu:
-        return np.zeros((0, 0)), np.zeros((0, 0))
+def _trials(mu: int) -> tuple[Tensor, Tensor]:
+    """Return trial points, and places around a foot, row after row."""
     like = torch.zeros((), dtype=torch.float64)
-    return offsets(mu, like).numpy(), around(mu, like).numpy()
+    if not mu:
+        return like[None][:0], like[None][:0]
+    return offsets(mu, like).ravel(), around(mu, like).ravel()
 
 
-def head_of(
+def _head_of(
     s: Spec,
-    where: Sequence[int],
-    rows: Sequence[int],
+    kernels: Kernels,
     limits: Bounds | None,
-    values: Sequence[float],
+    values: tuple[float, ...],
     loss: Loss | None,
-) -> Array:
+) -> Tensor:
     """Write down what all fits have in common, in the order in which the solver reads it."""
-    low, high = [-np.inf] * s.p, [np.inf] * s.p
+    low, high = [-math.inf] * s.p, [math.inf] * s.p
     if limits is not None:
         low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
-    scale = 1.0 if loss is None else loss.scale**2
-    numbers = [*s, *where, *rows, *low, *high, *values, *[0.0] * s.p, scale]
-    return np.array([*numbers, *(float(t) for part in _trials(s.mu) for t in part.ravel())])
+    layout, scale = kernels.pointwise.layout, 1.0 if loss is None else loss.scale**2
+    numbers = [*s, *layout.free, *layout.rows, *low, *high, *values, *[0.0] * s.p, scale]
+    return torch.cat([torch.tensor(numbers, dtype=torch.float64), *_trials(s.mu)])
 
 
-def fit(  # noqa: PLR0917 - what the solver takes
-    kernels: Kernels,
-    head: Array,
-    s: Spec,
-    points: Points,
-    firsts: Array,
-    starts: Array,
-    ended: Array | None = None,
+def fit(
+    plan: Plan, points: Points, firsts: Tensor, starts: Tensor, ended: Tensor | None = None
 ) -> Fitted:
     """Run fits of the points from ``firsts[k]`` to ``firsts[k + 1]``, from ``starts`` (G, p).
 
-    ``head`` comes from :func:`head_of`; ``ended`` (G,) holds the status of fits that are not to be
-    run, 0 for the others.
+    ``ended`` (G,) holds the status of fits that are not to be run, 0 for the others.
     """
-    count = len(starts)
-    told = np.empty((count, TOLD + 3 * s.p + s.p * s.p))
-    told[:, 0] = 0.0 if ended is None else ended
-    u, v = np.empty((s.mu, s.n)), np.empty((s.mu, s.n))
-    value = np.empty((s.q, s.n))
-    weights = np.empty(s.n) if s.robust else None
-    given = [points.x, points.y, points.scale_x, points.weight_y, points.cross]
-    arrays = [_EMPTY if t is None else t.contiguous().numpy() for t in given]
-    made = [u, v, value, _EMPTY if weights is None else weights]
-    threads = min(torch.get_num_threads(), max(1, s.n // TOGETHER), count)
-    if machine.enabled() and count == 1 and s.n >= SHARED:
-        _fit_large(kernels, head, s, [*arrays, *made], (firsts, starts, told))
+    s, count = plan.spec, starts.shape[0]
+    width = TOLD + 3 * s.p + s.p * s.p
+    rows = 2 * s.mu + s.q + s.robust
+    told, made = _numbers(count * width), _numbers(rows * s.n)
+    table, found = told.numpy().reshape(count, width), made.numpy().reshape(rows, s.n)
+    table[:, 0] = 0.0 if ended is None else ended.numpy()
+    given = (points.x, points.y, points.scale_x, points.weight_y, points.cross, made)
+    arrays = [_EMPTY if t is None else t.contiguous() for t in given]
+    rest = firsts, starts.contiguous(), told
+    if count == 1 and s.n >= SHARED and machine.enabled():
+        _fit_large(plan, arrays, rest)
     else:
-        run = _runner(kernels, head, s, [*arrays, *made], (firsts, starts, told))
+        threads = min(torch.get_num_threads(), max(1, s.n // TOGETHER), count)
+        run = _runner(plan, [*arrays, *rest, plan.head])
         if threads == 1:
             run(0, count)
         else:
             edges = np.linspace(0, count, 4 * threads + 1).astype(int).tolist()
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(run, edges[:-1], edges[1:]))
-    return Fitted(told, s.p, u, v, value, weights)
+    mu, value = s.mu, 2 * s.mu
+    kept = found[-1] if s.robust else None
+    return Fitted(table, s.p, found[:mu], found[mu:value], found[value : value + s.q], kept)
 
 
-class Prepared:
-    """One fit that is run again and again with other data of the same shape."""
-
-    def __init__(
-        self, kernels: Kernels, head: Array, spec: Spec, points: Points, starts: Array
-    ) -> None:
-        self.kernels, self.head, self.spec = kernels, head, spec
-        self._points = points
-        self._fixed = [
-            _EMPTY if t is None else t.contiguous().numpy()
-            for t in (points.scale_x, points.weight_y, points.cross)
-        ]
-        self._around = np.array([0.0, spec.n]), starts
-
-    def run(self, data: tuple[Array, Array | None]) -> Fitted:
-        """Fit other x (m, N) and y (q, N)."""
-        s, y = self.spec, _EMPTY if data[1] is None else data[1]
-        if s.n >= SHARED:
-            y_rows = None if data[1] is None else torch.from_numpy(np.atleast_2d(y))
-            points = self._points._replace(x=torch.from_numpy(data[0]), y=y_rows)
-            return fit(self.kernels, self.head, s, points, *self._around)
-        told = np.zeros((1, TOLD + 3 * s.p + s.p * s.p))
-        uv, value = np.empty((2, s.mu, s.n)), np.empty((s.q, s.n))
-        weights = np.empty(s.n) if s.robust else None
-        made = [uv[0], uv[1], value, _EMPTY if weights is None else weights]
-        arrays = [data[0], y, *self._fixed, *made]
-        _runner(self.kernels, self.head, s, arrays, (*self._around, told))(0, 1)
-        return Fitted(told, s.p, uv[0], uv[1], value, weights)
+def _numbers(count: int) -> Tensor:
+    return torch.empty(count, dtype=torch.float64)
 
 
-_EMPTY = np.zeros(1)
+_EMPTY = torch.zeros(1, dtype=torch.float64)
 
 
-def _room(s: Spec) -> Array:
-    return np.empty(shared_room(s) + own_room(s) + fit_room(s.p))
+def _room(s: Spec) -> Tensor:
+    return _numbers(shared_room(s) + own_room(s) + fit_room(s.p))
 
 
-def _runner(
-    kernels: Kernels, head: Array, s: Spec, arrays: list[Any], rest: tuple[Any, ...]
-) -> Callable[[int, int], None]:
+def _runner(plan: Plan, arrays: list[Tensor]) -> Callable[[int, int], None]:
     """Return a function that runs the fits from one to another, in room of its own."""
-    code = _solver("fit")
-    if machine.enabled():
-        addresses = [*kernels.compiled, 0, *map(_address, (*arrays, *rest, head))]
+    compiled, kernels, s = machine.enabled(), plan.kernels, plan.spec
+    code = _solver("fit", compiled)
+    if compiled:
+        addresses = [*kernels.compiled, 0, *(t.data_ptr() for t in arrays)]
 
         def run(lo: int, hi: int) -> None:
             room = _room(s)
-            code.call(*addresses, _address(room), lo, hi)
+            code.call(*addresses, room.data_ptr(), lo, hi)
 
         return run
-    flat = [a.reshape(-1) for a in (*arrays, *rest, head)]
+    flat = [t.numpy().reshape(-1) for t in arrays]
     functions = kernels.functions()
 
     def interpret(lo: int, hi: int) -> None:
         with np.errstate(all="ignore"):
-            code.call(*functions, 0, *flat, _room(s), lo, hi)
+            code.call(*functions, 0, *flat, _room(s).numpy(), lo, hi)
 
     return interpret
-
-
-def _address(array: Any) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _factor(parts: list[Array]) -> Array:
@@ -338,22 +352,20 @@ def _factor(parts: list[Array]) -> Array:
     return found.ravel()
 
 
-def _fit_large(
-    kernels: Kernels, head: Array, s: Spec, arrays: list[Any], rest: tuple[Any, ...]
-) -> None:
+def _fit_large(plan: Plan, arrays: list[Tensor], rest: tuple[Tensor, ...]) -> None:
     """Run one fit whose walks over the points are shared out among threads."""
-    room, head = _room(s), head.copy()
+    s, head = plan.spec, plan.head.clone()
     head[Spec._fields.index("asks")] = 1.0
-    part, code = _solver("walk"), _solver("fit")
-    functions, given = kernels.compiled, list(map(_address, arrays))
-    total = room[2 * (s.everything + s.p + 1) :]
+    part, code, room = _solver("walk", True), _solver("fit", True), _room(s)
+    functions, given = plan.kernels.compiled, [t.data_ptr() for t in arrays]
+    total = room.numpy()[2 * (s.everything + s.p + 1) :]
 
     def walk(task: int, start: int, stop: int) -> Array:
-        own = np.empty(shared_room(s) + own_room(s))
-        fixed = _address(head), _address(room), _address(own)
+        own = _numbers(shared_room(s) + own_room(s))
+        fixed = head.data_ptr(), room.data_ptr(), own.data_ptr()
         part.call(*functions, *given, *fixed, task, start, stop)
         begin = 2 * (s.everything + s.p + 1)
-        return own[begin : begin + added_by(s, task)].copy()
+        return own.numpy()[begin : begin + added_by(s, task)].copy()
 
     with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), os.cpu_count() or 1))) as pool:
 
@@ -369,4 +381,5 @@ def _fit_large(
 
         call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(ask)
         where = ctypes.cast(call, ctypes.c_void_p).value
-        code.call(*functions, where, *given, *map(_address, (*rest, head, room)), 0, 1)
+        fixed = [t.data_ptr() for t in (*rest, head, room)]
+        code.call(*functions, where, *given, *fixed, 0, 1)

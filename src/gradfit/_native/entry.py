@@ -53,6 +53,8 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
     sums = out + 3 * width
     lanes = sums + added(s) * BLOCK
     constants = (at(head, HEAD), at(head, HEAD + s.p), at(head, tail + count))
+    size, value = s.mu * s.n, at(made, 2 * s.mu * s.n)
+    results_of = (made, at(made, size), value, at(value, s.q * s.n))
     common = (
         shared,
         at(shared, count),
@@ -70,7 +72,7 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
         at(own, lanes + (s.mu + 8) * BLOCK),
     )
     # As many as there are fields, though no tuple says how long it is.
-    return Place(*kernels, *data, *constants, *made, *common, *private)  # pyright: ignore[reportCallIssue]
+    return Place(*kernels, *data, *constants, *results_of, *common, *private)  # pyright: ignore[reportCallIssue]
 
 
 def fit_many(
@@ -85,10 +87,7 @@ def fit_many(
     scale: Any,
     weight: Any,
     cross: Any,
-    u: Any,
-    v: Any,
-    value: Any,
-    weights: Any,
+    made: Any,
     firsts: Any,
     starts: Any,
     told: Any,
@@ -97,7 +96,7 @@ def fit_many(
     lo: int,
     hi: int,
 ) -> None:
-    """Fit the groups from ``lo`` to ``hi``.
+    """Fit the groups from ``lo`` to ``hi``; ``made`` has room for u, v, the model, and weights.
 
     ``firsts`` (G + 1) tells where the points of each begin, ``starts`` (G, p) where its parameters
     do; ``told`` (G, R) gets what :func:`fit_one` tells. ``head`` holds what all fits have in common
@@ -105,7 +104,7 @@ def fit_many(
     """
     s = spec_at(head)
     kernels, data = (probe, linear, look, advance, exact, ask), (x, y, scale, weight, cross)
-    own, made = at(room, shared_room(s)), (u, v, value, weights)
+    own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
     lower = at(head, HEAD + s.mu + s.p)
     count, width = s.everything + s.p + 1, TOLD + 3 * s.p + s.p * s.p
@@ -131,10 +130,7 @@ def walk_part(
     scale: Any,
     weight: Any,
     cross: Any,
-    u: Any,
-    v: Any,
-    value: Any,
-    weights: Any,
+    made: Any,
     head: Any,
     shared: Any,
     room: Any,
@@ -150,5 +146,5 @@ def walk_part(
     kernels, data = (probe, linear, look, advance, exact, 0), (x, y, scale, weight, cross)
     for k in range(shared_room(s)):
         room[k] = shared[k]
-    own, made = at(room, shared_room(s)), (u, v, value, weights)
+    own = at(room, shared_room(s))
     sweep(place_at(s, kernels, data, made, head, room, own), s, task, start, stop)
