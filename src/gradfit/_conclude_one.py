@@ -9,18 +9,14 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradfit._conclude import bounds_of, even_weights, observe
-from gradfit._distributions import chi2_sf
+from gradfit._distributions import chi2_sf_one
 from gradfit._native.cpu import Fitted
 from gradfit._native.ending import TOLD
 from gradfit._problem import Problem
 from gradfit._result import FitResult
 from gradfit._types import Status
-
-FEW = 40
-"""Degrees of freedom up to which a tail probability is a short sum."""
 
 
 def is_plain(problem: Problem, fitted: Fitted, cov_type: str) -> bool:
@@ -55,7 +51,7 @@ def conclude_one(
         chi2=chi2,
         dof=dof,
         mswd=mswd,
-        p_value=_tail(chi2, dof) if given else math.nan,
+        p_value=chi2_sf_one(chi2, dof) if given else math.nan,
         status=status,
         success=True,
         message=status.message,
@@ -103,23 +99,6 @@ def _spread(
 def _ratio(c: float, scale: float) -> float:
     ratio = c / scale if c else 0.0
     return ratio if -1.0 <= ratio <= 1.0 else math.copysign(1.0, ratio)
-
-
-def _tail(chi2: float, dof: int) -> float:
-    """Return the probability of a larger chi-square: a finite sum of Poisson's terms for few."""
-    if not (0 < dof <= FEW and 0 <= chi2 < math.inf):
-        numbers = torch.tensor([[chi2], [dof]], dtype=torch.float64)
-        return float(chi2_sf(numbers[0], numbers[1])[0])
-    half = chi2 / 2
-    if dof % 2:
-        total, k, term = 0.0, 0.5, math.exp(-half) * 2 * math.sqrt(half / math.pi)
-    else:
-        total, k, term = 0.0, 0.0, math.exp(-half)
-    while k < dof / 2:
-        total += term
-        k += 1
-        term *= half / k
-    return total + (math.erfc(math.sqrt(half)) if dof % 2 else 0.0)
 
 
 def _at_points(problem: Problem, fitted: Fitted) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from gradfit.errors import InputError
 
 NORMAL_LIMIT = 10_000
 """Degrees of freedom from which the expansion of t about the normal is exact to rounding."""
+FEW, FAR = 80, 600
+"""Degrees of freedom, and half a chi-square, up to which a tail is a short sum."""
+NEAR = 0.1
+"""Up to this much, log(1 + m) - m is a short series."""
 
 
 def check_level(level: float) -> None:
@@ -43,6 +47,45 @@ def chi2_sf(chi2: Tensor, dof: Tensor) -> Tensor:
     defined = (a > 0) & (x >= 0)
     above = _gamma_tails(np.where(defined, a, 1.0), np.where(defined, x, 0.0))[1]
     return torch.from_numpy(np.where(defined, above, np.nan)).reshape(chi2.shape).to(chi2.device)
+
+
+def chi2_sf_one(chi2: float, dof: int) -> float:
+    """Return :func:`chi2_sf` of two numbers, fifty times faster than of arrays with one element.
+
+    The tail is a sum of Poisson's probabilities: from the first up where they are few, else from
+    the density down; below the mode, one less the series of the other tail.
+
+    Examples
+    --------
+    >>> chi2_sf_one(9.487729036781154, 4)
+    0.05000000000000...
+    """
+    a, x = dof / 2, chi2 / 2
+    if 1 <= dof <= FEW and 0 <= x <= FAR:
+        return _poisson_sum(a, x)
+    if dof <= FEW or not 0 < x < math.inf:
+        numbers = torch.tensor([[chi2], [dof]], dtype=torch.float64)
+        return float(chi2_sf(numbers[0], numbers[1])[0])
+    upper = x >= a
+    total, k = 1.0, a - 1 if upper else a + 1
+    term = k / x if upper else x / k
+    while term > 1e-18 * total:
+        total += term
+        k += -1 if upper else 1
+        term *= k / x if upper else x / k
+    density = _gamma_density_one(a, x)
+    return density * total if upper else 1 - density * total * x / a
+
+
+def _poisson_sum(a: float, x: float) -> float:
+    whole = a == int(a)
+    total, k = 0.0, 0.0 if whole else 0.5
+    term = math.exp(-x) * (1.0 if whole else 2 * math.sqrt(x / math.pi))
+    while k < a:
+        total += term
+        k += 1
+        term *= x / k
+    return total + (0.0 if whole else math.erfc(math.sqrt(x)))
 
 
 def chi2_quantile(level: float, dof: int) -> float:
@@ -93,7 +136,7 @@ def _large_tails(a: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     The tail beyond ``x`` is the density times :math:`\int e^{-d(u)} du`, where ``d`` is how far the
     log-density has dropped at a distance ``u``: one Gauss-Legendre rule over a drop of 40.
     """
-    x = np.maximum(x, 1e-3)  # P is 0 in double precision there as at 0
+    x = np.clip(x, 1e-3, 1e150)  # in double precision P is 0 there as at 0, and Q as at infinity
     upper = x >= a
     sign = np.where(upper, 1.0, -1.0)
     slope = sign * (x - a + 1) / x
@@ -120,13 +163,27 @@ def _gamma_density(a: FloatArray, x: FloatArray) -> FloatArray:
     """Return ``x^(a-1) exp(-x) / Gamma(a)``."""
     if a[0] <= 20:
         return np.exp((a - 1) * np.log(x) - x - math.lgamma(a[0]))
-    # Around x = a the large terms cancel; their difference has a series of its own.
     m = (x - a) / a
+    drop = np.where(abs(m) < NEAR, _drop_near(m), np.log1p(m) - m)
+    return np.sqrt(a / (2 * math.pi)) / x * np.exp(a * drop - _stirling(a))
+
+
+def _gamma_density_one(a: float, x: float) -> float:
+    """Return the same of two numbers, for ``a > 20``."""
+    m = (x - a) / a
+    drop = _drop_near(m) if abs(m) < NEAR else math.log1p(m) - m
+    return math.sqrt(a / (2 * math.pi)) / x * math.exp(a * drop - _stirling(a))
+
+
+def _drop_near(m: Any) -> Any:
+    """Return ``log(1 + m) - m`` for small ``m``, where the two cancel."""
     s = m / (2 + m)
-    near = 2 * s * _horner(s * s, (0, 1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11, 1 / 13)) - m * s
-    drop = np.where(abs(m) < 0.1, near, np.log1p(m) - m)
-    stirling = _horner(1 / (a * a), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)) / a
-    return np.sqrt(a / (2 * math.pi)) / x * np.exp(a * drop - stirling)
+    return 2 * s * _horner(s * s, (0, 1 / 3, 1 / 5, 1 / 7, 1 / 9, 1 / 11, 1 / 13)) - m * s
+
+
+def _stirling(a: Any) -> Any:
+    """Return what Stirling's formula lacks of the logarithm of Gamma(a)."""
+    return _horner(1 / (a * a), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)) / a
 
 
 def normal_quantile(level: float) -> float:

@@ -10,6 +10,7 @@ from gradfit._distributions import (
     NORMAL_LIMIT,
     chi2_quantile,
     chi2_sf,
+    chi2_sf_one,
     normal_quantile,
     t_quantile,
     t_sf,
@@ -72,6 +73,19 @@ def test_chi2_tail_equals_mpmath(dof):
             a, x = mpmath.mpf(dof) / 2, mpmath.mpf(c) / 2
             exact = float(mpmath.gammainc(a, x, mpmath.inf, regularized=True))
             assert value == pytest.approx(exact, rel=1e-12)
+            assert chi2_sf_one(c, dof) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("dof", [1, 2, 5, 17, 40, 41, 79, 80, 81, 82, 201])
+def test_chi2_tail_of_two_numbers_far_out_equals_mpmath(dof):
+    for chi2 in (1e-3, 0.5, dof, 3.0 * dof, 150.0, 1150.0, 1300.0):
+        with mpmath.workdps(60):
+            a, x = mpmath.mpf(dof) / 2, mpmath.mpf(chi2) / 2
+            exact = float(mpmath.gammainc(a, x, mpmath.inf, regularized=True))
+        assert chi2_sf_one(chi2, dof) == pytest.approx(exact, rel=2e-12), chi2
+    assert chi2_sf_one(0.0, dof) == 1.0
+    assert chi2_sf_one(float("inf"), dof) == 0.0
+    assert np.isnan(chi2_sf_one(float("nan"), dof))
 
 
 def test_chi2_tail_of_many_and_large_dof_equals_scipy():

@@ -9,8 +9,6 @@ import torch
 
 import gradfit as gf
 from gradfit import _backend
-from gradfit._conclude_one import _tail
-from gradfit._distributions import chi2_sf
 from gradfit.errors import InputError, ModelError
 
 DECAY = "a*exp(-b*x) + c"
@@ -190,10 +188,3 @@ def test_a_forked_process_gets_the_same_answer(points):
         same = gf.fit(DECAY, *points, start=START, backend="native", **SIGMAS).params == wanted
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.parametrize("dof", [1, 2, 5, 17, 40, 41])
-def test_tail_probability_of_few_degrees_of_freedom(dof):
-    for chi2 in (0.0, 1e-3, 0.5, dof, 3.0 * dof, 150.0):
-        numbers = torch.tensor([[chi2], [float(dof)]], dtype=torch.float64)
-        assert _tail(chi2, dof) == pytest.approx(float(chi2_sf(*numbers)[0]), rel=1e-11)
