@@ -147,4 +147,6 @@ def walk_part(
     for k in range(shared_room(s)):
         room[k] = shared[k]
     own = at(room, shared_room(s))
-    sweep(place_at(s, kernels, data, made, head, room, own), s, task, start, stop)
+    c = place_at(s, kernels, data, made, head, room, own)
+    c.turn[1] = -1.0
+    sweep(c, s, task, start, stop)

@@ -10,7 +10,7 @@ import numpy as np
 from gradfit._engine.feet import BENT, STRAIGHT
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.place import double, feet_of, fill, given
+from gradfit._native.place import double, feet_of, fill, full, given
 from gradfit._native.pointer import at, call
 
 RESTORE = 40
@@ -27,7 +27,7 @@ def restore(c: Any, s: Any, rows: Any, pars: Any, n: int) -> None:
         last[i] = np.inf
         sizes[i] = np.inf
     for _ in range(RESTORE):
-        call(c.probe, rows, pars, c.third, n)
+        call(c.probe, rows, pars, c.third, full(n))
         moves = False
         for i in range(n):
             size, length = normal_step(c, s, feet, i)
@@ -85,8 +85,8 @@ def settle(c: Any, s: Any, there: Any, start: int, n: int) -> None:
     fill(there, mu, True, s.n, start, n, c.rows, given(s))
     restore(c, s, c.rows, c.ahead, n)
     restore(c, s, c.other, c.ahead, n)
-    call(c.linear, c.rows, c.ahead, c.out, n)
-    call(c.linear, c.other, c.ahead, c.rest, n)
+    call(c.linear, c.rows, c.ahead, c.out, full(n))
+    call(c.linear, c.other, c.ahead, c.rest, full(n))
     wanted = at(c.lanes, 2 * BLOCK)
     for i in range(n):
         wanted[i] = 1.0
@@ -121,7 +121,7 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
                     t += c.out[(h + j) * BLOCK + i] * c.out[(K + j * mu + a) * BLOCK + i]
                 others[a * BLOCK + i] = (1.0 - share[i]) * feet[a * BLOCK + i] - share[i] * t
         restore(c, s, c.other, pars, n)
-        call(c.linear, c.other, pars, c.rest, n)
+        call(c.linear, c.other, pars, c.rest, full(n))
         done = True
         for i in range(n):
             if wanted[i] == 0.0:
@@ -140,8 +140,8 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
     """Look for nearer feet; what moves is counted, and marked in ``value``."""
     mu, q = s.mu, s.q
     phi = (q * s.p + q + q * mu + 1) * BLOCK
-    call(c.linear, c.rows, c.pars, c.out, n)
-    call(c.probe, c.rows, c.pars, c.rest, n)
+    call(c.linear, c.rows, c.pars, c.out, full(n))
+    call(c.probe, c.rows, c.pars, c.rest, full(n))
     double(c, s, n)
     bent, size = at(c.lanes, 2 * BLOCK), at(c.lanes, 4 * BLOCK)
     for i in range(n):
@@ -153,14 +153,12 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
     for i in range(n):
         best[i] = c.out[phi + i]
         which[i] = 0.0
-    # What lies behind the last point is computed in vain: whole registers are faster than its rest.
-    wide = (n + 31) // 32 * 32
     for t in range(s.trials):
         for a in range(mu):
             for i in range(n):
                 others[a * BLOCK + i] = c.trials[t * mu + a] * size[i]
         restore(c, s, c.other, c.pars, n)
-        call(c.probe, c.other, c.pars, c.third, wide)
+        call(c.probe, c.other, c.pars, c.third, full(n))
         for i in range(n):
             d = 0.0
             for a in range(mu):
@@ -183,7 +181,7 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
             bent[i] = 0.0
     if found:
         restore(c, s, c.rows, c.pars, n)
-        call(c.linear, c.rows, c.pars, c.out, n)
+        call(c.linear, c.rows, c.pars, c.out, full(n))
         descend(c, s, c.pars, n, DESCENTS)
 
 
@@ -199,7 +197,7 @@ def bends(c: Any, s: Any, n: int, bent: Any, size: Any) -> bool:
             step = c.trials[(s.trials + turn) * mu + a]
             for i in range(n):
                 others[a * BLOCK + i] = feet[a * BLOCK + i] + step * size[i]
-        call(c.probe, c.other, c.pars, c.third, n)
+        call(c.probe, c.other, c.pars, c.third, full(n))
         for j in range(q):
             for i in range(n):
                 r, r0, steep = c.third[j * BLOCK + i], c.rest[j * BLOCK + i], 0.0

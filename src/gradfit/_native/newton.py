@@ -7,7 +7,7 @@ from typing import Any
 
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.place import feet_of
+from gradfit._native.place import feet_of, full
 from gradfit._native.pointer import at, call
 
 
@@ -15,9 +15,9 @@ def curve(c: Any, s: Any, n: int, adds: bool) -> None:
     """Eliminate the feet from the full Newton system: add it up, or move the feet along a step."""
     q, mu, p = s.q, s.mu, s.p
     k, width = mu + q, p + 1
-    call(c.exact, c.rows, c.pars, c.out, n)
+    call(c.exact, c.rows, c.pars, c.out, full(n))
     if s.robust:
-        call(c.linear, c.rows, c.pars, c.rest, n)
+        call(c.linear, c.rows, c.pars, c.rest, full(n))
     K, B, feet = c.small, at(c.small, k * k), feet_of(s, c.rows)
     for i in range(n):
         border(c, s, i, K, B)

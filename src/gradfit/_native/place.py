@@ -82,8 +82,8 @@ class Place(NamedTuple):
         step leads.
     total : pointer
         What the points add up to.
-    turn : pointer (1,)
-        Whether ``v`` holds the foot points.
+    turn : pointer (2,)
+        Whether ``v`` holds the foot points, and which point is the first of the block.
     rows, other : pointer
         A block of points, and a second one beside it.
     out, rest, third, sums, lanes, small : pointer
@@ -142,7 +142,7 @@ def added(s: Any) -> int:
 
 def shared_room(s: Any) -> int:
     """Return the room that the threads of one fit share."""
-    return 2 * (s.everything + s.p + 1) + added(s) + 1
+    return 2 * (s.everything + s.p + 1) + added(s) + 2
 
 
 def own_room(s: Any) -> int:
@@ -152,8 +152,24 @@ def own_room(s: Any) -> int:
     return BLOCK * blocks + k * (k + s.p + 2) + 2 * (s.p + 1) * (s.p + 1)
 
 
+def full(n: int) -> int:
+    """Return how many lanes are computed for ``n`` points.
+
+    Those behind the last hold it again, and come to nothing: whole registers are faster than rests.
+    """
+    return (n + 7) // 8 * 8
+
+
 def load(c: Any, s: Any, start: int, n: int) -> None:
-    """Fill the block with points and their feet."""
+    """Fill the block with points, unless it has them, and with their feet."""
+    if c.turn[1] != start:
+        load_points(c, s, start, n)
+        c.turn[1] = start
+    fill(c.v if c.turn[0] > 0.0 else c.u, s.mu, True, s.n, start, n, c.rows, given(s))
+
+
+def load_points(c: Any, s: Any, start: int, n: int) -> None:
+    """Fill the block with points."""
     k = fill(c.x, s.m, True, s.n, start, n, c.rows, 0)
     if s.explicit:
         k = fill(c.y, s.q, True, s.n, start, n, c.rows, k)
@@ -162,8 +178,7 @@ def load(c: Any, s: Any, start: int, n: int) -> None:
         count = s.q * s.q if s.full_y else s.q
         k = fill(c.weight, count, s.wide_y, s.n, start, n, c.rows, k)
     if s.cross:
-        k = fill(c.cross, s.q * s.mu, s.wide_cross, s.n, start, n, c.rows, k)
-    fill(c.v if c.turn[0] > 0.0 else c.u, s.mu, True, s.n, start, n, c.rows, k)
+        fill(c.cross, s.q * s.mu, s.wide_cross, s.n, start, n, c.rows, k)
 
 
 def fill(
@@ -176,8 +191,10 @@ def fill(
             part = at(source, r * length + start)
             for i in range(n):
                 row[i] = part[i]
+            for i in range(n, full(n)):
+                row[i] = part[n - 1]
         else:
-            for i in range(n):
+            for i in range(full(n)):
                 row[i] = source[r]
     return k + count
 
@@ -185,7 +202,7 @@ def fill(
 def double(c: Any, s: Any, n: int) -> None:
     """Copy the data of the block to the other one."""
     for k in range(given(s)):
-        for i in range(n):
+        for i in range(full(n)):
             c.other[k * BLOCK + i] = c.rows[k * BLOCK + i]
 
 

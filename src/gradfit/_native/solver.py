@@ -33,6 +33,7 @@ def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     for k in range(f.first, f.last):
         c.value[k] = 0.0
     c.turn[0] = 0.0
+    c.turn[1] = -1.0
     status, newton, steps, evals = begin(c, s, f), False, 0, 1
     if out[0] > 0.0:
         status = int(out[0])
