@@ -87,7 +87,7 @@ def conclude(
         "moved": problem.data.index[moved].sort().values.cpu().numpy(),
         "observed": observe(problem),
         "model": problem.model,
-        **_named(problem.data, give_back(problem, work) if arrays is None else arrays),
+        **named_arrays(problem, work, arrays),
     }
     if problem.data.group is None:
         single = _single(problem, work, found, rows, shared, began)
@@ -223,8 +223,10 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
     return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
 
 
-def _named(data: Data, arrays: PointArrays) -> dict[str, Any]:
-    """Per-point arrays in the user's shapes and order, by name."""
+def named_arrays(problem: Problem, work: Work, arrays: PointArrays | None = None) -> dict[str, Any]:
+    """Return arrays per point in the user's shapes and order, by name."""
+    data = problem.data
+    arrays = give_back(problem, work) if arrays is None else arrays
     give = _Giver(data)
 
     def y_like(values: Tensor | None) -> Any:

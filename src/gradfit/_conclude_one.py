@@ -1,4 +1,4 @@
-"""The result of one fit by machine code: what :mod:`gradfit._conclude` says, on plain numbers.
+"""The result of one plain fit: what :mod:`gradfit._conclude` says, on numbers instead of tensors.
 
 Of a fit of twenty points that takes as long as thirty tensor operations, a hundred of them for its
 result would be most of the time.
@@ -6,12 +6,15 @@ result would be most of the time.
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from gradfit._conclude import bounds_of, even_weights, observe
+from gradfit._backend import Answer
+from gradfit._conclude import bounds_of, even_weights, named_arrays, observe
 from gradfit._distributions import chi2_sf_one
+from gradfit._engine.loss import Loss
 from gradfit._native.cpu import Fitted
 from gradfit._native.ending import TOLD
 from gradfit._problem import Problem
@@ -19,22 +22,57 @@ from gradfit._result import FitResult
 from gradfit._types import Status
 
 
-def is_plain(problem: Problem, fitted: Fitted, cov_type: str) -> bool:
-    """Return whether a result can be made here: one fit of all rows, converged, no point moved."""
+def conclude_fitted(
+    problem: Problem, fitted: Fitted, loss: Loss | None, cov_type: str, began: float
+) -> FitResult | None:
+    """Build the result of one fit by machine code; None unless it is plain."""
+    told = fitted.first
+    if not _is_plain(problem, told, cov_type):
+        return None
+    return _conclude(problem, told, _at_points(problem, fitted), loss, "native", began)
+
+
+def conclude_work(
+    problem: Problem, answer: Answer, loss: Loss | None, cov_type: str, began: float
+) -> FitResult | None:
+    """Build the result of one fit by torch; None unless it is plain."""
+    if not answer.work.field.alone or problem.systematic is not None:
+        return None
+    told = _tell(answer)
+    if not _is_plain(problem, told, cov_type):
+        return None
+    at_points = named_arrays(problem, answer.work)
+    return _conclude(problem, told, at_points, loss, answer.backend, began)
+
+
+def _is_plain(problem: Problem, told: list[float], cov_type: str) -> bool:
+    """Ask for one fit of all rows that has converged and moved no point to a nearer foot."""
     data = problem.data
     if data.group is not None or data.as_torch or data.x.shape[1] != data.n_rows:
         return False
-    told = fitted.first
-    simple = told[6] == sum(told[-fitted.p :]) and told[4] == 0
+    simple = told[6] == sum(told[-len(problem.free) :]) and told[4] == 0
     return cov_type == "expected" and 0 < told[0] < 10 and simple
 
 
-def conclude_one(
-    problem: Problem, fitted: Fitted, loss: str, loss_scale: float, began: float
+def _tell(answer: Answer) -> list[float]:
+    """Return what machine code tells of a fit (:func:`gradfit._native.solver.fit_one`)."""
+    state, found = answer.work.state, answer.found
+    c, free = state.control, found.free[0].double()
+    counts = [float(c.status), c.n_steps, c.n_eval, state.sums.cost.item()]
+    counts += [float(answer.moved.any()), found.condition.item(), found.rank.item()]
+    vectors = state.beta[0], found.cov.flatten(), found.weakest[0], free
+    return [*counts, *(v for vector in vectors for v in vector.tolist())]
+
+
+def _conclude(
+    problem: Problem,
+    told: list[float],
+    at_points: Mapping[str, Any],
+    loss: Loss | None,
+    backend: str,
+    began: float,
 ) -> FitResult:
-    """Build the result of one fit of which :func:`is_plain` holds."""
-    data, p = problem.data, fitted.p
-    told = fitted.first
+    data, p = problem.data, len(problem.free)
     status, chi2, free = Status(int(told[0])), told[3], told[-p:]
     dof = data.n_rows * problem.n_equations - int(sum(free)) + problem.redundant
     mswd = chi2 / dof if dof > 0 else math.nan
@@ -59,18 +97,18 @@ def conclude_one(
         n_eval=int(told[2]),
         condition=told[5],
         rank=int(told[6]),
-        backend="native",
+        backend=backend,
         absolute_sigma=problem.absolute,
         cov_type="expected",
-        loss=loss,
-        loss_scale=loss_scale,
+        loss="linear" if loss is None else loss.name,
+        loss_scale=math.nan if loss is None else loss.scale,
         fixed=tuple(problem.fixed),
         bounds=bounds_of(problem),
         shared=(),
         at_bound=tuple(n for n in names if not held.get(n, 1.0)),
         observed=observe(problem),
         model=problem.model,
-        **_at_points(problem, fitted),
+        **at_points,
         seconds=time.perf_counter() - began,
     )
 

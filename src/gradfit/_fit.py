@@ -1,6 +1,5 @@
 """``fit()``: from what a user has and wants to an answer. The only place that builds a result."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from gradfit._backend import Answer, answer_of, choose, note_time
 from gradfit._backend import run as run_native
 from gradfit._begin import find_start
 from gradfit._conclude import conclude
-from gradfit._conclude_one import conclude_one, is_plain
+from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import Data, gather
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
@@ -220,11 +219,15 @@ def fit(
             kernels = _refuse_bias(problem, robust)
         if isinstance(kernels, str):
             answer = _by_torch(problem, beta0, options, robust, cov_type, ended, on_step)
+            quick = backend != "native" and not bias_correction
+            one = conclude_work(problem, answer, robust, cov_type, began) if quick else None
+            if one is not None:
+                return one
         else:
             fitted = run_native(kernels, problem, beta0, options, robust, ended)
-            if is_plain(problem, fitted, cov_type):
-                scale = math.nan if robust is None else robust.scale
-                return conclude_one(problem, fitted, name, scale, began)
+            one = conclude_fitted(problem, fitted, robust, cov_type, began)
+            if one is not None:
+                return one
             moved = name_moved(problem, beta0, options, robust, fitted.column(4))
             answer = answer_of(fitted, problem, robust, cov_type, moved)
         _refuse_bad_start(problem, answer.work)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradfit._backend import alone, answer_of, choose, make_plan
 from gradfit._conclude import conclude
-from gradfit._conclude_one import conclude_one, is_plain
+from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
 from gradfit._data.arrays import to_tensor
 from gradfit._engine.points import Points
@@ -68,9 +68,9 @@ class PreparedFit:
         kind, fitted, began = self._kind, self._fitted, time.perf_counter()
         problem, name = kind.with_data(self._x, self._y), kind.loss
         scale = choose_loss(name)
-        if is_plain(problem, fitted, "expected"):
-            width = math.nan if scale is None else scale.scale
-            return conclude_one(problem, fitted, name, width, began)
+        one = conclude_fitted(problem, fitted, scale, "expected", began)
+        if one is not None:
+            return one
         moved = name_moved(problem, kind.beta0, kind.options, scale, fitted.column(4))
         answer = answer_of(fitted, problem, scale, "expected", moved)
         return conclude(

@@ -100,8 +100,10 @@ def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
         heads, K = heads * weight, d.J_u * weight
     else:
         white = _whiten(points.slack, d.J_u, torch.cat([heads, d.J_u], 1))
-        heads, K = white[:, : heads.shape[1]], white[:, heads.shape[1] :]
+        heads, K, weight = white[:, : heads.shape[1]], white[:, heads.shape[1] :], None
     t = u + vector_times(heads[:, -1], K)
+    if weight is not None and mu == 1 and points.slack:
+        return Linear(u, heads, K, d.r, (t[0] / weight).square())
     tangent = squares(t)
     if points.slack:
         tangent = tangent + squares(times_vector(d.J_u, t))

@@ -12,6 +12,7 @@ would bend as much as the ball within that way, which turns its normal by more t
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,15 +20,13 @@ from torch import Tensor
 from gradfit._engine.eliminate import Linear
 from gradfit._engine.field import Stretch, descend, linearize, restore
 from gradfit._engine.linearize import derive, evaluate
-from gradfit._engine.points import Function, Points, squares, times_vector
+from gradfit._engine.points import Function, Points, squares
 from gradfit._engine.state import Work
 
 FARTHEST = 1 << 16
 """Points that are searched, the farthest ones, when there are more."""
 TOGETHER = 1 << 16
 """Trial points that are evaluated at once."""
-AT_ONCE = 1 << 12
-"""Trial points up to which it is quicker to try all than to ask where to try."""
 TRIALS = 32
 BENT = 1 / 16
 """Part of the distance by which a curve may leave its tangent and still be called straight."""
@@ -54,6 +53,8 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
     for s, linear in w.field.linears(w.state.beta, w.u, w.kept):
         columns = w.field.columns(s, w.state.beta)
         index = _candidates(s, linear, columns, w)
+        if not len(index):
+            continue
         fine = s.grouping.spread((ended < 10) & (ended > 0)).expand(s.points.n)
         index = index[fine[index]]
         if not len(index):
@@ -66,27 +67,38 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
 
 def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     """Return the index of points whose residual bends across the ball, the farthest first."""
-    d = linear.phi.sqrt()
-    n = s.points.n
-    if n * TRIALS <= AT_ONCE:
-        return torch.nonzero(d > 0)[:, 0]
-    bent = torch.zeros(n, dtype=torch.bool, device=d.device)
-    r0 = linear.r
-    J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
+    d, r0 = linear.phi.sqrt(), linear.r
+    bent = torch.zeros_like(d, dtype=torch.bool)
+    J_u, steep = _slopes(s, linear, columns, w)
     # Where several equations meet, their curve may bend although each is almost straight.
     share = BENT if s.points.slack or len(r0) == 1 else STRAIGHT
-    steep = (J_u.square().sum(1) + s.points.slack).sqrt()
-    for place in around(linear.u.shape[0], linear.u):
-        step = place[:, None] * d
-        r = evaluate(s.points, w.field.fn, linear.u + step, columns)
-        gap = (r - r0 - times_vector(J_u, step)).abs()
-        size = r.abs() + r0.abs() + times_vector(J_u.abs(), step.abs())
-        bent |= ~(gap <= torch.maximum(share * steep * d, STRAIGHT * size)).all(0)
+    least, size = share * steep * d, r0.abs()
+    places = around(linear.u.shape[0], linear.u.dtype, linear.u.device)
+    for part in places.split(max(1, TOGETHER // s.points.n)):
+        step = part.mT[:, :, None] * d
+        u = (linear.u[:, None] + step).flatten(1)
+        points = s.points if len(part) == 1 else s.points.repeat(len(part))
+        there = columns if columns.shape[1] == 1 else columns.repeat(1, len(part))
+        r = evaluate(points, w.field.fn, u, there).reshape(len(r0), len(part), -1)
+        rise = J_u[:, :, None] * step
+        gap = (r - r0[:, None] - rise.sum(1)).abs()
+        slack = STRAIGHT * (r.abs() + size[:, None] + rise.abs().sum(1))
+        bent |= ~(gap <= torch.maximum(least[:, None], slack)).all(0).all(0)
     index = torch.nonzero(bent & (d > 0))[:, 0]
     limit = max(1, FARTHEST // len(w.field.stretches))
     if len(index) > limit:
         index = index[torch.topk(d[index], limit).indices].sort().values
     return index
+
+
+def _slopes(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> tuple[Tensor, Tensor]:
+    """Return ``J_u`` (q, mu, N) and how steep each residual is (q, N), as a graph over ``u``."""
+    if s.points.slack and len(linear.r) == 1:
+        # Elimination has divided the slope by the length of the normal; NaN where that is all.
+        normal = (1 - squares(linear.K[0])).rsqrt()
+        return linear.K * normal, normal[None]
+    J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
+    return J_u, (J_u.square().sum(1) + s.points.slack).sqrt()
 
 
 def offsets(mu: int, like: Tensor) -> Tensor:
@@ -99,12 +111,13 @@ def offsets(mu: int, like: Tensor) -> Tensor:
     return direction * draws[:, mu:] ** (1 / mu)
 
 
-def around(mu: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def around(mu: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return places (P, mu) around a foot: along axes and, lest they cancel, between two."""
-    one = torch.eye(mu, dtype=like.dtype, device=like.device)
+    one = torch.eye(mu, dtype=dtype, device=device)
     if mu == 1:
         return torch.cat([one, -one, one / 2, -one / 2])
-    i, j = torch.triu_indices(mu, mu, 1, device=like.device)
+    i, j = torch.triu_indices(mu, mu, 1, device=device)
     between = torch.cat([one[i] + one[j], one[i] - one[j]]) / math.sqrt(2)
     return torch.cat([one, -one, between, -between])
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradfit._engine.backward import pull_back
 from gradfit._engine.points import (
     Function,
     Points,
@@ -119,10 +120,8 @@ def gradients(value: Tensor, wanted: Sequence[Tensor], keep: bool = False) -> li
         return []
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in wanted]
-    found = torch.autograd.grad(value.sum(), wanted, retain_graph=keep, allow_unused=True)
-    # torch says tensors; what does not enter the value comes back as None all the same
-    parts: list[Tensor | None] = list(found)
-    return [torch.zeros_like(w) if t is None else t for t, w in zip(parts, wanted, strict=True)]
+    found = pull_back(value, wanted, keep)
+    return [torch.zeros_like(w) if t is None else t for t, w in zip(found, wanted, strict=True)]
 
 
 def _whiten(points: Points, value: Tensor, u: Tensor, f_x: Tensor, f_beta: Tensor) -> Derivatives:

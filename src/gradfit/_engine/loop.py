@@ -68,7 +68,8 @@ def _first_radius(field: Field, size: Tensor, cost: Tensor) -> Any:
 
 def _finite(field: Field, sums: Sums) -> Any:
     if field.alone:
-        return math.isfinite(sums.cost.item() + (sums.A.sum() + sums.g.sum()).item())
+        # Where the cost and the normal matrix are finite the gradient is.
+        return math.isfinite(sums.cost.item() + sums.A.sum().item())
     finite = torch.isfinite(sums.cost + sums.A.sum((-1, -2)) + sums.g.sum(-1))
     return finite if field.shared is None else finite.all().expand(len(finite))
 

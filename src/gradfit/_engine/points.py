@@ -73,6 +73,10 @@ class Points(NamedTuple):
         """Return the points listed in ``index``."""
         return self._map(lambda t: t[..., index])
 
+    def repeat(self, times: int) -> "Points":
+        """Return all points so many times, one copy behind the other."""
+        return self._map(lambda t: t.repeat(*[1] * (t.ndim - 1), times))
+
     def _map(self, pick: Callable[[Tensor], Tensor]) -> "Points":
         def per_point(t: Tensor | None) -> Tensor | None:
             return t if t is None or t.shape[-1] != self.n or self.n == 1 else pick(t)
@@ -226,6 +230,8 @@ def even_size(group: Tensor | None, n_groups: int) -> int:
 
 def times_vector(rows: Tensor, v: Tensor) -> Tensor:
     """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N|1): (a, N)."""
+    if rows.shape[1] == 1:
+        return rows.squeeze(1) * v
     if rows.numel() <= SMALL:
         return (rows * v).sum(1)
     out = rows[:, 0] * v[0]

@@ -262,7 +262,7 @@ def _trials(mu: int) -> tuple[Tensor, Tensor]:
     like = torch.zeros((), dtype=torch.float64)
     if not mu:
         return like[None][:0], like[None][:0]
-    return offsets(mu, like).ravel(), around(mu, like).ravel()
+    return offsets(mu, like).ravel(), around(mu, like.dtype, like.device).ravel()
 
 
 def _head_of(
