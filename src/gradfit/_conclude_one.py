@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._backend import Answer
+from gradfit._answer import Answer
 from gradfit._conclude import bounds_of, even_weights, named_arrays, observe
 from gradfit._distributions import chi2_sf_one
 from gradfit._engine.loss import Loss

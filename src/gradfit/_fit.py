@@ -5,23 +5,25 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._backend import Answer, answer_of, choose, note_time
-from gradfit._backend import run as run_native
+from gradfit._answer import Answer, answer_of
 from gradfit._begin import find_start
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import Data, gather
+from gradfit._dispatch import choose, note_time
+from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
+from gradfit._native.cpu import Kernels
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved, solve
@@ -213,23 +215,13 @@ def fit(
         if beta0 is None:
             beta0 = find_start(problem, robust)
         problem = check_model(problem, beta0)
-        ended = unfit(problem)
         kernels = choose(problem, beta0, robust, backend, on_step)
         if bias_correction:
             kernels = _refuse_bias(problem, robust)
-        if isinstance(kernels, str):
-            answer = _by_torch(problem, beta0, options, robust, cov_type, ended, on_step)
-            quick = backend != "native" and not bias_correction
-            one = conclude_work(problem, answer, robust, cov_type, began) if quick else None
-            if one is not None:
-                return one
-        else:
-            fitted = run_native(kernels, problem, beta0, options, robust, ended)
-            one = conclude_fitted(problem, fitted, robust, cov_type, began)
-            if one is not None:
-                return one
-            moved = name_moved(problem, beta0, options, robust, fitted.column(4))
-            answer = answer_of(fitted, problem, robust, cov_type, moved)
+        task = _Task(problem, beta0, options, robust, cov_type, unfit(problem), began)
+        answer = _run(task, kernels, on_step, backend != "native" and not bias_correction)
+        if isinstance(answer, FitResult):
+            return answer
         _refuse_bad_start(problem, answer.work)
         correction = None
         if bias_correction:
@@ -253,6 +245,38 @@ def fit(
     return result
 
 
+class _Task(NamedTuple):
+    """What is to be fitted, and what is asked of it."""
+
+    problem: Problem
+    beta0: Tensor
+    options: Options
+    loss: Loss | None
+    cov_type: str
+    ended: Tensor | None
+    began: float
+
+
+def _run(
+    task: _Task,
+    kernels: Kernels | str,
+    on_step: Callable[[FitStep], None] | None,
+    quick: bool,
+) -> FitResult | Answer:
+    """Fit by machine code or torch; ``quick`` says whether torch may conclude at once, too."""
+    problem, loss, cov_type, began = task.problem, task.loss, task.cov_type, task.began
+    if isinstance(kernels, str):
+        answer = _by_torch(task, on_step)
+        one = conclude_work(problem, answer, loss, cov_type, began) if quick else None
+        return answer if one is None else one
+    fitted = run_native(kernels, problem, task.beta0, task.options, loss, task.ended)
+    one = conclude_fitted(problem, fitted, loss, cov_type, began)
+    if one is not None:
+        return one
+    moved = name_moved(problem, task.beta0, task.options, loss, fitted.column(4))
+    return answer_of(fitted, problem, loss, cov_type, moved)
+
+
 def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
     """Raise unless the bias can be told; return why machine code is of no use for it."""
     if loss is not None:
@@ -262,19 +286,13 @@ def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
     return "it does not tell the bias"
 
 
-def _by_torch(  # noqa: PLR0917 - what `solve` takes
-    problem: Problem,
-    beta0: Tensor,
-    options: Options,
-    loss: Loss | None,
-    cov_type: str,
-    ended: Tensor | None,
-    on_step: Callable[[FitStep], None] | None,
-) -> Answer:
-    began = time.perf_counter()
+def _by_torch(task: _Task, on_step: Callable[[FitStep], None] | None) -> Answer:
+    began, problem = time.perf_counter(), task.problem
     tell = _teller(problem, on_step)
-    work, moved = solve(problem, beta0, options, loss, ended=ended, on_step=tell)
-    found = spread(work, cov_type, problem.limits())
+    work, moved = solve(
+        problem, task.beta0, task.options, task.loss, ended=task.ended, on_step=tell
+    )
+    found = spread(work, task.cov_type, problem.limits())
     note_time(problem, time.perf_counter() - began)
     return Answer(work, moved, found, None, "eager")
 

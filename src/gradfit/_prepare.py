@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._backend import alone, answer_of, choose, make_plan
+from gradfit._answer import answer_of
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
 from gradfit._data.arrays import to_tensor
+from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._fit import choose_loss, options_of

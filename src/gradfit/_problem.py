@@ -142,15 +142,12 @@ class Problem:
         ]
         plain = not self.fixed
 
+        def set_in(x: Tensor, beta: Sequence[Tensor]) -> list[Tensor]:
+            n = x.shape[-1]
+            return [beta[i] if v is None else x.new_full((1,), v).expand(n) for i, v in slots]
+
         def call(x: Tensor, beta: Sequence[Tensor]) -> Tensor:
-            given = (
-                beta
-                if plain
-                else [
-                    beta[i] if v is None else x.new_full((1,), v).expand(x.shape[-1])
-                    for i, v in slots
-                ]
-            )
+            given = beta if plain else set_in(x, beta)
             value = model.fn(x.squeeze(0) if vector else x, *given)
             if value.ndim == 1:
                 value = value[None]

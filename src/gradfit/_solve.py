@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gradfit._engine.feet import search
+from gradfit._engine.feet import FOOT_ROUNDS, search
 from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
 from gradfit._engine.loss import Loss
@@ -18,8 +18,6 @@ HARDLY = 2
 """Steps up to which a fit is asked whether its end is a minimum at all."""
 NAMED = 1 << 16
 """Points up to which those that moved to a nearer foot are named."""
-FOOT_ROUNDS = 5
-"""Times that nearer foot points are searched and the fit goes on from them."""
 
 
 def solve(

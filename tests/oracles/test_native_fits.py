@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradfit._backend import kernels_for, run
 from gradfit._data import gather
+from gradfit._dispatch import kernels_for, run
 from gradfit._engine.covariance import spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options

@@ -27,6 +27,8 @@ FARTHEST = 1 << 16
 """Points that are searched, the farthest ones, when there are more."""
 TOGETHER = 1 << 16
 """Trial points that are evaluated at once."""
+FOOT_ROUNDS = 5
+"""Times that nearer feet are searched and the fit goes on from them, at most."""
 TRIALS = 32
 BENT = 1 / 16
 """Part of the distance by which a curve may leave its tangent and still be called straight."""

@@ -109,15 +109,19 @@ class Kernels:
         """Whether all can run without being compiled, and the solver too."""
         return is_solver_ready() and all(k.is_ready for k in self.all)
 
-    def functions(self) -> tuple[Any, ...]:
-        """Return addresses, or functions where they are Python."""
-        codes = [k.code for k in self.all]
-        return tuple(c.address if machine.enabled() else c.call for c in codes)
+    @cached_property
+    def _codes(self) -> tuple[Code, ...]:
+        """Machine code, held here: what nobody holds is unloaded, and its addresses with it."""
+        return tuple(k.code for k in self.all)
 
     @cached_property
-    def compiled(self) -> tuple[Any, ...]:
-        """Addresses, found once."""
-        return self.functions()
+    def addresses(self) -> tuple[int, ...]:
+        """Where the machine code lies, for as long as this object lives."""
+        return tuple(c.address for c in self._codes)
+
+    def functions(self) -> tuple[Any, ...]:
+        """Return the functions as Python."""
+        return tuple(k.code.call for k in self.all)
 
 
 @dataclass(frozen=True)
@@ -205,13 +209,20 @@ def plan_of(
     loss: Loss | None,
     values: tuple[float, ...],
     limits: Bounds | None,
+    *,
+    feet: int,
 ) -> Plan:
-    """Plan fits of points of one kind; ``values`` are those of all parameters, where fixed."""
+    """Plan fits of points of one kind.
+
+    ``values`` are those of all parameters, where fixed; ``feet`` is how often nearer ones are
+    searched, at most.
+    """
     shapes = [None if t is None else t.shape for t in (*points[:2], *points[3:])]
-    key = *shapes, options, values, loss
+    key = *shapes, options, values, loss, feet
     found = kernels.plans.get(key)
     if found is None or limits is not None:
-        spec = _spec_of(kernels, points, options, loss)._replace(bounded=limits is not None)
+        spec = _spec_of(kernels, points, options, loss)
+        spec = spec._replace(bounded=limits is not None, rounds=feet)
         found = Plan(kernels, spec, _head_of(spec, kernels, limits, values, loss))
     if limits is None:
         if len(kernels.plans) >= PLANS:
@@ -248,7 +259,7 @@ def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | No
         bounded=False,
         alone=points.group is None,
         asks=False,
-        rounds=5,
+        rounds=0,
         gtol=options.gtol,
         ftol=options.ftol,
         xtol=options.xtol,
@@ -329,7 +340,7 @@ def _runner(plan: Plan, arrays: list[Tensor]) -> Callable[[int, int], None]:
     compiled, kernels, s = machine.enabled(), plan.kernels, plan.spec
     code = _solver("fit", compiled)
     if compiled:
-        addresses = [*kernels.compiled, 0, *(t.data_ptr() for t in arrays)]
+        addresses = [*kernels.addresses, 0, *(t.data_ptr() for t in arrays)]
 
         def run(lo: int, hi: int) -> None:
             room = _room(s)
@@ -357,7 +368,7 @@ def _fit_large(plan: Plan, arrays: list[Tensor], rest: tuple[Tensor, ...]) -> No
     s, head = plan.spec, plan.head.clone()
     head[Spec._fields.index("asks")] = 1.0
     part, code, room = _solver("walk", True), _solver("fit", True), _room(s)
-    functions, given = plan.kernels.compiled, [t.data_ptr() for t in arrays]
+    functions, given = plan.kernels.addresses, [t.data_ptr() for t in arrays]
     total = room.numpy()[2 * (s.everything + s.p + 1) :]
 
     def walk(task: int, start: int, stop: int) -> Array:

@@ -16,7 +16,7 @@ from gradfit._format import columns, measured, number, plural
 from gradfit._types import FloatArray
 from gradfit._uncertainty.draw import drawer
 from gradfit._uncertainty.progress import Bar
-from gradfit._uncertainty.refit import at_once, refit, repeat
+from gradfit._uncertainty.refit import at_once, estimate, machine_for, repeat
 from gradfit._uncertainty.restate import Case
 from gradfit._views.fitted import Fitted
 from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
@@ -207,14 +207,14 @@ def bootstrap(
     draw = drawer(case, kind, scale, np.random.default_rng(seed))
     rows: list[Tensor] = []
     failed = 0
-    step = at_once(case.n)
+    step, kernels = at_once(case.n), machine_for(case, n)
     with Bar(f"{kind} bootstrap", n, progress) as bar:
         try:
             for first in range(0, n, step):
                 count = min(step, n - first)
                 points, u0 = draw(count)
-                found = refit(case, points, case.beta.expand(count, -1), u0)
-                rows.append(found.beta[found.good])
+                beta, good = estimate(case, points, u0, kernels)
+                rows.append(beta[good])
                 failed += count - len(rows[-1])
                 bar.advance(count)
         except KeyboardInterrupt:
@@ -255,14 +255,14 @@ def _leave_one_out(case: Case, progress: bool) -> tuple[Tensor, Tensor]:
     n = case.n
     rows: list[Tensor] = []
     good: list[Tensor] = []
-    others = torch.arange(n - 1)
+    others, kernels = torch.arange(n - 1), machine_for(case, n)
     with Bar("jackknife", n, progress) as bar:
         for left_out in torch.arange(n).split(at_once(n)):
             index = others + (others >= left_out[:, None]).to(others.dtype)
             u0 = case.work.u[:, index.reshape(-1)]
-            found = refit(case, repeat(case, index), case.beta.expand(len(index), -1), u0)
-            rows.append(found.beta)
-            good.append(found.good)
+            beta, fine = estimate(case, repeat(case, index), u0, kernels)
+            rows.append(beta)
+            good.append(fine)
             bar.advance(len(index))
     return torch.cat(rows), torch.cat(good)
 

@@ -1,15 +1,19 @@
 """Many fits like one: new points for each, all through the engine as one batch."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gradfit._dispatch import choose
+from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options, Work
+from gradfit._native.cpu import Kernels
 from gradfit._uncertainty.restate import Case
 
 REFITS = Options(gtol=1e-8)
@@ -46,6 +50,32 @@ def repeat(case: Case, index: Tensor) -> Points:
     count, n = index.shape
     group = torch.arange(count).repeat_interleave(n)
     return case.problem.points.take(index.reshape(-1))._replace(group=group)
+
+
+def estimate(
+    case: Case, points: Points, u0: Tensor, kernels: Kernels | None
+) -> tuple[Tensor, Tensor]:
+    """Fit every group of ``points``; return parameters (B, p), and which of them can be used.
+
+    ``kernels`` are those of :func:`machine_for`; torch begins at the foot points ``u0`` (mu, N).
+    """
+    count = 1 if points.group is None else int(points.group[-1]) + 1
+    beta0 = case.beta.expand(count, -1)
+    if kernels is None:
+        found = refit(case, points, beta0, u0)
+        return found.beta, found.good
+    problem = replace(case.problem, points=points)
+    told = run_native(kernels, problem, beta0, REFITS, case.loss, feet=0)
+    status, rank = told.column(0), told.column(6)
+    good = (status > 0) & (status < 10) & (rank == told.vector(case.p + 2).sum(1))
+    return torch.from_numpy(told.vector(0).copy()), torch.from_numpy(good)
+
+
+def machine_for(case: Case, times: int) -> Kernels | None:
+    """Return machine code for so many refits, if there can be any and it is worth its while."""
+    with torch.enable_grad():
+        kernels = choose(case.problem, case.beta, case.loss, "auto", None, times)
+    return None if isinstance(kernels, str) else kernels
 
 
 def refit(

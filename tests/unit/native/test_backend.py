@@ -1,5 +1,6 @@
 """Which machinery runs a fit, what it says of it, and fits that are prepared."""
 
+import gc
 import os
 import threading
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 import gradfit as gf
-from gradfit import _backend
+from gradfit import _dispatch
+from gradfit._native import machine
 from gradfit.errors import InputError, ModelError
 
 DECAY = "a*exp(-b*x) + c"
@@ -125,11 +127,11 @@ def test_by_itself_machine_code_is_looked_for_once_it_is_worth_it(points, monkey
     def model(x, a, b, c):
         return a * torch.exp(-b * x) + c
 
-    monkeypatch.setattr(_backend, "COMPILING", 1e9)
+    monkeypatch.setattr(_dispatch, "COMPILING", 1e9)
     asked = {"start": START, **SIGMAS}
     assert gf.fit(model, *points, **asked).backend == "eager"
     gf.fit(model, *points, backend="native", **asked)
-    _backend._KNOWN[model].spent = 1.0
+    _dispatch._KNOWN[model].spent = 1.0
     assert gf.fit(model, *points, **asked).backend == "native"
 
 
@@ -150,6 +152,16 @@ def test_a_prepared_fit_with_exact_y_moves_x_and_y_together(points):
     fitter = gf.prepare(DECAY, start=START, sx=0.05, sy=0.0)
     wanted = gf.fit(DECAY, *points, start=START, sx=0.05, sy=0.0, backend="eager")
     assert_same_result(fitter(*points).full, wanted)
+
+
+def test_machine_code_outlives_its_place_in_memory(points, monkeypatch):
+    monkeypatch.setattr(machine, "MOST", 3)
+    x, y = points
+    fitter = gf.prepare(DECAY, start=START, **SIGMAS)
+    wanted = fitter(x, y).params
+    gf.fit("a*exp(-b*x) + c*1.5", x, y, **SIGMAS, start=START, backend="native")
+    gc.collect()
+    assert fitter(x, y).params == wanted
 
 
 def test_preparing_asks_for_what_it_needs(points):

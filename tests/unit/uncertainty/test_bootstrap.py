@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 import gradfit as gf
+from gradfit._dispatch import choose
 from gradfit._uncertainty import bootstrap as module
 from gradfit._uncertainty import refit
 from gradfit._uncertainty.draw import drawer
@@ -134,6 +135,27 @@ def test_spread_of_refits_is_the_propagated_covariance_where_errors_are_small(ki
 
 @pytest.mark.parametrize("make", [made.circle, made.decay])
 @pytest.mark.parametrize("kind", ["pairs", "residual", "parametric"])
+def test_refits_by_machine_code_are_those_by_torch(make, kind, monkeypatch):
+    fit = make()
+    by_torch = []
+    for kernels in (lambda *_: None, machine_now):
+        monkeypatch.setattr(module, "machine_for", kernels)
+        by_torch.append((fit.bootstrap(60, kind, seed=4), fit.jackknife()))
+    (first, one), (second, other) = by_torch
+    assert first.n_failed == second.n_failed
+    error = np.array([[fit.stderr[n]] for n in fit.names])
+    assert np.abs(samples(first) - samples(second)).max() < 1e-6 * error.max()
+    assert np.abs(samples(one) - samples(other)).max() < 1e-6 * error.max()
+
+
+def machine_now(case, times):
+    kernels = choose(case.problem, case.beta, case.loss, "native", None)
+    assert not isinstance(kernels, str)
+    return kernels
+
+
+@pytest.mark.parametrize("make", [made.circle, made.decay])
+@pytest.mark.parametrize("kind", ["pairs", "residual", "parametric"])
 def test_every_kind_fits_every_model(make, kind):
     fit = make()
     found = fit.bootstrap(100, kind)
@@ -191,14 +213,14 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return refit.refit(*args, **options)
+        return refit.estimate(*args, **options)
 
-    monkeypatch.setattr(module, "refit", until_interrupted)
+    monkeypatch.setattr(module, "estimate", until_interrupted)
     with pytest.warns(GradfitWarning, match="interrupted after 40 of 1,000 refits"):
         found = fit.bootstrap(1000, "parametric")
     assert found.n == 40
     calls.append(1)
-    monkeypatch.setattr(module, "refit", lambda *a, **k: until_interrupted(*a[:0]))
+    monkeypatch.setattr(module, "estimate", lambda *a, **k: until_interrupted(*a[:0]))
     calls[:] = [1, 1]
     with pytest.raises(KeyboardInterrupt):
         fit.bootstrap(1000, "parametric")

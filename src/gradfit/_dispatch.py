@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,15 +10,11 @@ import torch
 from torch import Tensor
 
 from gradfit import models
-from gradfit._conclude import PointArrays
-from gradfit._engine.covariance import Spread, spread
-from gradfit._engine.eliminate import Sums
-from gradfit._engine.field import Field
-from gradfit._engine.loop import init
+from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
-from gradfit._engine.state import Control, Options, State, Work
-from gradfit._native.cpu import Fitted, Kernels, Plan, fit, is_solver_ready, plan_of, spread_of
+from gradfit._engine.state import Options
+from gradfit._native.cpu import Fitted, Kernels, Plan, fit, is_solver_ready, plan_of
 from gradfit._native.expression import CaptureError, evaluate
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
@@ -62,31 +58,26 @@ def known_of(problem: Problem) -> Known:
         return Known()
 
 
-class Answer(NamedTuple):
-    """What a fit came to, from whatever ran it, as :func:`gradfit._conclude.conclude` takes it."""
-
-    work: Work
-    moved: Tensor
-    found: Spread
-    arrays: PointArrays | None
-    backend: str
-
-
 def choose(
-    problem: Problem, beta0: Tensor, loss: Loss | None, backend: str, on_step: Any
+    problem: Problem,
+    beta0: Tensor,
+    loss: Loss | None,
+    backend: str,
+    on_step: Any,
+    times: int = 1,
 ) -> Kernels | str:
     """Return the kernels that shall run a fit, or why torch does: in half a sentence, or nothing.
 
     By itself machine code is looked for once torch has spent, with this fit, about as long on a
     model as that takes: so nobody waits for a small fit, and nobody more than twice as long as with
-    the better choice.
+    the better choice. ``times`` fits of this kind are to come.
     """
     if backend == "eager":
         return ""
     reason = obstacle(problem, on_step)
     if reason is not None:
         return reason
-    due = known_of(problem).spent + PER_FIT + PER_POINT * problem.points.n
+    due = known_of(problem).spent + times * (PER_FIT + PER_POINT * problem.points.n)
     if backend == "auto" and due < LOOKING:
         return ""
     kernels = kernels_for(problem, beta0, loss)
@@ -198,60 +189,25 @@ def run(
     options: Options,
     loss: Loss | None,
     ended: Tensor | None = None,
+    *,
+    feet: int = FOOT_ROUNDS,
 ) -> Fitted:
-    """Fit by machine code."""
-    plan = make_plan(kernels, problem, options, loss)
+    """Fit by machine code; ``feet`` is how often nearer ones are searched, at most."""
+    plan = make_plan(kernels, problem, options, loss, feet)
     return fit(plan, problem.points, _firsts(problem.points, beta0.shape[0]), beta0, ended)
 
 
-def make_plan(kernels: Kernels, problem: Problem, options: Options, loss: Loss | None) -> Plan:
+def make_plan(
+    kernels: Kernels,
+    problem: Problem,
+    options: Options,
+    loss: Loss | None,
+    feet: int = FOOT_ROUNDS,
+) -> Plan:
     """Return what all fits of this kind have in common."""
     fixed, names = problem.fixed, problem.model.names
     values = tuple([fixed.get(n, 0.0) for n in names]) if fixed else (0.0,) * len(names)
-    return plan_of(kernels, problem.points, options, loss, values, problem.bounds)
-
-
-def answer_of(
-    fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str, moved: Tensor
-) -> Answer:
-    """Put what machine code found in the engine's terms; ``moved`` (N,) it only counts."""
-    points = problem.points
-    beta = torch.from_numpy(fitted.vector(0).copy())
-    count, p = beta.shape
-    u = torch.from_numpy(fitted.u)
-    if cov_type != "expected":
-        field = Field.of(points, problem.function(), count, p, loss)
-        work = init(field, beta, u)
-        found = spread(work, cov_type, problem.limits())
-    else:
-        field = Field(points, problem.function(), count, p, loss, None, None, (), False)
-        blank = beta.new_zeros(count)
-        sums = Sums(blank, blank, beta.new_zeros(count, p, p), beta)
-        work = Work(field, State(beta, sums, beta, Control(*[blank] * 9)), u, [])
-        found = spread_of(fitted)
-    whole = (torch.from_numpy(fitted.column(k)).to(torch.int64) for k in range(3))
-    control = Control(*work.state.control[:6], *whole)
-    sums = work.state.sums._replace(cost=torch.from_numpy(fitted.column(3)))
-    state = work.state._replace(sums=sums, control=control)
-    return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), "native")
-
-
-def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:
-    """Return what there is at each point, in the units of the data."""
-    data, points = problem.data, problem.points
-    delta = torch.from_numpy(fitted.delta)
-    if len(points.rows) < len(points.x):
-        whole = torch.zeros_like(points.x)
-        whole[list(points.rows)] = delta
-        delta = whole
-    x_hat, m = points.x + delta, len(data.x)
-    weights = None if fitted.weights is None else torch.from_numpy(fitted.weights)[None]
-    if problem.joined:
-        return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
-    if data.y is None:
-        return PointArrays(delta, None, x_hat, None, weights)
-    y_hat = torch.from_numpy(fitted.value)
-    return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
+    return plan_of(kernels, problem.points, options, loss, values, problem.bounds, feet=feet)
 
 
 @lru_cache(maxsize=64)
