@@ -12,9 +12,12 @@ r"""Covariance, rank and condition of the parameters at a solution.
     their distribution (Huber 1967; White, Econometrica 50 (1982) 1).
 """
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._engine.arrow import covariance, eliminate_arrow
@@ -81,6 +84,8 @@ def _plain(w: Work) -> Spread | None:
     s = w.state
     if not s.sums.A.shape[-1]:
         return None
+    if w.field.alone and s.beta.device.type == "cpu":
+        return _plain_alone(s.sums.A[0].detach().numpy())
     D = s.sums.A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     basis = basis_of_normal(s.sums.A.nan_to_num(0.0, 0.0, 0.0), s.sums.g, D)
     low, top = basis.e[:, 0], basis.e[:, -1]
@@ -89,6 +94,27 @@ def _plain(w: Work) -> Spread | None:
     half = basis.V * basis.e.rsqrt()[:, None] / basis.scale[:, :, None]
     free = torch.ones_like(s.beta, dtype=torch.bool)
     return Spread(half @ half.mT, free.sum(-1), (top / low).sqrt(), basis.V[..., 0], free)
+
+
+def _plain_alone(A: NDArray[np.float64]) -> Spread | None:
+    """Do the same for one fit in NumPy, whose calls on so few numbers cost a third of torch's."""
+    diagonal = A.diagonal()
+    if not np.isfinite(A).all() or not (diagonal > 0).all():
+        return None
+    scale = np.sqrt(diagonal)
+    e, V = np.linalg.eigh(A / np.outer(scale, scale))
+    low, top = float(e[0]), float(e[-1])
+    if not low > CLEAR * top:
+        return None
+    half = V / np.sqrt(e) / scale[:, None]
+    p = len(e)
+    return Spread(
+        torch.from_numpy(half @ half.T)[None],
+        torch.tensor([p]),
+        torch.tensor([math.sqrt(top / low)], dtype=torch.float64),
+        torch.from_numpy(V[:, 0])[None],
+        torch.ones(1, p, dtype=torch.bool),
+    )
 
 
 def _joint_gradient(w: Work) -> Tensor:

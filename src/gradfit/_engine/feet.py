@@ -70,11 +70,11 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
 def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
     """Return the index of points whose residual bends across the ball, the farthest first."""
     d, r0 = linear.phi.sqrt(), linear.r
-    bent = torch.zeros_like(d, dtype=torch.bool)
+    bent: Tensor | None = None
     J_u, steep = _slopes(s, linear, columns, w)
     # Where several equations meet, their curve may bend although each is almost straight.
     share = BENT if s.points.slack or len(r0) == 1 else STRAIGHT
-    least, size = share * steep * d, r0.abs()
+    least = (share * steep * d)[:, None]
     places = around(linear.u.shape[0], linear.u.dtype, linear.u.device)
     for part in places.split(max(1, TOGETHER // s.points.n)):
         step = part.mT[:, :, None] * d
@@ -84,8 +84,13 @@ def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
         r = evaluate(points, w.field.fn, u, there).reshape(len(r0), len(part), -1)
         rise = J_u[:, :, None] * step
         gap = (r - r0[:, None] - rise.sum(1)).abs()
-        slack = STRAIGHT * (r.abs() + size[:, None] + rise.abs().sum(1))
-        bent |= ~(gap <= torch.maximum(least[:, None], slack)).all(0).all(0)
+        if bool((gap <= least).all()):
+            continue
+        slack = STRAIGHT * (r.abs() + r0.abs()[:, None] + rise.abs().sum(1))
+        here = ~(gap <= torch.maximum(least, slack)).all(0).all(0)
+        bent = here if bent is None else bent | here
+    if bent is None:
+        return torch.empty(0, dtype=torch.int64, device=d.device)
     index = torch.nonzero(bent & (d > 0))[:, 0]
     limit = max(1, FARTHEST // len(w.field.stretches))
     if len(index) > limit:

@@ -383,10 +383,10 @@ def _rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
     """Squared size (N,) of the data and the parameters as the whitened residual sees them."""
     total = (linear.J * columns).square().sum((0, 1))
     if points.rows:
-        x = points.x[list(points.rows)]
+        x = points.x if len(points.rows) == len(points.x) else points.x[list(points.rows)]
         scale = points.scale_x
         scale = scale if scale.ndim == 2 else scale.diagonal(dim1=0, dim2=1).mT.abs()
-        size = torch.where(scale > 0, x / scale, 0.0)
+        size = (x / scale).nan_to_num_(0.0, 0.0, 0.0)
         total = total + times_vector(linear.K, size).square().sum(0)
     if points.y is not None and points.weight_y is not None:
         if points.weight_y.ndim == 2:

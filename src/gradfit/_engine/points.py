@@ -75,7 +75,7 @@ class Points(NamedTuple):
 
     def repeat(self, times: int) -> "Points":
         """Return all points so many times, one copy behind the other."""
-        return self._map(lambda t: t.repeat(*[1] * (t.ndim - 1), times))
+        return self._map(lambda t: torch.cat([t] * times, -1))
 
     def _map(self, pick: Callable[[Tensor], Tensor]) -> "Points":
         def per_point(t: Tensor | None) -> Tensor | None:
