@@ -15,8 +15,8 @@ from gradfit._answer import Answer
 from gradfit._conclude import bounds_of, even_weights, named_arrays, observe
 from gradfit._distributions import chi2_sf_one
 from gradfit._engine.loss import Loss
-from gradfit._native.cpu import Fitted
 from gradfit._native.ending import TOLD
+from gradfit._native.plan import Fitted
 from gradfit._problem import Problem
 from gradfit._result import FitResult
 from gradfit._types import Status
@@ -141,23 +141,24 @@ def _ratio(c: float, scale: float) -> float:
 
 def _at_points(problem: Problem, fitted: Fitted) -> dict[str, Any]:
     """Return what there is at each point, in the user's shapes."""
-    data, points, delta = problem.data, problem.points, fitted.delta
-    x, m = points.x.numpy(), data.x.shape[0]
-    if len(points.rows) < len(x):
+    data, points, made = problem.data, problem.points, fitted.made.numpy()
+    x, m, mu = points.x.numpy(), data.x.shape[0], fitted.spec.mu
+    delta, u = made[:mu], made[mu : 2 * mu]
+    if mu < len(x):
         delta = np.zeros(x.shape)
-        delta[list(points.rows)] = fitted.delta
+        delta[list(points.rows)] = made[:mu]
     # Whitened feet are of no use any more, and a large fit has no room to spare.
-    room = fitted.u if fitted.u.shape == x.shape else None
+    room = u if u.shape == x.shape else None
     x_hat, eps, y_hat = np.add(x, delta, out=room), None, None
     if problem.joined:
         delta, eps, x_hat, y_hat = delta[:m], delta[m:], x_hat[:m], x_hat[m:]
     elif data.y is not None:
-        y_hat = fitted.value
+        y_hat = made[2 * mu : 2 * mu + fitted.spec.q]
         eps = y_hat - data.y.numpy()
 
     if data.vector_x:
         delta, x_hat = delta[0], x_hat[0]
     if data.vector_y and eps is not None and y_hat is not None:
         eps, y_hat = eps[0], y_hat[0]
-    weights = even_weights(data) if fitted.weights is None else fitted.weights
+    weights = made[-1] if fitted.spec.robust else even_weights(data)
     return {"delta": delta, "x_hat": x_hat, "eps": eps, "y_hat": y_hat, "weights": weights}

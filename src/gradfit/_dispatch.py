@@ -14,8 +14,9 @@ from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
-from gradfit._native.cpu import Fitted, Kernels, Plan, fit, is_solver_ready, plan_of
+from gradfit._native.cpu import fit, is_ready, is_solver_ready
 from gradfit._native.expression import CaptureError, evaluate
+from gradfit._native.plan import Fitted, Kernels, Plan, plan_of
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
@@ -81,7 +82,7 @@ def choose(
     if backend == "auto" and due < LOOKING:
         return ""
     kernels = kernels_for(problem, beta0, loss)
-    if backend == "native" or isinstance(kernels, str) or kernels.is_ready:
+    if backend == "native" or isinstance(kernels, str) or is_ready(kernels):
         return kernels
     price = COMPILING if is_solver_ready() else COMPILING + COMPILING_SOLVER
     return kernels if due > price else ""

@@ -23,7 +23,7 @@ from gradfit._engine.loop import Report
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.state import Options, Work
 from gradfit._model import Model, as_model
-from gradfit._native.cpu import Kernels
+from gradfit._native.plan import Kernels
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved, solve

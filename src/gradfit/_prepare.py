@@ -21,8 +21,9 @@ from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._fit import choose_loss, options_of
 from gradfit._model import Model, as_model
-from gradfit._native.cpu import Fitted, Plan, fit
+from gradfit._native.cpu import fit
 from gradfit._native.ending import TOLD
+from gradfit._native.plan import Fitted, Plan
 from gradfit._problem import Problem, check_model, start_of, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved

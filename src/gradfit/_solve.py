@@ -12,7 +12,7 @@ from gradfit._engine.loss import Loss
 from gradfit._engine.points import Grouping
 from gradfit._engine.state import Control, Options, Work, rows_of
 from gradfit._problem import Problem
-from gradfit._types import FloatArray, Status
+from gradfit._types import Status
 
 HARDLY = 2
 """Steps up to which a fit is asked whether its end is a minimum at all."""
@@ -65,16 +65,16 @@ def name_moved(
     beta0: Tensor,
     options: Options,
     loss: Loss | None,
-    counted: FloatArray,
+    counted: Tensor,
 ) -> Tensor:
     """Return which points (N,) moved to a nearer foot, where machine code ``counted`` (G,) some.
 
     Those fits, which are rare, are made again in PyTorch, which takes the same steps; of more than
     ``NAMED`` points nobody reads the names.
     """
-    some = torch.from_numpy(counted) > 0
+    some = counted > 0
     if not bool(some.any()) or problem.points.n > NAMED:
-        return torch.zeros(problem.points.n, dtype=torch.bool)
+        return torch.zeros(problem.points.n, dtype=torch.bool, device=some.device)
     others = torch.where(some, 0, int(Status.STOPPED))
     with torch.enable_grad():
         return solve(problem, beta0, options, loss, ended=others)[1]

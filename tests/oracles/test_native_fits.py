@@ -11,7 +11,7 @@ from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
 from gradfit._fit import solve, unfit
 from gradfit._model import as_model
-from gradfit._native.cpu import spread_of
+from gradfit._native.plan import spread_of
 from gradfit._problem import check_model, start_of, state_problem
 
 DECAY = "a*exp(-b*x) + c"

@@ -1,4 +1,4 @@
-"""Fits on the processor: what machine code is told, where it may write, and threads.
+"""Fits on the processor: where machine code may write, and threads.
 
 Fits of a batch are shared out among threads; the points of one large fit are. Machine code runs
 without Python's lock. Sums over points are taken in parts of fixed size, so that answers do not
@@ -6,32 +6,24 @@ depend on the number of threads.
 """
 
 import ctypes
-import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradfit._engine.covariance import Spread
-from gradfit._engine.feet import around, offsets
-from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
-from gradfit._engine.state import Bounds, Options
 from gradfit._native import entry, machine
 from gradfit._native.carry import fit_room
-from gradfit._native.ending import TOLD
-from gradfit._native.kernel import Kernel
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.place import Spec, own_room, shared_room
-from gradfit._native.pointwise import Pointwise
+from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.sweep import FACTOR, added_by
 
 PART = 1 << 15
@@ -40,8 +32,6 @@ SHARED = 4 * PART
 """Points from which threads share a fit."""
 TOGETHER = 1 << 12
 """Points of a batch that are worth a thread of their own."""
-PLANS = 64
-"""Plans that kernels remember."""
 
 _FIT = (INTEGER,) * 6 + (POINTER,) * 11 + (INTEGER,) * 2
 _WALK = (INTEGER,) * 5 + (POINTER,) * 9 + (INTEGER,) * 3
@@ -84,212 +74,9 @@ def is_solver_ready() -> bool:
     return machine.is_ready(_digest("fit", machine.enabled()))
 
 
-@dataclass(frozen=True, eq=False)
-class Kernels:
-    """The five kernels of one model and one layout, and plans that were made with them."""
-
-    pointwise: Pointwise
-    plans: "dict[Any, Plan]" = field(default_factory=dict[Any, "Plan"], repr=False)
-
-    @cached_property
-    def all(self) -> tuple[Kernel, ...]:
-        """``probe``, ``linear``, ``look``, ``advance``, ``exact``."""
-        point = self.pointwise
-        given = point.rows, point.pars
-        return (
-            Kernel("probe", *given, point.probe),
-            Kernel("linear", *given, point.linear),
-            Kernel("look", *given, point.look, adds=True),
-            Kernel("advance", *given, point.advance),
-            Kernel("exact", *given, point.exact),
-        )
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether all can run without being compiled, and the solver too."""
-        return is_solver_ready() and all(k.is_ready for k in self.all)
-
-    @cached_property
-    def _codes(self) -> tuple[Code, ...]:
-        """Machine code, held here: what nobody holds is unloaded, and its addresses with it."""
-        return tuple(k.code for k in self.all)
-
-    @cached_property
-    def addresses(self) -> tuple[int, ...]:
-        """Where the machine code lies, for as long as this object lives."""
-        return tuple(c.address for c in self._codes)
-
-    def functions(self) -> tuple[Any, ...]:
-        """Return the functions as Python."""
-        return tuple(k.code.call for k in self.all)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What came out of G fits of N points.
-
-    Attributes
-    ----------
-    status, n_steps, n_eval, moved, rank : array (G,) of int
-    cost, condition : array (G,)
-    beta : array (G, p)
-    cov : array (G, p, p)
-    weakest : array (G, p)
-    free : array (G, p) of bool
-    delta, u : array (mu, N)
-        Corrections in the units of x, and whitened.
-    value : array (q, N)
-        The model at the foot points.
-    weights : array (N,) or None
-        Of a robust loss.
-    """
-
-    told: Array
-    p: int
-    delta: Array
-    u: Array
-    value: Array
-    weights: Array | None
-
-    @property
-    def first(self) -> list[float]:
-        """All numbers of the first fit."""
-        return self.told[0].tolist()
-
-    def column(self, k: int) -> Array:
-        """Return one of the numbers in front of the vectors."""
-        return self.told[:, k]
-
-    def vector(self, k: int) -> Array:
-        """Return parameters (0), covariance rows (1 to p), weakest (p + 1), free (p + 2)."""
-        start = TOLD + k * self.p
-        return self.told[:, start : start + self.p]
-
-    @property
-    def cov(self) -> Array:
-        """Covariance (G, p, p)."""
-        p = self.p
-        return self.told[:, TOLD + p : TOLD + p + p * p].reshape(-1, p, p)
-
-
-def spread_of(fitted: Fitted) -> Spread:
-    """Return covariance, rank and condition as the engine tells them."""
-    p = fitted.p
-    return Spread(
-        torch.from_numpy(fitted.cov),
-        torch.from_numpy(fitted.column(6)).to(torch.int64),
-        torch.from_numpy(fitted.column(5)),
-        torch.from_numpy(fitted.vector(p + 1)),
-        torch.from_numpy(fitted.vector(p + 2)) > 0,
-    )
-
-
-class Plan(NamedTuple):
-    """What is the same for all fits of one kind, written down once.
-
-    Attributes
-    ----------
-    kernels : Kernels
-        The model.
-    spec : Spec
-        Sizes and kinds.
-    head : Tensor
-        Both of these, and all numbers that fits have in common, as the solver reads them.
-    """
-
-    kernels: Kernels
-    spec: Spec
-    head: Tensor
-
-
-def plan_of(
-    kernels: Kernels,
-    points: Points,
-    options: Options,
-    loss: Loss | None,
-    values: tuple[float, ...],
-    limits: Bounds | None,
-    *,
-    feet: int,
-) -> Plan:
-    """Plan fits of points of one kind.
-
-    ``values`` are those of all parameters, where fixed; ``feet`` is how often nearer ones are
-    searched, at most.
-    """
-    shapes = [None if t is None else t.shape for t in (*points[:2], *points[3:])]
-    key = *shapes, options, values, loss, feet
-    found = kernels.plans.get(key)
-    if found is None or limits is not None:
-        spec = _spec_of(kernels, points, options, loss)
-        spec = spec._replace(bounded=limits is not None, rounds=feet)
-        found = Plan(kernels, spec, _head_of(spec, kernels, limits, values, loss))
-    if limits is None:
-        if len(kernels.plans) >= PLANS:
-            kernels.plans.clear()
-        kernels.plans[key] = found
-    return found
-
-
-def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | None) -> Spec:
-    """Say what is the same for all fits."""
-    layout, program = kernels.pointwise.layout, kernels.pointwise.program
-    n, mu = points.n, len(points.rows)
-
-    def wide(t: Tensor | None) -> bool:
-        return t is not None and t.shape[-1] == n and n > 1
-
-    return Spec(
-        n=n,
-        m=points.x.shape[0],
-        q=len(program.value),
-        mu=mu,
-        p=len(layout.free),
-        everything=len(program.beta),
-        explicit=layout.explicit,
-        robust=loss is not None,
-        full_x=layout.full_x,
-        full_y=layout.full_y,
-        cross=layout.cross,
-        wide_x=wide(points.scale_x),
-        wide_y=wide(points.weight_y),
-        wide_cross=wide(points.cross),
-        trials=len(_trials(mu)[0]) // max(1, mu),
-        around=len(_trials(mu)[1]) // max(1, mu),
-        bounded=False,
-        alone=points.group is None,
-        asks=False,
-        rounds=0,
-        gtol=options.gtol,
-        ftol=options.ftol,
-        xtol=options.xtol,
-        max_steps=options.max_steps,
-    )
-
-
-@lru_cache(maxsize=16)
-def _trials(mu: int) -> tuple[Tensor, Tensor]:
-    """Return trial points, and places around a foot, row after row."""
-    like = torch.zeros((), dtype=torch.float64)
-    if not mu:
-        return like[None][:0], like[None][:0]
-    return offsets(mu, like).ravel(), around(mu, like.dtype, like.device).ravel()
-
-
-def _head_of(
-    s: Spec,
-    kernels: Kernels,
-    limits: Bounds | None,
-    values: tuple[float, ...],
-    loss: Loss | None,
-) -> Tensor:
-    """Write down what all fits have in common, in the order in which the solver reads it."""
-    low, high = [-math.inf] * s.p, [math.inf] * s.p
-    if limits is not None:
-        low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
-    layout, scale = kernels.pointwise.layout, 1.0 if loss is None else loss.scale**2
-    numbers = [*s, *layout.free, *layout.rows, *low, *high, *values, *[0.0] * s.p, scale]
-    return torch.cat([torch.tensor(numbers, dtype=torch.float64), *_trials(s.mu)])
+def is_ready(kernels: Kernels) -> bool:
+    """Return whether fits can run without anything being compiled."""
+    return is_solver_ready() and all(k.is_ready for k in kernels.all)
 
 
 def fit(
@@ -300,14 +87,10 @@ def fit(
     ``ended`` (G,) holds the status of fits that are not to be run, 0 for the others.
     """
     s, count = plan.spec, starts.shape[0]
-    width = TOLD + 3 * s.p + s.p * s.p
-    rows = 2 * s.mu + s.q + s.robust
-    told, made = _numbers(count * width), _numbers(rows * s.n)
-    table, found = told.numpy().reshape(count, width), made.numpy().reshape(rows, s.n)
-    table[:, 0] = 0.0 if ended is None else ended.numpy()
-    given = (points.x, points.y, points.scale_x, points.weight_y, points.cross, made)
+    fitted = room_for(plan, count, ended)
+    given = (points.x, points.y, points.scale_x, points.weight_y, points.cross, fitted.made)
     arrays = [_EMPTY if t is None else t.contiguous() for t in given]
-    rest = firsts, starts.contiguous(), told
+    rest = firsts, starts.contiguous(), fitted.told
     if count == 1 and s.n >= SHARED and machine.enabled():
         _fit_large(plan, arrays, rest)
     else:
@@ -319,9 +102,7 @@ def fit(
             edges = np.linspace(0, count, 4 * threads + 1).astype(int).tolist()
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(run, edges[:-1], edges[1:]))
-    mu, value = s.mu, 2 * s.mu
-    kept = found[-1] if s.robust else None
-    return Fitted(table, s.p, found[:mu], found[mu:value], found[value : value + s.q], kept)
+    return fitted
 
 
 def _numbers(count: int) -> Tensor:

@@ -36,6 +36,8 @@ class Kernel:
         What comes out for each point.
     adds : bool
         Whether results are added to what is there.
+    block : int
+        Points in a block, at most.
     """
 
     name: str
@@ -43,11 +45,12 @@ class Kernel:
     pars: Sequence[Term]
     results: Sequence[Term]
     adds: bool = False
+    block: int = BLOCK
 
     @cached_property
     def text(self) -> str:
         """The function as Python."""
-        return lower(self.name, self.rows, self.pars, self.results, self.adds)
+        return lower(self.name, self.rows, self.pars, self.results, self.adds, self.block)
 
     @cached_property
     def _digest(self) -> str:

@@ -16,7 +16,12 @@ BLOCK = 64
 
 
 def lower(
-    name: str, rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], adds: bool
+    name: str,
+    rows: Sequence[Term],
+    pars: Sequence[Term],
+    results: Sequence[Term],
+    adds: bool,
+    block: int = BLOCK,
 ) -> str:
     """Return the text of ``name(rows, pars, out, n)``.
 
@@ -30,18 +35,21 @@ def lower(
         One row of ``out`` each.
     adds : bool
         Whether results are added to what is there, so that blocks add up.
+    block : int
+        Length of a row.
     """
     lines = [f"def {name}(rows, pars, out, n):"]
-    lines.extend(f"    {line}" for line in _body(rows, pars, results, "+=" if adds else "="))
+    sign = "+=" if adds else "="
+    lines.extend(f"    {line}" for line in _body(rows, pars, results, sign, block))
     return "\n".join(lines) + "\n"
 
 
 def _body(
-    rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], sign: str
+    rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], sign: str, block: int
 ) -> Iterator[str]:
     names: dict[int, str] = {}
     inputs = {t.index: f"pars[{j}]" for j, t in enumerate(pars)}
-    inputs.update((t.index, f"rows[{_at(i)}]") for i, t in enumerate(rows))
+    inputs.update((t.index, f"rows[{_at(i, block)}]") for i, t in enumerate(rows))
     terms = needed(results)
     for inside in (False, True):
         if inside:
@@ -56,11 +64,11 @@ def _body(
     if not results:
         yield "    pass"
     for row, term in enumerate(results):
-        yield f"    out[{_at(row)}] {sign} {_operand(term, names)}"
+        yield f"    out[{_at(row, block)}] {sign} {_operand(term, names)}"
 
 
-def _at(row: int) -> str:
-    return f"{BLOCK * row} + i" if row else "i"
+def _at(row: int, block: int) -> str:
+    return f"{block * row} + i" if row else "i"
 
 
 def _write(term: Term, names: dict[int, str], inputs: dict[int, str]) -> str | None:

@@ -13,7 +13,7 @@ from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options, Work
-from gradfit._native.cpu import Kernels
+from gradfit._native.plan import Kernels
 from gradfit._uncertainty.restate import Case
 
 REFITS = Options(gtol=1e-8)
@@ -68,7 +68,7 @@ def estimate(
     told = run_native(kernels, problem, beta0, REFITS, case.loss, feet=0)
     status, rank = told.column(0), told.column(6)
     good = (status > 0) & (status < 10) & (rank == told.vector(case.p + 2).sum(1))
-    return torch.from_numpy(told.vector(0).copy()), torch.from_numpy(good)
+    return told.vector(0).clone(), good
 
 
 def machine_for(case: Case, times: int) -> Kernels | None:
