@@ -27,7 +27,12 @@ class Answer(NamedTuple):
 
 
 def answer_of(
-    fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str, moved: Tensor
+    fitted: Fitted,
+    problem: Problem,
+    loss: Loss | None,
+    cov_type: str,
+    moved: Tensor,
+    backend: str = "native",
 ) -> Answer:
     """Put what machine code found in the engine's terms; ``moved`` (N,) it only counts."""
     points = problem.points
@@ -48,7 +53,7 @@ def answer_of(
     control = Control(*work.state.control[:6], *whole)
     sums = work.state.sums._replace(cost=fitted.column(3))
     state = work.state._replace(sums=sums, control=control)
-    return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), "native")
+    return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), backend)
 
 
 def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:

@@ -14,17 +14,20 @@ from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
-from gradfit._native.cpu import fit, is_ready, is_solver_ready
+from gradfit._native import cpu, cuda
 from gradfit._native.expression import CaptureError, evaluate
+from gradfit._native.lower import BLOCK
 from gradfit._native.plan import Fitted, Kernels, Plan, plan_of
 from gradfit._native.pointwise import Layout, Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
+from gradfit.errors import InputError
 
 PER_FIT, PER_POINT = 5e-3, 2.5e-6
 """Seconds that torch takes for a fit, roughly."""
-LOOKING, COMPILING, COMPILING_SOLVER = 0.02, 0.5, 4.0
-"""Seconds that it takes to write a model down, to compile it, and to compile the solver."""
+LOOKING, COMPILING, COMPILING_SOLVER, COMPILING_DEVICE = 0.02, 0.5, 4.0, 60.0
+"""Seconds that it takes to write a model down, to compile it, and to compile the solver; and both
+for a GPU."""
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Known:
     programs : dict
         Captured programs, or why there is none, by the kind of problem.
     kernels : dict
-        Kernels by program and layout.
+        Kernels by program, layout and block.
     spent : float
         Seconds that fits took without machine code.
     """
@@ -75,17 +78,40 @@ def choose(
     """
     if backend == "eager":
         return ""
-    reason = obstacle(problem, on_step)
+    gpu = backend == "cuda" or (backend == "auto" and problem.points.x.is_cuda)
+    reason = obstacle(problem, on_step) or (_not_for_gpu(problem) if gpu else _not_here(problem))
     if reason is not None:
         return reason
     due = known_of(problem).spent + times * (PER_FIT + PER_POINT * problem.points.n)
     if backend == "auto" and due < LOOKING:
         return ""
-    kernels = kernels_for(problem, beta0, loss)
-    if backend == "native" or isinstance(kernels, str) or is_ready(kernels):
+    kernels = kernels_for(problem, beta0, loss, 1 if gpu else BLOCK)
+    if backend != "auto" or isinstance(kernels, str):
         return kernels
-    price = COMPILING if is_solver_ready() else COMPILING + COMPILING_SOLVER
-    return kernels if due > price else ""
+    return kernels if _is_there(kernels) or due > _price(kernels) else ""
+
+
+def _is_there(kernels: Kernels) -> bool:
+    return bool(kernels.plans) if kernels.backend == "cuda" else cpu.is_ready(kernels)
+
+
+def _price(kernels: Kernels) -> float:
+    """Return the seconds that compiling takes."""
+    if kernels.backend == "cuda":
+        return COMPILING_DEVICE
+    return COMPILING if cpu.is_solver_ready() else COMPILING + COMPILING_SOLVER
+
+
+def device_for(backend: str, device: Any, x: Any) -> Any:
+    """Return where to compute: on a GPU if that is asked for, else what was given."""
+    if backend != "cuda":
+        return device
+    reason = cuda.obstacle()
+    if reason is not None:
+        raise InputError(f'`backend="cuda"` cannot be used: {reason}.')
+    if device is not None or (isinstance(x, Tensor) and x.is_cuda):
+        return device
+    return cuda.device()
 
 
 def note_time(problem: Problem, seconds: float) -> None:
@@ -101,12 +127,22 @@ def obstacle(problem: Problem, on_step: Any) -> str | None:
         return "parameters that groups share"
     if on_step is not None:
         return "`on_step` looks at every step"
-    if problem.points.x.device.type != "cpu":
-        return f"the data are on {problem.points.x.device}"
     return None
 
 
-def kernels_for(problem: Problem, beta0: Tensor, loss: Loss | None) -> Kernels | str:
+def _not_here(problem: Problem) -> str | None:
+    device = problem.points.x.device
+    return None if device.type == "cpu" else f"the data are on {device}"
+
+
+def _not_for_gpu(problem: Problem) -> str | None:
+    # Torch's operations fill a device with the points of one fit; fits fill it otherwise.
+    return cuda.obstacle() or ("it is one fit" if problem.data.group is None else None)
+
+
+def kernels_for(
+    problem: Problem, beta0: Tensor, loss: Loss | None, block: int = BLOCK
+) -> Kernels | str:
     """Return the kernels of a problem, not yet compiled, or why there are none."""
     known = known_of(problem)
     m = problem.points.x.shape[0]
@@ -117,9 +153,9 @@ def kernels_for(problem: Problem, beta0: Tensor, loss: Loss | None) -> Kernels |
     if isinstance(program, str):
         return program
     layout = _layout(problem, loss)
-    key = program, layout
+    key = program, layout, block
     if key not in known.kernels:
-        known.kernels[key] = Kernels(Pointwise(program, layout))
+        known.kernels[key] = Kernels(Pointwise(program, layout), block)
     return known.kernels[key]
 
 
@@ -195,6 +231,7 @@ def run(
 ) -> Fitted:
     """Fit by machine code; ``feet`` is how often nearer ones are searched, at most."""
     plan = make_plan(kernels, problem, options, loss, feet)
+    fit = cuda.fit if kernels.backend == "cuda" else cpu.fit
     return fit(plan, problem.points, _firsts(problem.points, beta0.shape[0]), beta0, ended)
 
 

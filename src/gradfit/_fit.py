@@ -16,7 +16,7 @@ from gradfit._begin import find_start
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import Data, gather
-from gradfit._dispatch import choose, note_time
+from gradfit._dispatch import choose, device_for, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
@@ -79,7 +79,7 @@ def fit(
     cov_type: CovType = "expected",
     bias_correction: bool = False,
     nan_policy: Literal["raise", "omit"] = "raise",
-    backend: Literal["auto", "eager", "native"] = "auto",
+    backend: Literal["auto", "eager", "native", "cuda"] = "auto",
     device: str | torch.device | None = None,
     on_step: Callable[[FitStep], None] | None = None,
     max_steps: int = 500,
@@ -148,7 +148,8 @@ def fit(
     backend : str
         ``"eager"`` runs torch operations. ``"native"`` makes machine code of the model, once, and
         runs that: the same steps and answers, many times faster; where it cannot, ``message`` says
-        why. ``"auto"`` is native when that is there already or worth its while.
+        why. ``"cuda"`` does that on a GPU, for many fits. ``"auto"`` is native, or cuda for data on
+        a GPU, when that is there already or worth its while.
     device : str, optional
         Where to compute; default is where the data are.
     on_step : callable, optional
@@ -193,7 +194,8 @@ def fit(
     options = options_of(gtol, ftol, xtol, max_steps)
     robust, name = choose_loss(loss), loss if isinstance(loss, str) else loss[0]
     refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
-    refuse_unknown("backend", backend, ("auto", "eager", "native"))
+    refuse_unknown("backend", backend, ("auto", "eager", "native", "cuda"))
+    device = device_for(backend, device, x)
     observed = gather(
         x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device
     )
@@ -219,7 +221,7 @@ def fit(
         if bias_correction:
             kernels = _refuse_bias(problem, robust)
         task = _Task(problem, beta0, options, robust, cov_type, unfit(problem), began)
-        answer = _run(task, kernels, on_step, backend != "native" and not bias_correction)
+        answer = _run(task, kernels, on_step, backend in ("auto", "eager") and not bias_correction)
         if isinstance(answer, FitResult):
             return answer
         _refuse_bad_start(problem, answer.work)
@@ -227,7 +229,7 @@ def fit(
         if bias_correction:
             work, correction = take_off(problem, answer.work)
             answer = answer._replace(work=work)
-        told = isinstance(kernels, str) and backend == "native"
+        told = isinstance(kernels, str) and backend in ("native", "cuda")
         result = conclude(
             problem,
             answer.work,
@@ -274,7 +276,7 @@ def _run(
     if one is not None:
         return one
     moved = name_moved(problem, task.beta0, task.options, loss, fitted.column(4))
-    return answer_of(fitted, problem, loss, cov_type, moved)
+    return answer_of(fitted, problem, loss, cov_type, moved, kernels.backend)
 
 
 def _refuse_bias(problem: Problem, loss: Loss | None) -> str:

@@ -40,6 +40,11 @@ class Kernels:
     block: int = BLOCK
     plans: "dict[Any, Plan]" = field(default_factory=dict[Any, "Plan"], repr=False)
 
+    @property
+    def backend(self) -> str:
+        """What runs them."""
+        return "cuda" if self.block == 1 else "native"
+
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
         """``probe``, ``linear``, ``look``, ``advance``, ``exact``."""
