@@ -48,7 +48,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"loss": "l1"}, "`loss` must be one of linear, "),
     ({"loss": ("huber", 0.0)}, "`loss` needs a scale above 0, in sigmas; got 0.0"),
     ({"cov_type": "naive"}, "`cov_type` must be one of expected, "),
-    ({"backend": "cuda"}, "`backend` must be one of auto, "),
+    ({"backend": "gpu"}, "`backend` must be one of auto, "),
     ({"gtol": -1.0}, "`gtol` must be at least 0 and below 1"),
     ({"ftol": 1.0}, "`ftol` must be at least 0 and below 1"),
     ({"xtol": float("nan")}, "`xtol` must be at least 0 and below 1"),
