@@ -52,7 +52,7 @@ def errors(problem: refsets.RefSet) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def descend(name: str) -> tuple[refsets.RefSet, Any]:
+def descend(name: str, epochs: int) -> tuple[refsets.RefSet, Any]:
     problem = refsets.load(name)
     x, y = torch.from_numpy(problem.x[0]), torch.from_numpy(problem.y[0])
     sx, sy = map(torch.from_numpy, errors(problem))
@@ -64,12 +64,13 @@ def descend(name: str) -> tuple[refsets.RefSet, Any]:
     start: dict[str, Any] = dict(problem.start(list(problem.starts)[-1]))
     if sx.any():
         start["delta"] = np.zeros(len(x))
-    return problem, gf.descend(loss, start, epochs=1300)
+    return problem, gf.descend(loss, start, epochs=epochs)
 
 
 @pytest.mark.parametrize("name", REACHED)
 def test_automatic_steps_reach_the_reference_and_the_fit(name):
-    problem, run = descend(name)
+    # In a narrow valley the last bits, and so the processor, decide how many steps it takes.
+    problem, run = descend(name, epochs=10_000)
     assert run.success, run.diagnosis
     assert run.loss == pytest.approx(problem.chi2, rel=1e-10)
     found = np.array([run.params[n] for n in problem.names])
@@ -82,6 +83,6 @@ def test_automatic_steps_reach_the_reference_and_the_fit(name):
 
 @pytest.mark.parametrize("name", MISSED)
 def test_where_gradients_do_not_suffice_the_words_say_so(name):
-    _, run = descend(name)
+    _, run = descend(name, epochs=1300)
     assert not run.success
     assert MISSED[name] in run.diagnosis
