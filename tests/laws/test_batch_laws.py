@@ -8,6 +8,8 @@ from strategies import simulate
 
 import gradfit as gf
 from gradfit import Status
+from gradfit._engine import field
+from gradfit._engine.points import Grouping
 from laws.fits import errors, fit, quiet, values
 
 
@@ -78,3 +80,35 @@ def test_keys_of_groups_are_the_users() -> None:
     for key in many:
         one = fit(p.take(ids == key))
         np.testing.assert_allclose(values(many[key]), values(one), rtol=1e-10)
+
+
+def test_sums_of_a_stretch_are_as_many_as_its_fits(monkeypatch):
+    """Otherwise the work of a batch grows with the square of the number of fits."""
+    monkeypatch.setattr(field, "STRETCH", 1024)
+    sizes = []
+    whole = Grouping.sum
+
+    def counted(self, values):
+        found = whole(self, values)
+        sizes.append(found.shape[-1])
+        return found
+
+    monkeypatch.setattr(Grouping, "sum", counted)
+    count, n = 4000, 3
+    x = np.tile([0.0, 1.0, 2.0], count)
+    y = 1 + 2 * x + np.tile([0.1, -0.2, 0.1], count)
+    found = gf.fit(
+        "a + b*x",
+        x,
+        y,
+        sx=0.1,
+        sy=0.1,
+        start={"a": 0.5, "b": 1.5},
+        groups=np.repeat(np.arange(count), n),
+        backend="eager",
+    )
+    np.testing.assert_allclose(found.params["b"], found.params["b"][0], 1e-12)
+    sxx, syy, sxy = np.var(x[:n]), np.var(y[:n]), np.cov(x[:n], y[:n], ddof=0)[0, 1]
+    perpendicular = np.tan(np.arctan2(2 * sxy, sxx - syy) / 2)
+    np.testing.assert_allclose(found.params["b"][0], perpendicular, 1e-9)
+    assert max(sizes) < count

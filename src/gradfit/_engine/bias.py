@@ -41,7 +41,7 @@ def second_order_bias(w: Work, cov: Tensor) -> Tensor:
         C = s.grouping.spread(cov.permute(1, 2, 0)).expand(-1, -1, s.points.n)
         d = _curved(w, s, linear, columns, C)
         white = _whitened(w, s, linear, columns, d)
-        score = score + s.grouping.sum((linear.J * white[:, None]).sum(0)).mT
+        score = s.grouping.add(score, s.grouping.sum((linear.J * white[:, None]).sum(0)).mT)
     return -(cov @ score[..., None])[..., 0] / 2
 
 

@@ -213,5 +213,5 @@ def scores(w: Work) -> Tensor:
         g = (linear.J * linear.h[:, None]).sum(0)
         if w.field.loss is not None:
             g = g * w.field.loss.weight(linear.phi)
-        total += s.grouping.gram(g[None])
+        total = s.grouping.add(total, s.grouping.gram(g[None]))
     return total

@@ -84,9 +84,6 @@ class Sums(NamedTuple):
     A: Tensor
     g: Tensor
 
-    def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
-
 
 def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     """Eliminate the foot points of one stretch."""
@@ -190,9 +187,6 @@ class NewtonSums(NamedTuple):
     c: Tensor
     d: Tensor
     M: Tensor
-
-    def __add__(self, other: "NewtonSums") -> "NewtonSums":  # type: ignore[override]
-        return NewtonSums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 def multipliers(points: Points, linear: Linear, J_u: Tensor) -> Tensor:

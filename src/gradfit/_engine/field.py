@@ -7,8 +7,6 @@ formed again, so that memory beyond the data and the foot points does not grow w
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Tensor
@@ -109,7 +107,7 @@ class Field:
         if size:
             length = max(size, length // size * size)
         stretches = tuple(
-            Stretch(i, stop, part, Grouping(part.group, n_groups, size))
+            Stretch(i, stop, part, Grouping(part.group, n_groups, size, part=True))
             for i in range(0, points.n, length)
             for stop in [min(i + length, points.n)]
             for part in [points if stop - i == points.n else points.part(i, stop)]
@@ -204,13 +202,13 @@ class Field:
         so that no digits are lost where they are nearly dependent.
         """
         exact: list[Newton] = []
-        parts: list[NewtonSums] = []
+        total: list[Tensor | None] = [None] * len(NewtonSums._fields)
         for s, linear in self.linears(beta, u, kept):
             newton, part = self._exactly(s, beta, linear, basis)
-            parts.append(part)
+            total = [s.grouping.add(t, own) for t, own in zip(total, part, strict=True)]
             if self.keep:
                 exact.append(newton)
-        sums = reduce(add, parts)
+        sums = NewtonSums(*_all(total))
         if self.prior is not None:
             weight, pull = torch.diag(self.prior), self.prior * beta
             if basis is not None:
@@ -254,7 +252,8 @@ class Field:
         eps = torch.finfo(u.dtype).eps
         total = u.new_zeros(self.n_groups)
         for s, linear in self.linears(beta, u, kept):
-            total += s.grouping.sum(_rounding(s.points, linear, self.columns(s, beta)))
+            part = s.grouping.sum(_rounding(s.points, linear, self.columns(s, beta)))
+            total = s.grouping.add(total, part)
         return (4 * eps) ** 2 * total
 
     def _kept(self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor) -> Linear:
@@ -273,18 +272,17 @@ class Field:
         """Add up the stretches one after the other; only what is kept outlives its turn."""
         u = like if len(self.stretches) == 1 else torch.empty_like(like)
         kept: list[Linear] = []
-        sums: Sums | None = None
+        total: list[Tensor | None] = [None] * len(Sums._fields)
         for s, linear in zip(self.stretches, linears, strict=True):
             part = add_up(linear, s.grouping, self.loss)
-            sums = part if sums is None else sums + part
+            total = [s.grouping.add(t, own) for t, own in zip(total, part, strict=True)]
             if len(self.stretches) == 1:
                 u = linear.u
             else:
                 u[:, s.start : s.stop] = linear.u
             if self.keep:
                 kept.append(linear)
-        if sums is None:
-            raise ValueError("a field without points")
+        sums = Sums(*_all(total))
         return u, kept, sums if self.prior is None else self._with_prior(sums, beta)
 
     def _with_prior(self, sums: Sums, beta: Tensor) -> Sums:
@@ -315,6 +313,13 @@ class Field:
             bb = columns_along(columns_along(curvature.bb, T).transpose(0, 1), T)
             curvature = curvature._replace(ub=columns_along(curvature.ub, T), bb=bb)
         return eliminate_exactly(s.points, linear, d, curvature, s.grouping, self.loss)
+
+
+def _all(sums: list[Tensor | None]) -> list[Tensor]:
+    found = [t for t in sums if t is not None]
+    if len(found) < len(sums):
+        raise ValueError("a field without points")
+    return found
 
 
 def linearize(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Linear:

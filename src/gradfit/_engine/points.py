@@ -112,45 +112,58 @@ class Grouping:
     Parameters
     ----------
     group : Tensor (N,) or None
-        Row of the fit a point belongs to; None for one fit.
+        Row of the fit a point belongs to, ascending; None for one fit.
     n_groups : int
         Number of fits.
     size : int
-        Points in each fit, when all have the same number and the stretch holds whole fits.
+        Points in each fit, when all have the same number and the points are those of whole fits.
+    part : bool
+        Whether the points are some of all: sums then have a row for each fit from that of the first
+        point to that of the last, ``count`` of them, which :meth:`add` adds to those of all.
     """
 
-    def __init__(self, group: Tensor | None, n_groups: int, size: int = 0) -> None:
+    def __init__(
+        self, group: Tensor | None, n_groups: int, size: int = 0, part: bool = False
+    ) -> None:
         self.n_groups = n_groups
         self.group = group
+        self.first, self.count = 0, n_groups
         self._size = size
-        self._first = int(group[0]) if size and group is not None else 0
+        if part and group is not None:
+            self.first = int(group[0])
+            self.count = int(group[-1]) + 1 - self.first
+            self.group = group - self.first if self.first else group
+
+    def add(self, total: Tensor | None, part: Tensor) -> Tensor:
+        """Add the sums (count, ...) of these points to those of all, (G, ...), in place."""
+        if self.count == self.n_groups:
+            return part if total is None else total.add_(part)
+        if total is None:
+            total = part.new_zeros(self.n_groups, *part.shape[1:])
+        total[self.first : self.first + self.count] += part
+        return total
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum ``values`` (..., N) to (..., G)."""
+        """Sum ``values`` (..., N) to (..., count)."""
         if self.group is None:
             return values.sum(-1, keepdim=True)
         lead = values.shape[:-1]
         if self._size:
-            part = values.reshape(*lead, -1, self._size).sum(-1)
-            if part.shape[-1] == self.n_groups:
-                return part
-            out = values.new_zeros(*lead, self.n_groups)
-            out[..., self._first : self._first + part.shape[-1]] = part
-            return out
+            return values.reshape(*lead, -1, self._size).sum(-1)
         # index_add is a tight loop on one axis and slow on several, so go row by row.
         flat = values.reshape(-1, values.shape[-1])
-        out = flat.new_zeros(flat.shape[0], self.n_groups)
+        out = flat.new_zeros(flat.shape[0], self.count)
         for row, value in zip(out, flat, strict=True):
             row.index_add_(0, self.group, value)
-        return out.reshape(*lead, self.n_groups)
+        return out.reshape(*lead, self.count)
 
     def gram(self, rows: Tensor) -> Tensor:
-        """Sum the outer products of ``rows`` (q, r, N) to (G, r, r)."""
+        """Sum the outer products of ``rows`` (q, r, N) to (count, r, r)."""
         q, r, n = rows.shape
         if self.group is None:
             flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
             return _products(flat, flat)[None]
-        out = rows.new_empty(self.n_groups, r, r)
+        out = rows.new_empty(self.count, r, r)
         for i in range(r):
             for j in range(i, r):
                 products = (rows[m, i] * rows[m, j] for m in range(1, q))
@@ -160,7 +173,7 @@ class Grouping:
         return out
 
     def cross(self, a: Tensor, b: Tensor) -> Tensor:
-        """Sum ``a^T b`` of per-point matrices (k, r, N) and (k, c, N) to (G, r, c)."""
+        """Sum ``a^T b`` of per-point matrices (k, r, N) and (k, c, N) to (count, r, c)."""
         (k, r, n), c = a.shape, b.shape[1]
         if self.group is None:
             left, right = a.transpose(0, 1).reshape(r, k * n), b.transpose(0, 1).reshape(c, k * n)
@@ -176,11 +189,12 @@ class Grouping:
         """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
         if self.group is None:
             return values
+        if self.count < self.n_groups:
+            values = values[..., self.first : self.first + self.count]
         if not self._size:
             return values[..., self.group]
-        n = self.group.shape[0] // self._size
-        own = values[..., self._first : self._first + n, None]
-        return own.expand(*values.shape[:-1], n, self._size).flatten(-2)
+        whole = values[..., None].expand(*values.shape, self._size)
+        return whole.flatten(-2)
 
 
 SMALL = 1 << 15
