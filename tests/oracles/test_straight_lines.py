@@ -152,3 +152,26 @@ def test_iso_28037_clause_7_prints_these_figures() -> None:
     assert round(got.stderr["slope"], 4) == 0.1355
     assert round(got.cov[0, 1], 4) == -0.0577
     assert round(got.chi2, 3) == 2.743
+
+
+def test_many_lines_by_machine_code_are_york_s(rng):
+    """Enough lines in one call that machine code runs them, in every direction."""
+    count, n = 400, 12
+    angle = rng.uniform(0, np.pi, count)[:, None]
+    along = np.linspace(-5, 5, n)
+    sx, sy = rng.uniform(0.05, 0.2, (2, count, n))
+    x = 3 + along * np.cos(angle) + sx * rng.standard_normal((count, n))
+    y = -1 + along * np.sin(angle) + sy * rng.standard_normal((count, n))
+    table = gf.line(
+        x.ravel(), y.ravel(), sx.ravel(), sy.ravel(), groups=np.repeat(np.arange(count), n)
+    )
+    assert table.backend == "native"
+    for k in range(0, count, 10):
+        wanted = york(x[k], y[k], sx[k], sy[k], np.zeros(n))
+        np.testing.assert_allclose(table.params["slope"][k], wanted.slope, 1e-9)
+        np.testing.assert_allclose(table.params["intercept"][k], wanted.intercept, 1e-9)
+        np.testing.assert_allclose(table.chi2[k], wanted.chi2, 1e-10)
+        own = slice(k * n, (k + 1) * n)
+        at = table.params["intercept"][k] + table.params["slope"][k] * table.x_hat[own]
+        size = 1 + np.abs(table.params["slope"][k])
+        np.testing.assert_allclose((table.y_hat[own] - at) / size, 0, atol=1e-12)

@@ -13,8 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gradfit._answer import Answer, answer_of
 from gradfit._conclude import PointArrays, conclude, give_back
 from gradfit._data import Data, gather
+from gradfit._dispatch import choose, note_time
+from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.points import Grouping
 from gradfit._engine.state import Options, Work
@@ -89,27 +92,41 @@ def line(
     frame = _frame(given, problem.n_groups)
     turned = _problem(frame.data, absolute_sigma)
     with torch.enable_grad():
-        work, moved = solve(
-            turned, frame.start, Options(max_steps=max_steps), ended=unfit(problem), feet=0
-        )
-        found = spread(work, cov_type)
+        answer = _run(turned, frame.start, Options(max_steps=max_steps), unfit(problem), cov_type)
+    work, found = answer.work, answer.found
     outer, told = _tell(frame, work, found)
+    arrays = give_back(turned, work) if answer.arrays is None else answer.arrays
     result = conclude(
         problem,
         outer,
         told,
-        moved=moved,
+        moved=answer.moved,
         cov_type=cov_type,
         loss="linear",
-        backend="eager",
+        backend=answer.backend,
         began=began,
-        arrays=_arrays(frame, turned, work),
+        arrays=_arrays(frame, arrays),
     )
     upright = _upright(frame, work, found)
     if upright and isinstance(result, FitResult):
         result = replace(result, message=result.message + upright)
     warn_of(result)
     return result
+
+
+def _run(
+    problem: Problem, start: Tensor, options: Options, ended: Tensor | None, cov_type: str
+) -> Answer:
+    """Fit by machine code where it is worth its while; a line has only one foot for each point."""
+    kernels = choose(problem, start, None, "auto", None)
+    began, moved = time.perf_counter(), problem.points.x.new_zeros(problem.points.n) > 0
+    if not isinstance(kernels, str):
+        fitted = run_native(kernels, problem, start, options, None, ended, feet=0)
+        return answer_of(fitted, problem, None, cov_type, moved, kernels.backend)
+    work, moved = solve(problem, start, options, ended=ended, feet=0)
+    found = spread(work, cov_type)
+    note_time(problem, time.perf_counter() - began)
+    return Answer(work, moved, found, None, "eager")
 
 
 def straight(x: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
@@ -259,9 +276,8 @@ def _upright(frame: Frame, work: Work, found: Spread) -> str:
     return f"; vertical within its uncertainty, at x = {float(frame.centre[0, 0] + c):.6g}"
 
 
-def _arrays(frame: Frame, problem: Problem, work: Work) -> PointArrays:
+def _arrays(frame: Frame, found: PointArrays) -> PointArrays:
     """Foot points and corrections, turned back."""
-    found = give_back(problem, work)
     if found.eps is None or found.y_hat is None:
         return found
     delta, eps = frame.exchange(found.delta, found.eps)
