@@ -22,7 +22,7 @@ from gradfit._engine.points import Points
 from gradfit._native import entry, machine
 from gradfit._native.carry import fit_room
 from gradfit._native.machine import INTEGER, POINTER, Code
-from gradfit._native.place import Spec, own_room, shared_room
+from gradfit._native.place import Spec, own_room, shared_room, told
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.sweep import FACTOR, added_by
 
@@ -33,8 +33,8 @@ SHARED = 4 * PART
 TOGETHER = 1 << 12
 """Points of a batch that are worth a thread of their own."""
 
-_FIT = (INTEGER,) * 6 + (POINTER,) * 11 + (INTEGER,) * 2
-_WALK = (INTEGER,) * 5 + (POINTER,) * 9 + (INTEGER,) * 3
+_FIT = (INTEGER,) * 8 + (POINTER,) * 11 + (INTEGER,) * 2
+_WALK = (INTEGER,) * 7 + (POINTER,) * 9 + (INTEGER,) * 3
 _RULES = "control", "feet"
 _TEXTS = (
     "carry",
@@ -47,6 +47,7 @@ _TEXTS = (
     "place",
     "pointer",
     "proposal",
+    "record",
     "solver",
     "sweep",
     "translate",
@@ -150,13 +151,13 @@ def _fit_large(plan: Plan, arrays: list[Tensor], rest: tuple[Tensor, ...]) -> No
     head[Spec._fields.index("asks")] = 1.0
     part, code, room = _solver("walk", True), _solver("fit", True), _room(s)
     functions, given = plan.kernels.addresses, [t.data_ptr() for t in arrays]
-    total = room.numpy()[2 * (s.everything + s.p + 1) :]
+    total = room.numpy()[2 * told(s) :]
 
     def walk(task: int, start: int, stop: int) -> Array:
         own = _numbers(shared_room(s) + own_room(s))
         fixed = head.data_ptr(), room.data_ptr(), own.data_ptr()
         part.call(*functions, *given, *fixed, task, start, stop)
-        begin = 2 * (s.everything + s.p + 1)
+        begin = 2 * told(s)
         return own.numpy()[begin : begin + added_by(s, task)].copy()
 
     with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), os.cpu_count() or 1))) as pool:

@@ -41,25 +41,29 @@ MATH = "atan2", "copysign", "erf", "erfc", "lgamma", "log", "sqrt"
 
 _SPEC = "def spec_at(head):\n    return Spec({})\n"
 _CALL = """
-def call(function, rows, pars, out, n):
+def call(function, rows, pars, out, total, n):
     if function == 0:
-        probe(rows, pars, out, n)
+        probe(rows, pars, out, total, n)
     elif function == 1:
-        linear(rows, pars, out, n)
+        linear(rows, pars, out, total, n)
     elif function == 2:
-        look(rows, pars, out, n)
+        look(rows, pars, out, total, n)
     elif function == 3:
-        advance(rows, pars, out, n)
+        advance(rows, pars, out, total, n)
+    elif function == 4:
+        exact(rows, pars, out, total, n)
+    elif function == 5:
+        noise(rows, pars, out, total, n)
     else:
-        exact(rows, pars, out, n)
+        bends(rows, pars, out, total, n)
 """
 _MAIN = """
 def main(x, y, scale, weight, cross, made, firsts, starts, told, head, count):
     k = cuda.grid(1)
     room = cuda.local.array(size, float64)
     if k < count:
-        fit_many(0, 1, 2, 3, 4, 5, x, y, scale, weight, cross, made, firsts, starts, told, head,
-                 room, k, k + 1)
+        fit_many(0, 1, 2, 3, 4, 5, 6, 7, x, y, scale, weight, cross, made, firsts, starts, told,
+                 head, room, k, k + 1)
 """
 
 
@@ -120,8 +124,11 @@ class _Again:
 
     def __init__(self, jit: Callable[..., Any], inline: Callable[..., Any]) -> None:
         self._jit, self._inline = jit, inline
-        self.values: dict[Any, Any] = {place.full: self.of(_itself), pointer.ask: self.of(_nothing)}
-        self._builtins = {"min": self.of(_smaller), "max": self.of(_larger)}
+        self.values: dict[Any, Any] = {}
+        self._builtins: dict[str, Any] = {}
+        self._builtins |= {"min": self.of(_smaller), "max": self.of(_larger)}
+        self.values |= {place.full: self.of(_itself), pointer.ask: self.of(_nothing)}
+        self.values[pointer.copy] = self.of(_copy)
 
     def of(self, function: FunctionType | Callable[..., Any]) -> Any:
         """Return a function as it is there."""
@@ -163,6 +170,11 @@ def _itself(n: int) -> int:
 
 def _nothing(function: Any, task: int, start: int, stop: int) -> None:
     pass
+
+
+def _copy(source: Any, target: Any, n: int) -> None:
+    for i in range(n):
+        target[i] = source[i]
 
 
 # Python's, also where a number is NaN; those of a device return the other number.

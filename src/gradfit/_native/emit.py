@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 
 REAL, WORD, BOOL = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
-POINTER = REAL.as_pointer()
+POINTER, REAL_BYTES = REAL.as_pointer(), 8
 _INTRINSICS = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
 _LIBRARY = {
     "arcsin": "asin",
@@ -31,9 +31,11 @@ def integer(value: int) -> Any:
 class Emitter:
     """Writes operations where its builder stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, fuses: bool = False) -> None:
         self.module = ir.Module()
         self.builder: Any = ir.IRBuilder()
+        # A product may go into a sum without being rounded.
+        self._flags = ("contract",) if fuses else ()
 
     def arithmetic(self, op: ast.operator, a: Any, b: Any) -> Any:
         """Return ``a op b``; a whole number beside a real one becomes real."""
@@ -45,7 +47,7 @@ class Emitter:
             if name == "Pow":
                 return self._library("pow", [a, b])
             floats = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv"}
-            return getattr(build, floats[name])(a, b)
+            return getattr(build, floats[name])(a, b, flags=self._flags)
         words = {
             "Add": "add",
             "Sub": "sub",
@@ -161,6 +163,17 @@ class Emitter:
     def call_at(self, memory: Any, offset: Any) -> Any:
         """Return memory further on."""
         return self.builder.gep(memory, [offset])
+
+    def call_copy(self, source: Any, target: Any, n: Any) -> None:
+        """Copy memory."""
+        kinds = [POINTER, POINTER, WORD]
+        made = self.module.declare_intrinsic("llvm.memcpy", kinds)
+        size = self.builder.mul(n, integer(REAL_BYTES))
+        self.builder.call(made, [target, source, size, ir.Constant(BOOL, 0)])
+
+    def call_gather(self, a: Any, b: Any) -> Any:
+        """Return a sum whose terms may be taken in any order."""
+        return self.builder.fadd(a, self.to(REAL, b), flags=(*self._flags, "reassoc"))
 
     def call_call(self, function: Any, *args: Any) -> None:
         """Call a function by its address."""

@@ -101,6 +101,8 @@ def end_basis(c: Any, s: Any, f: Any, finite: bool) -> float:
 def write_covariance(f: Any, p: int, cov: Any, free: Any) -> None:
     """Write the inverse in the directions that are known; inf where nothing is."""
     for i in range(p):
+        f.k[i] = 1.0 / f.e[i] if f.e[i] > 0.0 else 0.0
+    for i in range(p):
         blind = 0.0
         for j in range(p):
             if f.e[j] == 0.0 and is_relevant(f, free, j, p):
@@ -110,8 +112,7 @@ def write_covariance(f: Any, p: int, cov: Any, free: Any) -> None:
         for j in range(p):
             t = 0.0
             for k in range(p):
-                if f.e[k] > 0.0:
-                    t += f.V[i * p + k] * (1.0 / f.e[k]) * f.V[j * p + k]
+                t += f.V[i * p + k] * f.k[k] * f.V[j * p + k]
             t /= f.t[i] * f.t[j]
             t = t if free[i] > 0.0 and free[j] > 0.0 else 0.0
             if f.w[i] > 0.0 or f.w[j] > 0.0:

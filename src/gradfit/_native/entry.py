@@ -5,12 +5,22 @@ from typing import Any
 from gradfit._native.carry import fit_at
 from gradfit._native.ending import TOLD
 from gradfit._native.lower import BLOCK
-from gradfit._native.place import Place, Spec, added, given, own_room, results, shared_room
+from gradfit._native.place import (
+    Place,
+    Spec,
+    added,
+    given,
+    own_room,
+    results,
+    shared_room,
+    spread_constants,
+    told,
+)
 from gradfit._native.pointer import at
 from gradfit._native.solver import fit_one
 from gradfit._native.sweep import sweep
 
-HEAD = 24
+HEAD = 25
 """Numbers of a :class:`~gradfit._native.place.Spec`."""
 
 
@@ -33,25 +43,25 @@ def spec_at(head: Any) -> Spec:
         head[13] > 0.0,
         int(head[14]),
         int(head[15]),
-        head[16] > 0.0,
+        int(head[16]),
         head[17] > 0.0,
         head[18] > 0.0,
-        int(head[19]),
-        head[20],
+        head[19] > 0.0,
+        int(head[20]),
         head[21],
         head[22],
-        int(head[23]),
+        head[23],
+        int(head[24]),
     )
 
 
 def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any, own: Any) -> Place:
     """Lay out what threads share and what each has for itself."""
     tail = HEAD + s.mu + 3 * s.p
-    count = s.everything + s.p + 1
+    count = told(s)
     other = (given(s) + s.mu) * BLOCK
     out, width = 2 * other, results(s) * BLOCK
-    sums = out + 3 * width
-    lanes = sums + added(s) * BLOCK
+    lanes = out + 3 * width
     constants = (at(head, HEAD), at(head, HEAD + s.p), at(head, tail + count))
     size, value = s.mu * s.n, at(made, 2 * s.mu * s.n)
     results_of = (made, at(made, size), value, at(value, s.q * s.n))
@@ -67,7 +77,6 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
         at(own, out),
         at(own, out + width),
         at(own, out + 2 * width),
-        at(own, sums),
         at(own, lanes),
         at(own, lanes + (s.mu + 8) * BLOCK),
     )
@@ -81,6 +90,8 @@ def fit_many(
     look: Any,
     advance: Any,
     exact: Any,
+    noise: Any,
+    bends: Any,
     ask: Any,
     x: Any,
     y: Any,
@@ -90,7 +101,7 @@ def fit_many(
     made: Any,
     firsts: Any,
     starts: Any,
-    told: Any,
+    answers: Any,
     head: Any,
     room: Any,
     lo: int,
@@ -99,24 +110,26 @@ def fit_many(
     """Fit the groups from ``lo`` to ``hi``; ``made`` has room for u, v, the model, and weights.
 
     ``firsts`` (G + 1) tells where the points of each begin, ``starts`` (G, p) where its parameters
-    do; ``told`` (G, R) gets what :func:`fit_one` tells. ``head`` holds what all fits have in common
-    (:func:`gradfit._native.cpu.head_of`), ``room`` is where the thread may write.
+    do; ``answers`` (G, R) gets what :func:`fit_one` tells. ``head`` holds what all fits have in
+    common (:class:`gradfit._native.plan.Plan`), ``room`` is where the thread may write.
     """
     s = spec_at(head)
-    kernels, data = (probe, linear, look, advance, exact, ask), (x, y, scale, weight, cross)
+    kernels = probe, linear, look, advance, exact, noise, bends, ask
+    data = x, y, scale, weight, cross
     own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
     lower = at(head, HEAD + s.mu + s.p)
-    count, width = s.everything + s.p + 1, TOLD + 3 * s.p + s.p * s.p
+    count, width = told(s), TOLD + 3 * s.p + s.p * s.p
     for k in range(count):
         c.pars[k] = head[HEAD + s.mu + 3 * s.p + k]
         c.ahead[k] = c.pars[k]
+    spread_constants(c, s)
     memory = at(own, own_room(s))
     for k in range(lo, hi):
         f = fit_at(memory, s.p, int(firsts[k]), int(firsts[k + 1]), lower, at(lower, s.p))
         for j in range(s.p):
             f.beta[j] = starts[k * s.p + j]
-        fit_one(c, s, f, at(told, k * width))
+        fit_one(c, s, f, at(answers, k * width))
 
 
 def walk_part(
@@ -125,6 +138,8 @@ def walk_part(
     look: Any,
     advance: Any,
     exact: Any,
+    noise: Any,
+    bends: Any,
     x: Any,
     y: Any,
     scale: Any,
@@ -143,10 +158,12 @@ def walk_part(
     ``shared`` is read; the thread's own ``room`` gets a copy with the sums of its points.
     """
     s = spec_at(head)
-    kernels, data = (probe, linear, look, advance, exact, 0), (x, y, scale, weight, cross)
+    kernels = probe, linear, look, advance, exact, noise, bends, 0
+    data = x, y, scale, weight, cross
     for k in range(shared_room(s)):
         room[k] = shared[k]
     own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
     c.turn[1] = -1.0
+    spread_constants(c, s)
     sweep(c, s, task, start, stop)

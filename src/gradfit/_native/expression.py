@@ -129,6 +129,7 @@ class Pool:
         self.terms: list[Term] = []
         self.folds_zero = False
         """Whether ``0 * x`` is 0: true of derivatives, where it means that nothing flows."""
+        self.most: float = MOST
         self._known: dict[tuple[Any, ...], Term] = {}
 
     def symbol(self, name: str, number: float, marks: int) -> Term:
@@ -181,8 +182,8 @@ class Pool:
     def _enter(self, op: str, args: tuple[Term, ...], data: Any, number: Any, marks: int) -> Term:
         key = (op, *(a.index for a in args), data)
         if key not in self._known:
-            if len(self.terms) >= MOST:
-                raise CaptureError(f"it takes more than {MOST} operations per point")
+            if len(self.terms) >= self.most:
+                raise CaptureError(f"it takes more than {self.most} operations per point")
             self._known[key] = Term(self, len(self.terms), op, args, data, number, marks)
             self.terms.append(self._known[key])
         return self._known[key]

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._engine.feet import BENT, STRAIGHT
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.place import double, feet_of, fill, full, given
+from gradfit._native.place import double, feet_of, fill, given
 from gradfit._native.pointer import at, call
 
 RESTORE = 40
@@ -27,7 +26,7 @@ def restore(c: Any, s: Any, rows: Any, pars: Any, n: int) -> None:
         last[i] = np.inf
         sizes[i] = np.inf
     for _ in range(RESTORE):
-        call(c.probe, rows, pars, c.third, full(n))
+        call(c.probe, rows, pars, c.third, c.total, n)
         moves = False
         for i in range(n):
             size, length = normal_step(c, s, feet, i)
@@ -85,8 +84,8 @@ def settle(c: Any, s: Any, there: Any, start: int, n: int) -> None:
     fill(there, mu, True, s.n, start, n, c.rows, given(s))
     restore(c, s, c.rows, c.ahead, n)
     restore(c, s, c.other, c.ahead, n)
-    call(c.linear, c.rows, c.ahead, c.out, full(n))
-    call(c.linear, c.other, c.ahead, c.rest, full(n))
+    call(c.linear, c.rows, c.ahead, c.out, c.total, n)
+    call(c.linear, c.other, c.ahead, c.rest, c.total, n)
     wanted = at(c.lanes, 2 * BLOCK)
     for i in range(n):
         wanted[i] = 1.0
@@ -121,7 +120,7 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
                     t += c.out[(h + j) * BLOCK + i] * c.out[(K + j * mu + a) * BLOCK + i]
                 others[a * BLOCK + i] = (1.0 - share[i]) * feet[a * BLOCK + i] - share[i] * t
         restore(c, s, c.other, pars, n)
-        call(c.linear, c.other, pars, c.rest, full(n))
+        call(c.linear, c.other, pars, c.rest, c.total, n)
         done = True
         for i in range(n):
             if wanted[i] == 0.0:
@@ -140,17 +139,15 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
     """Look for nearer feet; what moves is counted, and marked in ``value``."""
     mu, q = s.mu, s.q
     phi = (q * s.p + q + q * mu + 1) * BLOCK
-    call(c.linear, c.rows, c.pars, c.out, full(n))
-    call(c.probe, c.rows, c.pars, c.rest, full(n))
-    double(c, s, n)
     bent, size = at(c.lanes, 2 * BLOCK), at(c.lanes, 4 * BLOCK)
-    for i in range(n):
-        size[i] = np.sqrt(c.out[phi + i])
-    if not bends(c, s, n, bent, size):
+    if not bends(c, s, n, bent):
         return
+    call(c.linear, c.rows, c.pars, c.out, c.total, n)
+    double(c, s, n)
     best, which = at(c.lanes, 5 * BLOCK), at(c.lanes, 6 * BLOCK)
     feet, others = feet_of(s, c.rows), feet_of(s, c.other)
     for i in range(n):
+        size[i] = np.sqrt(c.out[phi + i])
         best[i] = c.out[phi + i]
         which[i] = 0.0
     for t in range(s.trials):
@@ -158,7 +155,7 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
             for i in range(n):
                 others[a * BLOCK + i] = c.trials[t * mu + a] * size[i]
         restore(c, s, c.other, c.pars, n)
-        call(c.probe, c.other, c.pars, c.third, full(n))
+        call(c.probe, c.other, c.pars, c.third, c.total, n)
         for i in range(n):
             d = 0.0
             for a in range(mu):
@@ -173,7 +170,7 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
     for i in range(n):
         if bent[i] > 0.0 and best[i] < c.out[phi + i] * (1.0 - 1e-9):
             found += 1
-            c.sums[i] += 1.0
+            c.total[0] += 1.0
             c.value[start + i] = 1.0
             for a in range(mu):
                 feet[a * BLOCK + i] = c.trials[int(which[i]) * mu + a] * size[i]
@@ -181,42 +178,24 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
             bent[i] = 0.0
     if found:
         restore(c, s, c.rows, c.pars, n)
-        call(c.linear, c.rows, c.pars, c.out, full(n))
+        call(c.linear, c.rows, c.pars, c.out, c.total, n)
         descend(c, s, c.pars, n, DESCENTS)
 
 
-def bends(c: Any, s: Any, n: int, bent: Any, size: Any) -> bool:
+def bends(c: Any, s: Any, n: int, bent: Any) -> bool:
     """Mark the points whose residual bends across the ball of their distance."""
-    mu, q = s.mu, s.q
-    feet, others = feet_of(s, c.rows), feet_of(s, c.other)
-    share = BENT if s.explicit or q == 1 else STRAIGHT
+    places = at(c.pars, s.everything + s.p + 1)
+    c.small[0] = 0.0
     for i in range(n):
         bent[i] = 0.0
-    for turn in range(s.around):
-        for a in range(mu):
-            step = c.trials[(s.trials + turn) * mu + a]
-            for i in range(n):
-                others[a * BLOCK + i] = feet[a * BLOCK + i] + step * size[i]
-        call(c.probe, c.other, c.pars, c.third, full(n))
-        for j in range(q):
-            for i in range(n):
-                r, r0, steep = c.third[j * BLOCK + i], c.rest[j * BLOCK + i], 0.0
-                rise, wide = 0.0, 0.0
-                for a in range(mu):
-                    slope = c.rest[(q + j * mu + a) * BLOCK + i]
-                    step = c.trials[(s.trials + turn) * mu + a] * size[i]
-                    rise += slope * step
-                    wide += abs(slope * step)
-                    steep += slope * slope
-                if s.explicit:
-                    steep += 1.0
-                gap = abs(r - r0 - rise)
-                least = max(share * np.sqrt(steep) * size[i], STRAIGHT * (abs(r) + abs(r0) + wide))
-                if not gap <= least:
-                    bent[i] = 1.0
-    some = False
-    for i in range(n):
-        if not size[i] > 0.0:
-            bent[i] = 0.0
-        some = some or bent[i] > 0.0
-    return some
+    turn = 0
+    while turn < s.around:
+        for k in range(s.together * s.mu):
+            # Where no place is left the foot itself stands for one.
+            is_one = turn * s.mu + k < s.around * s.mu
+            places[k] = c.trials[(s.trials + turn) * s.mu + k] if is_one else 0.0
+        call(c.bends, c.rows, c.pars, c.out, c.small, n)
+        for i in range(n):
+            bent[i] = max(bent[i], c.out[i])
+        turn += s.together
+    return c.small[0] > 0.0

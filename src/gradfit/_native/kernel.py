@@ -15,7 +15,7 @@ from gradfit._native.lower import BLOCK, lower
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import NAMES
 
-KINDS = (POINTER, POINTER, POINTER, INTEGER)
+KINDS = (POINTER, POINTER, POINTER, POINTER, INTEGER)
 """What a kernel takes: see :func:`gradfit._native.lower.lower`."""
 
 
@@ -34,8 +34,8 @@ class Kernel:
         What is given for each point, and for all.
     results : sequence of Term
         What comes out for each point.
-    adds : bool
-        Whether results are added to what is there.
+    sums : sequence of Term
+        What points add up to.
     block : int
         Points in a block, at most.
     """
@@ -44,13 +44,13 @@ class Kernel:
     rows: Sequence[Term]
     pars: Sequence[Term]
     results: Sequence[Term]
-    adds: bool = False
+    sums: Sequence[Term] = ()
     block: int = BLOCK
 
     @cached_property
     def text(self) -> str:
         """The function as Python."""
-        return lower(self.name, self.rows, self.pars, self.results, self.adds, self.block)
+        return lower(self.name, self.rows, self.pars, self.results, self.sums, self.block)
 
     @cached_property
     def _digest(self) -> str:
@@ -63,7 +63,7 @@ class Kernel:
 
     @property
     def code(self) -> Code:
-        """``code(rows, pars, out, n)``."""
+        """``code(rows, pars, out, total, n)``."""
         name = self._digest if machine.enabled() else machine.digest(self.text)
         return machine.code(name, KINDS, lambda: define(self.text, names(machine.enabled())))
 
@@ -72,12 +72,13 @@ class Kernel:
         given, pars = (np.array(v, dtype=np.float64) for v in (rows, pars))
         block, out = np.zeros((len(given), BLOCK)), np.zeros((len(self.results), BLOCK))
         found = np.empty((len(out), given.shape[1]))
-        call = self.code.call
+        call, total = self.code.call, np.zeros(max(1, len(self.sums)))
         for start in range(0, given.shape[1], BLOCK):
             n = min(BLOCK, given.shape[1] - start)
             block[:, :n] = given[:, start : start + n]
+            block[:, n:] = block[:, n - 1 : n]
             with np.errstate(all="ignore"):
-                call(*map(argument, (block, pars, out)), n)
+                call(*map(argument, (block, pars, out, total)), n)
             found[:, start : start + n] = out[:, :n]
         return found
 

@@ -13,6 +13,10 @@ from gradfit._native.operations import OPERATIONS
 
 BLOCK = 64
 """Points in a block, at most: rows of 512 bytes keep a model of many parameters in cache."""
+LANES = 8
+"""Points that are computed side by side: rows are filled up to whole registers."""
+LIVE = "live"
+"""Name of the symbol that is 1 at a point and 0 at what stands behind the last."""
 
 
 def lower(
@@ -20,10 +24,10 @@ def lower(
     rows: Sequence[Term],
     pars: Sequence[Term],
     results: Sequence[Term],
-    adds: bool,
+    sums: Sequence[Term],
     block: int = BLOCK,
 ) -> str:
-    """Return the text of ``name(rows, pars, out, n)``.
+    """Return the text of ``name(rows, pars, out, total, n)``.
 
     Parameters
     ----------
@@ -33,27 +37,34 @@ def lower(
         Symbols: one row of numbers each, and one number each.
     results : sequence of Term
         One row of ``out`` each.
-    adds : bool
-        Whether results are added to what is there, so that blocks add up.
+    sums : sequence of Term
+        What points add to one number of ``total`` each. :data:`LIVE` is 0 behind the ``n`` points,
+        where lanes hold the last again up to a whole register.
     block : int
         Length of a row.
     """
-    lines = [f"def {name}(rows, pars, out, n):"]
-    sign = "+=" if adds else "="
-    lines.extend(f"    {line}" for line in _body(rows, pars, results, sign, block))
+    lines = [f"def {name}(rows, pars, out, total, n):"]
+    lines.extend(f"    {line}" for line in _body((rows, pars), results, sums, block))
     return "\n".join(lines) + "\n"
 
 
 def _body(
-    rows: Sequence[Term], pars: Sequence[Term], results: Sequence[Term], sign: str, block: int
+    given: tuple[Sequence[Term], Sequence[Term]],
+    results: Sequence[Term],
+    sums: Sequence[Term],
+    block: int,
 ) -> Iterator[str]:
+    rows, pars = given
     names: dict[int, str] = {}
     inputs = {t.index: f"pars[{j}]" for j, t in enumerate(pars)}
     inputs.update((t.index, f"rows[{_at(i, block)}]") for i, t in enumerate(rows))
-    terms = needed(results)
+    terms = needed((*results, *sums))
+    inputs.update((t.index, "1.0 if i < n else 0.0") for t in terms if t.data == LIVE)
+    lanes = f"(n + {LANES - 1}) // {LANES} * {LANES}" if block > 1 else "n"
     for inside in (False, True):
         if inside:
-            yield "for i in range(n):"
+            yield from (f"s{k} = 0.0" for k in range(len(sums)))
+            yield f"for i in range({lanes}):"
         pad = "    " if inside else ""
         for term in terms:
             if bool(term.marks & FIRST) == inside:
@@ -61,10 +72,13 @@ def _body(
                 if text is not None:
                     names[term.index] = f"t{len(names)}"
                     yield f"{pad}{names[term.index]} = {text}"
-    if not results:
-        yield "    pass"
     for row, term in enumerate(results):
-        yield f"    out[{_at(row, block)}] {sign} {_operand(term, names)}"
+        yield f"    out[{_at(row, block)}] = {_operand(term, names)}"
+    for k, term in enumerate(sums):
+        yield f"    s{k} = gather(s{k}, {_operand(term, names)})"
+    if not results and not sums:
+        yield "    pass"
+    yield from (f"total[{k}] += s{k}" for k in range(len(sums)))
 
 
 def _at(row: int, block: int) -> str:

@@ -118,19 +118,21 @@ def _make(
 def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool) -> bytes:
     from llvmlite import binding
 
-    from gradfit._native import emit, pointer, vector
+    from gradfit._native import emit, operations, pointer, vector
     from gradfit._native.translate import translate
 
     types = {POINTER: emit.POINTER, INTEGER: emit.WORD}
     known: dict[Any, str] = {
         pointer.at: "at",
         pointer.call: "call",
+        pointer.copy: "copy",
         pointer.ask: "call",
+        operations.gather: "gather",
         vector.bits: "bits",
         vector.number: "number",
         **_words(),
     }
-    text = translate(cast(FunctionType, function), [types[k] for k in kinds], known)
+    text = translate(cast(FunctionType, function), [types[k] for k in kinds], known, vectors)
     target = _target(3 if vectors else 2)
     module = binding.parse_assembly(text)
     module.triple, module.data_layout = target.triple, str(target.target_data)
@@ -167,9 +169,13 @@ def _target(level: int = 2) -> Any:
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        # Long loops of arithmetic gain more by the widest registers than the clock loses.
+        features["prefer-256-bit"] = False
     return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
-        features=binding.get_host_cpu_features().flatten(),
+        features=features.flatten(),
         opt=level,
         codemodel="jitdefault",
         jit=True,
@@ -184,7 +190,7 @@ def _host() -> str:
     here = Path(__file__).parent
     texts = [
         (here / f"{name}.py").read_text("utf-8")
-        for name in ("special", "vector", "emit", "translate")
+        for name in ("special", "vector", "emit", "record", "translate")
     ]
     cpu = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     whole = "\0".join((__version__, binding.get_process_triple(), *cpu, *texts))

@@ -19,32 +19,33 @@ def solve(A: Any, g: Any, p: int, hard: float, L: Any, out: Any) -> bool:
     """Write the solution of ``A out = -g`` by Cholesky; return whether every pivot was safe.
 
     A pivot is safe that keeps more than the share ``hard`` of its diagonal. Where none is left the
-    solution means nothing.
+    solution means nothing. The diagonal of ``L`` holds reciprocals: one division for each column.
     """
     safe = True
     for j in range(p):
-        for i in range(j, p):
+        pivot = A[j * p + j]
+        for k in range(j):
+            pivot -= L[j * p + k] * L[j * p + k]
+        if not pivot > 0.0:
+            return False
+        safe = safe and pivot > hard * A[j * p + j]
+        scale = 1.0 / np.sqrt(pivot)
+        L[j * p + j] = scale
+        for i in range(j + 1, p):
             s = A[i * p + j]
             for k in range(j):
                 s -= L[i * p + k] * L[j * p + k]
-            if i > j:
-                L[i * p + j] = s / L[j * p + j]
-            else:
-                if not s > 0.0:
-                    return False
-                root = np.sqrt(s)
-                L[j * p + j] = root
-                safe = safe and root * root > hard * A[j * p + j]
+            L[i * p + j] = s * scale
     for i in range(p):
         s = -g[i]
         for k in range(i):
             s -= L[i * p + k] * out[k]
-        out[i] = s / L[i * p + i]
+        out[i] = s * L[i * p + i]
     for i in range(p - 1, -1, -1):
         s = out[i]
         for k in range(i + 1, p):
             s -= L[k * p + i] * out[k]
-        out[i] = s / L[i * p + i]
+        out[i] = s * L[i * p + i]
     return safe
 
 
@@ -61,7 +62,7 @@ def diagonalise(A: Any, p: int, e: Any, V: Any) -> None:
         for i in range(p):
             for j in range(i):
                 size = abs(A[i * p + j])
-                if size > 1e-17 * np.sqrt(abs(A[i * p + i] * A[j * p + j])):
+                if size * size > 1e-34 * abs(A[i * p + i] * A[j * p + j]):
                     rest = max(rest, size)
                     _rotate(A, V, p, j, i)
         if not rest > 0.0:

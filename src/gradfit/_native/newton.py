@@ -7,7 +7,7 @@ from typing import Any
 
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.place import feet_of, full
+from gradfit._native.place import feet_of
 from gradfit._native.pointer import at, call
 
 
@@ -15,9 +15,9 @@ def curve(c: Any, s: Any, n: int, adds: bool) -> None:
     """Eliminate the feet from the full Newton system: add it up, or move the feet along a step."""
     q, mu, p = s.q, s.mu, s.p
     k, width = mu + q, p + 1
-    call(c.exact, c.rows, c.pars, c.out, full(n))
+    call(c.exact, c.rows, c.pars, c.out, c.total, n)
     if s.robust:
-        call(c.linear, c.rows, c.pars, c.rest, full(n))
+        call(c.linear, c.rows, c.pars, c.rest, c.total, n)
     K, B, feet = c.small, at(c.small, k * k), feet_of(s, c.rows)
     for i in range(n):
         border(c, s, i, K, B)
@@ -66,7 +66,7 @@ def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
     weight, bend = 1.0, 0.0
     if s.robust:
         weight, bend = c.rest[(tail + 2) * BLOCK + i], c.rest[(tail + 3) * BLOCK + i]
-    H, b, d, reduction = c.sums, at(c.sums, p * p * BLOCK), p * p + p, p * p + 2 * p
+    H, b, d, reduction = c.total, at(c.total, p * p), p * p + p, p * p + 2 * p
     for j in range(p):
         for m in range(p):
             t = weight * out[(bb + j * p + m) * BLOCK + i]
@@ -76,13 +76,13 @@ def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
                 t -= weight * out[(ub + a * p + j) * BLOCK + i] * X[a * width + m]
             for k in range(q):
                 t -= weight * out[(J_b + k * p + j) * BLOCK + i] * X[(mu + k) * width + m]
-            H[(j * p + m) * BLOCK + i] += t
+            H[j * p + m] += t
         t = 0.0
         for a in range(mu):
             t += out[(ub + a * p + j) * BLOCK + i] * X[a * width + p]
         for k in range(q):
             t += out[(J_b + k * p + j) * BLOCK + i] * X[(mu + k) * width + p]
-        b[j * BLOCK + i] += weight * t
+        b[j] += weight * t
     # The reduction of the Lagrangian: with slack a slope along the step, so that nothing cancels.
     for j in range(p + 1):
         t = 0.0
@@ -97,7 +97,7 @@ def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
             if s.explicit:
                 other = out[(J_b + k * p + j) * BLOCK + i] if j < p else 0.0
             t -= out[k * BLOCK + i] * other
-        c.sums[(d + j if j < p else reduction) * BLOCK + i] += weight * t
+        c.total[d + j if j < p else reduction] += weight * t
 
 
 def score(c: Any, s: Any, i: int, j: int) -> float:

@@ -20,7 +20,13 @@ from gradfit._native import special
 
 Slope = Callable[..., tuple[Any, ...]]
 
-NAMES: dict[str, Any] = {"np": np, "math": math, **special.FUNCTIONS}
+
+def gather(total: float, value: float) -> float:
+    """Return the sum; machine code may add up side by side, in another order."""
+    return total + value
+
+
+NAMES: dict[str, Any] = {"np": np, "math": math, "gather": gather, **special.FUNCTIONS}
 """What the texts may refer to."""
 
 

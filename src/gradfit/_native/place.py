@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from gradfit._native.lower import BLOCK
-from gradfit._native.pointer import at
+from gradfit._native.lower import BLOCK, LANES
+from gradfit._native.pointer import at, copy
 
 
 class Spec(NamedTuple):
@@ -19,8 +19,9 @@ class Spec(NamedTuple):
         As in :class:`gradfit._native.pointwise.Layout`.
     wide_x, wide_y, wide_cross : bool
         Whether scales, weights and correlations have one number for each point.
-    trials, around : int
-        Trial points of the search for nearer feet, and places that tell where to search.
+    trials, around, together : int
+        Trial points of the search for nearer feet, places that tell where to search, and how many
+        of these are looked at in one go.
     bounded, alone, asks : bool
         Whether parameters have limits, whether there is one fit, and whether its walks are asked
         for.
@@ -46,6 +47,7 @@ class Spec(NamedTuple):
     wide_cross: bool
     trials: int
     around: int
+    together: int
     bounded: bool
     alone: bool
     asks: bool
@@ -61,7 +63,7 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    probe, linear, look, advance, exact : address
+    probe, linear, look, advance, exact, noise, bends : address
         The kernels (:class:`gradfit._native.pointwise.Pointwise`).
     ask : address
         Walks over the points in several threads; 0 where one thread does.
@@ -78,16 +80,16 @@ class Place(NamedTuple):
         The model at the end, and weights of the robust loss. Until then ``value`` marks points that
         moved to a nearer foot.
     pars, ahead : pointer
-        All parameters, the step of the free ones, the squared scale of the loss: now, and where a
-        step leads.
+        All parameters, the step of the free ones, the squared scale of the loss, places around a
+        foot: now, and where a step leads.
     total : pointer
         What the points add up to.
     turn : pointer (2,)
         Whether ``v`` holds the foot points, and which point is the first of the block.
     rows, other : pointer
         A block of points, and a second one beside it.
-    out, rest, third, sums, lanes, small : pointer
-        Room for results of kernels, sums by lane, numbers by lane, and small matrices.
+    out, rest, third, lanes, small : pointer
+        Room for results of kernels, numbers by lane, and small matrices.
     """
 
     probe: Any
@@ -95,6 +97,8 @@ class Place(NamedTuple):
     look: Any
     advance: Any
     exact: Any
+    noise: Any
+    bends: Any
     ask: Any
     x: Any
     y: Any
@@ -117,7 +121,6 @@ class Place(NamedTuple):
     out: Any
     rest: Any
     third: Any
-    sums: Any
     lanes: Any
     small: Any
 
@@ -140,24 +143,26 @@ def added(s: Any) -> int:
     return 2 * s.p * s.p + 4 * s.p + 8
 
 
+def told(s: Any) -> int:
+    """Return how many numbers kernels are told for all points (``Place.pars``)."""
+    return s.everything + s.p + 1 + s.together * s.mu
+
+
 def shared_room(s: Any) -> int:
     """Return the room that the threads of one fit share."""
-    return 2 * (s.everything + s.p + 1) + added(s) + 2
+    return 2 * told(s) + added(s) + 2
 
 
 def own_room(s: Any) -> int:
     """Return the room that each thread needs for itself."""
     k = s.mu + s.q
-    blocks = 2 * (given(s) + s.mu) + 3 * results(s) + added(s) + s.mu + 8
+    blocks = 2 * (given(s) + s.mu) + 3 * results(s) + s.mu + 8
     return BLOCK * blocks + k * (k + s.p + 2) + 2 * (s.p + 1) * (s.p + 1)
 
 
 def full(n: int) -> int:
-    """Return how many lanes are computed for ``n`` points.
-
-    Those behind the last hold it again, and come to nothing: whole registers are faster than rests.
-    """
-    return (n + 7) // 8 * 8
+    """Return how many lanes are computed for ``n`` points; those behind the last hold it again."""
+    return (n + LANES - 1) // LANES * LANES
 
 
 def load(c: Any, s: Any, start: int, n: int) -> None:
@@ -169,7 +174,7 @@ def load(c: Any, s: Any, start: int, n: int) -> None:
 
 
 def load_points(c: Any, s: Any, start: int, n: int) -> None:
-    """Fill the block with points."""
+    """Fill the block with points; what is the same for all stays as it was first written."""
     k = fill(c.x, s.m, True, s.n, start, n, c.rows, 0)
     if s.explicit:
         k = fill(c.y, s.q, True, s.n, start, n, c.rows, k)
@@ -185,33 +190,44 @@ def fill(
     source: Any, count: int, wide: bool, length: int, start: int, n: int, rows: Any, k: int
 ) -> int:
     """Copy rows of a stretch into the block behind its first ``k``; return how many it has then."""
-    for r in range(count):
-        row = at(rows, (k + r) * BLOCK)
-        if wide:
-            part = at(source, r * length + start)
-            for i in range(n):
-                row[i] = part[i]
+    if wide:
+        for r in range(count):
+            row = at(rows, (k + r) * BLOCK)
+            copy(at(source, r * length + start), row, n)
             for i in range(n, full(n)):
-                row[i] = part[n - 1]
-        else:
-            for i in range(full(n)):
-                row[i] = source[r]
+                row[i] = row[n - 1]
+    return k + count
+
+
+def spread_constants(c: Any, s: Any) -> None:
+    """Write into every lane of the block what is the same for all points."""
+    k = s.m + (s.q if s.explicit else 0)
+    k = repeat(c.scale, s.mu * s.mu if s.full_x else s.mu, s.wide_x, c.rows, k)
+    if s.explicit:
+        k = repeat(c.weight, s.q * s.q if s.full_y else s.q, s.wide_y, c.rows, k)
+    if s.cross:
+        repeat(c.cross, s.q * s.mu, s.wide_cross, c.rows, k)
+
+
+def repeat(source: Any, count: int, wide: bool, rows: Any, k: int) -> int:
+    """Repeat one number in each row, unless points have their own."""
+    if not wide:
+        for r in range(count):
+            for i in range(BLOCK):
+                rows[(k + r) * BLOCK + i] = source[r]
     return k + count
 
 
 def double(c: Any, s: Any, n: int) -> None:
     """Copy the data of the block to the other one."""
     for k in range(given(s)):
-        for i in range(full(n)):
-            c.other[k * BLOCK + i] = c.rows[k * BLOCK + i]
+        copy(at(c.rows, k * BLOCK), at(c.other, k * BLOCK), full(n))
 
 
-def store(c: Any, s: Any, target: Any, start: int, n: int) -> None:
-    """Write the feet of the block away."""
-    feet = at(c.rows, given(s) * BLOCK)
+def store(s: Any, feet: Any, target: Any, start: int, n: int) -> None:
+    """Write the feet of a block away."""
     for a in range(s.mu):
-        for i in range(n):
-            target[a * s.n + start + i] = feet[a * BLOCK + i]
+        copy(at(feet, a * BLOCK), at(target, a * s.n + start), n)
 
 
 def feet_of(s: Any, rows: Any) -> Any:

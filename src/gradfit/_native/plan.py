@@ -1,6 +1,7 @@
 """What machine code is told, and what it tells: the same for every kind of machine."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options
 from gradfit._native.ending import TOLD
+from gradfit._native.expression import Term
 from gradfit._native.kernel import Kernel
 from gradfit._native.lower import BLOCK
 from gradfit._native.machine import Code
@@ -26,7 +28,7 @@ PLANS = 64
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
-    """The five kernels of one model and one layout, and plans that were made with them.
+    """The kernels of one model and one layout, and plans that were made with them.
 
     Attributes
     ----------
@@ -47,15 +49,20 @@ class Kernels:
 
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
-        """``probe``, ``linear``, ``look``, ``advance``, ``exact``."""
+        """``probe``, ``linear``, ``look``, ``advance``, ``exact``, ``noise``, ``bends``."""
         point = self.pointwise
-        given, block = (point.rows, point.pars), self.block
-        return (
-            Kernel("probe", *given, point.probe, block=block),
-            Kernel("linear", *given, point.linear, block=block),
-            Kernel("look", *given, point.look, adds=True, block=block),
-            Kernel("advance", *given, point.advance, block=block),
-            Kernel("exact", *given, point.exact, block=block),
+        rows, pars, bends = point.rows, point.pars, [point.bends]
+        made: tuple[tuple[str, Sequence[Term], Sequence[Term]], ...] = (
+            ("probe", point.probe, ()),
+            ("linear", point.linear, ()),
+            ("look", (), point.look),
+            ("advance", point.advance, point.look_ahead),
+            ("exact", point.exact, ()),
+            ("noise", (), [point.noise]),
+            ("bends", bends, bends),
+        )
+        return tuple(
+            Kernel(name, rows, pars, results, sums, self.block) for name, results, sums in made
         )
 
     @cached_property
@@ -223,6 +230,7 @@ def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | No
         wide_cross=wide(points.cross),
         trials=len(_trials(mu)[0]) // max(1, mu),
         around=len(_trials(mu)[1]) // max(1, mu),
+        together=kernels.pointwise.together,
         bounded=False,
         alone=points.group is None,
         asks=False,
@@ -255,7 +263,9 @@ def _head_of(
     if limits is not None:
         low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
     layout, scale = kernels.pointwise.layout, 1.0 if loss is None else loss.scale**2
+    later = s.together * s.mu
     numbers = [*s, *layout.free, *layout.rows, *low, *high, *values, *[0.0] * s.p, scale]
+    numbers += [0.0] * later
     return torch.cat([torch.tensor(numbers, dtype=torch.float64), *_trials(s.mu)])
 
 

@@ -12,9 +12,14 @@ def at(memory: Any, offset: int) -> Any:
     return memory[offset:]
 
 
-def call(function: Any, rows: Any, pars: Any, out: Any, n: int) -> None:
+def copy(source: Any, target: Any, n: int) -> None:
+    """Copy ``n`` numbers to other memory."""
+    target[:n] = source[:n]
+
+
+def call(function: Any, rows: Any, pars: Any, out: Any, total: Any, n: int) -> None:
     """Call a kernel on a block of points."""
-    function(rows, pars, out, n)
+    function(rows, pars, out, total, n)
 
 
 def ask(function: Any, task: int, start: int, stop: int) -> None:

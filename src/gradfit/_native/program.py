@@ -1,5 +1,6 @@
 """A captured model: its values and derivatives at one point, as scalar expressions."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,8 @@ def capture(fn: Function, x: Any, beta: Any) -> Program:
         )
         _check_values(program, value, leaf, params)
         _check_derivatives(program, value, [leaf, *params])
+    # What the engine asks of the model is a few times as long, and no longer.
+    pool.most = math.inf
     return program
 
 

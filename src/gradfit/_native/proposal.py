@@ -37,20 +37,25 @@ def propose_gauss(c: Any, s: Any, f: Any, radius: float, steps: int) -> tuple[fl
     """Minimise the Gauss-Newton model within the trust region; return norm, bare and promise."""
     p = s.p
     hold(s, f)
-    mask(f, f.A, f.g, f.held, p)
     hard = FIRST if s.alone and steps == 0 else HARD
-    safe = solve(f.M, f.k, p, hard, f.L, f.db)
-    norm = length(f.D, f.db, p) if safe else np.inf
-    bare = safe and norm <= 1.1 * radius
-    lam = 0.0
-    if not bare:
-        floor = basis(c, s, f, safe)
-        lam = restricted(f, p, radius, floor)
-        bare = lam == 0.0
     if s.bounded:
         mask(f, f.A, f.g, f.held, p)
-        project(s, f, lam)
-    norm = length(f.D, f.db, p)
+        safe = solve(f.M, f.k, p, hard, f.L, f.db)
+    else:
+        safe = solve(f.A, f.g, p, hard, f.L, f.db)
+    norm = length(f.D, f.db, p) if safe else np.inf
+    bare = safe and norm <= 1.1 * radius
+    if s.bounded or not bare:
+        lam = 0.0
+        if not bare:
+            mask(f, f.A, f.g, f.held, p)
+            floor = basis(c, s, f, safe)
+            lam = restricted(f, p, radius, floor)
+            bare = lam == 0.0
+        if s.bounded:
+            mask(f, f.A, f.g, f.held, p)
+            project(s, f, lam)
+        norm = length(f.D, f.db, p)
     promise = tangent_of(c, s)
     for i in range(p):
         t = 2.0 * f.g[i]

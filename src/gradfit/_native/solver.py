@@ -27,11 +27,11 @@ def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     evaluations, cost, points that moved to a nearer foot, condition, rank; then beta (p),
     covariance (p, p), the weakest direction (p), and which are free (p).
     """
-    for i in range(s.mu):
-        for k in range(f.first, f.last):
-            c.u[i * s.n + k] = 0.0
     for k in range(f.first, f.last):
         c.value[k] = 0.0
+        for i in range(s.mu):
+            c.u[i * s.n + k] = 0.0
+    moved = False
     c.turn[0] = 0.0
     c.turn[1] = -1.0
     status, newton, steps, evals = begin(c, s, f), False, 0, 1
@@ -44,13 +44,15 @@ def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
         walk(c, s, f, SEARCH)
         if not c.total[0] > 0.0:
             break
+        moved = True
         status = begin(c, s, f)
         evals += 1
     if is_plateau(c, s, f, status, newton, steps, evals):
         status = SINGULAR
     out[0], out[1], out[2], out[3], out[4] = status, steps, evals, cost_of(c, s), 0.0
-    for k in range(f.first, f.last):
-        out[4] += c.value[k]
+    if moved:
+        for k in range(f.first, f.last):
+            out[4] += c.value[k]
     spread(c, s, f, out)
     put(c, s, f)
     walk(c, s, f, FINISH)
@@ -73,10 +75,11 @@ def begin(c: Any, s: Any, f: Any) -> int:
 
 
 def is_finite(c: Any, s: Any) -> bool:
-    """Return whether sums just made are finite."""
-    total = c.total[0]
-    for k in range(2, 2 + s.p * (s.p + 1) // 2 + s.p):
+    """Return whether sums just made are finite: where cost and diagonal are, the others are."""
+    total, k = c.total[0], 2
+    for i in range(s.p):
         total += c.total[k]
+        k += s.p - i
     return total - total == 0.0
 
 

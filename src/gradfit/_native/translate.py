@@ -13,7 +13,7 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import FunctionType
@@ -23,6 +23,7 @@ import numpy as np
 from llvmlite import ir
 
 from gradfit._native.emit import BOOL, POINTER, REAL, WORD, Emitter, TranslationError, integer
+from gradfit._native.record import Record, flatten, rebuild, shape
 
 _NUMBERS = {"float": REAL, "int": WORD, "bool": BOOL}
 _COMPARE: dict[type[ast.cmpop], str] = {
@@ -33,13 +34,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
-
-
-@dataclass
-class Record:
-    """A named tuple while it is translated."""
-
-    fields: dict[str, Any]
 
 
 @dataclass
@@ -55,7 +49,9 @@ class Frame:
     loops: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])
 
 
-def translate(function: FunctionType, kinds: Sequence[Any], builtins: Mapping[Any, str]) -> str:
+def translate(
+    function: FunctionType, kinds: Sequence[Any], builtins: Mapping[Any, str], fuses: bool = False
+) -> str:
     """Return a module in which ``function`` is called ``main``, as text.
 
     Parameters
@@ -66,8 +62,10 @@ def translate(function: FunctionType, kinds: Sequence[Any], builtins: Mapping[An
         LLVM types: ``REAL``, ``WORD``, ``POINTER``.
     builtins : mapping of function to str
         What is known by another name: that of a method of :class:`Translator`.
+    fuses : bool
+        Whether a product may go into a sum without being rounded.
     """
-    translator = Translator(builtins)
+    translator = Translator(builtins, fuses)
     translator.outline(function, [ir.Constant(k, ir.Undefined) for k in kinds], "main")
     return str(translator.module)
 
@@ -75,8 +73,8 @@ def translate(function: FunctionType, kinds: Sequence[Any], builtins: Mapping[An
 class Translator(Emitter):
     """Writes functions into one module."""
 
-    def __init__(self, builtins: Mapping[Any, str]) -> None:
-        super().__init__()
+    def __init__(self, builtins: Mapping[Any, str], fuses: bool) -> None:
+        super().__init__(fuses)
         self.builtins = builtins
         self._made: dict[tuple[Any, ...], Any] = {}
         self._arrays: dict[int, Any] = {}
@@ -89,9 +87,8 @@ class Translator(Emitter):
         tree = _tree(function)
         if _returned(tree) is None and not _is_none(tree):
             return self._write_out(function, tree, args)
-        flat = [v for a in args for v in _flatten(a)]
-        shape = tuple(map(_shape, args))
-        key = (function, shape, tuple(str(v.type) for v in flat))
+        flat = [v for a in args for v in flatten(a)]
+        key = (function, tuple(map(shape, args)), tuple(str(v.type) for v in flat))
         if key not in self._made:
             self._made[key] = self.outline(function, args)
         return self.builder.call(self._made[key], flat)
@@ -100,11 +97,14 @@ class Translator(Emitter):
         """Write a function of its own, for arguments like these; return it."""
         tree = _tree(function)
         gives = _returned(tree)
-        kind = ir.FunctionType(gives or ir.VoidType(), [v.type for a in args for v in _flatten(a)])
+        kind = ir.FunctionType(gives or ir.VoidType(), [v.type for a in args for v in flatten(a)])
         # Names of its own: those of the C library are taken.
         made = ir.Function(
             self.module, kind, name or self.module.get_unique_name(f"own.{tree.name}")
         )
+        if name and self._flags:
+            for pointer in (a for a in made.args if a.type == POINTER):
+                pointer.add_attribute("noalias")
         if not name:
             made.linkage = "internal"
             if not any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(tree)):
@@ -112,7 +112,7 @@ class Translator(Emitter):
         outer, frame = self.builder, self.frame
         self.builder = ir.IRBuilder(made.append_basic_block())
         given = iter(made.args)
-        value = self._write_out(function, tree, [_rebuild(a, given) for a in args])
+        value = self._write_out(function, tree, [rebuild(a, given) for a in args])
         if gives is None:
             self.builder.ret_void()
         else:
@@ -444,33 +444,6 @@ def _is_plain(node: ast.expr) -> bool:
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Attribute) and node.func.attr == "float64"
     return isinstance(node, (ast.Name, ast.Constant))
-
-
-def _flatten(value: Any) -> Iterator[Any]:
-    if isinstance(value, Record):
-        for v in value.fields.values():
-            yield from _flatten(v)
-    elif isinstance(value, tuple):
-        for v in value:
-            yield from _flatten(v)
-    elif value is not None:
-        yield value
-
-
-def _rebuild(like: Any, given: Iterator[Any]) -> Any:
-    if isinstance(like, Record):
-        return Record({k: _rebuild(v, given) for k, v in like.fields.items()})
-    if isinstance(like, tuple):
-        return tuple(_rebuild(v, given) for v in like)
-    return None if like is None else next(given)
-
-
-def _shape(value: Any) -> Any:
-    if isinstance(value, Record):
-        return tuple((k, _shape(v)) for k, v in value.fields.items())
-    if isinstance(value, tuple):
-        return tuple(map(_shape, value))
-    return value is None
 
 
 def _is_none(tree: ast.FunctionDef) -> bool:

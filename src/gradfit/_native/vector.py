@@ -6,8 +6,6 @@ argument reduction, right to one unit in the last place.
 
 import struct
 
-import numpy as np
-
 _LOG2E = 1.4426950408889634
 # log(2) in two parts: multiples up to 2**11 of the first are exact.
 _LN2_HIGH = 0.693147180369123816490
@@ -28,29 +26,27 @@ def number(i: int) -> float:
 
 def exp(x: float) -> float:
     """Return ``e**x``: ``2**k * e**r`` with ``|r| <= log(2)/2``, the second by its series."""
+    # Beyond these it is inf, and 0; NaN is neither.
+    x = 710.0 if x > 710.0 else x
+    x = -746.0 if x < -746.0 else x
     shifted = x * _LOG2E + _ROUND
     k = shifted - _ROUND
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = 1.6059043836821613e-10
-    p = p * r + 2.08767569878681e-09
-    p = p * r + 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
-    y = 1.0 + (r + r * r * p)
+    # In pairs, and pairs of pairs (Estrin): no term waits for more than four others.
+    r2 = r * r
+    r4 = r2 * r2
+    a = (0.5 + r * 0.16666666666666666) + r2 * (0.041666666666666664 + r * 0.008333333333333333)
+    b = (0.001388888888888889 + r * 0.0001984126984126984) + r2 * (
+        2.48015873015873e-05 + r * 2.7557319223985893e-06
+    )
+    c = (2.755731922398589e-07 + r * 2.505210838544172e-08) + r2 * (
+        2.08767569878681e-09 + r * 1.6059043836821613e-10
+    )
+    y = 1.0 + (r + r2 * (a + r4 * (b + r4 * c)))
     # In two factors, since 2**k alone is out of range where y*2**k is not.
     whole = bits(shifted) - bits(_ROUND)
     half = whole >> 1
-    y = y * number((half + 1023) << 52) * number((whole - half + 1023) << 52)
-    y = y if x < 709.782712893384 else np.inf
-    y = y if x > -745.2 else 0.0
-    return y if x == x else x
+    return number(bits(y) + (half << 52)) * number((whole - half + 1023) << 52)
 
 
 FUNCTIONS = {"exp": exp}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import gradfit as gf
 from gradfit import models
 from gradfit._native import expression
 from gradfit._native.capture import Recorder
@@ -238,3 +239,18 @@ def test_equal_models_have_equal_texts():
     one = kernel_of(lambda x, beta: beta[0] * torch.exp(-beta[1] * x), 1, 2).text("first")
     other = kernel_of(lambda x, c: (x * -c[1]).exp().mul(c[0]), 1, 2).text("first")
     assert one == other
+
+
+def test_a_long_model_becomes_kernels_that_are_longer_still(monkeypatch):
+    """The limit is one of the model; what the engine asks of it is a few times as long."""
+    monkeypatch.setattr(expression, "MOST", 900)
+
+    def model(x, a, b):
+        return sum(b * torch.sin(a * x * k) for k in range(1, 20))
+
+    x = np.linspace(0, 1, 30)
+    start = {"a": 0.11, "b": 1.9}
+    y = sum(2 * np.sin(0.1 * x * k) for k in range(1, 20))
+    fit = gf.fit(model, x, y, start=start, sx=0.001, sy=0.01, backend="native")
+    assert fit.backend == "native", fit.message
+    assert fit.params["a"] == pytest.approx(0.1, abs=1e-6)
