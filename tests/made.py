@@ -39,7 +39,6 @@ def straight(x: Any, y: Any, sy: Any = None, **changes: Any) -> FitResult:
         "params": {"a": float(a), "b": float(b)},
         "stderr": {"a": float(stderr[0]), "b": float(stderr[1])},
         "cov": cov,
-        "corr": cov / np.outer(stderr, stderr),
         "chi2": chi2,
         "dof": dof,
         "mswd": mswd,

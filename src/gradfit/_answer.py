@@ -1,29 +1,36 @@
-"""What machine code found, in the terms of the engine."""
+"""What a fit came to, from whatever ran it, as :func:`gradfit._conclude.conclude` takes it."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gradfit._conclude import PointArrays
+from gradfit._conclude import End, PointArrays, give_back
 from gradfit._engine.covariance import Spread, spread
-from gradfit._engine.eliminate import Sums
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
-from gradfit._engine.state import Control, State, Work
+from gradfit._engine.state import Work
 from gradfit._native.plan import Fitted, spread_of
 from gradfit._problem import Problem
 
 
 class Answer(NamedTuple):
-    """What a fit came to, from whatever ran it, as :func:`gradfit._conclude.conclude` takes it."""
+    """Where fits ended, what the data say there, and what there is at each point.
 
-    work: Work
-    moved: Tensor
+    ``moved`` (N,) marks points that found a nearer foot in the search at the end.
+    """
+
+    end: End
     found: Spread
-    arrays: PointArrays | None
+    arrays: PointArrays
+    moved: Tensor
     backend: str
+
+
+def answer_of_work(work: Work, found: Spread, problem: Problem, moved: Tensor) -> Answer:
+    """Return what the engine found."""
+    return Answer(End.of(work), found, give_back(problem, work), moved, "eager")
 
 
 def answer_of(
@@ -34,37 +41,30 @@ def answer_of(
     moved: Tensor,
     backend: str = "native",
 ) -> Answer:
-    """Put what machine code found in the engine's terms; ``moved`` (N,) it only counts."""
-    points = problem.points
+    """Return what machine code found; ``moved`` (N,) it only counts."""
     beta = fitted.vector(0).clone()
-    count, p = beta.shape
-    u = fitted.u
-    if cov_type != "expected":
-        field = Field.of(points, problem.function(), count, p, loss)
-        work = init(field, beta, u)
-        found = spread(work, cov_type, problem.limits())
-    else:
-        field = Field(points, problem.function(), count, p, loss, None, None, (), False)
-        blank = beta.new_zeros(count)
-        sums = Sums(blank, blank, beta.new_zeros(count, p, p), beta)
-        work = Work(field, State(beta, sums, beta, Control(*[blank] * 9)), u, [])
+    if cov_type == "expected":
         found = spread_of(fitted)
-    whole = (fitted.column(k).to(torch.int64) for k in range(3))
-    control = Control(*work.state.control[:6], *whole)
-    sums = work.state.sums._replace(cost=fitted.column(3))
-    state = work.state._replace(sums=sums, control=control)
-    return Answer(work._replace(state=state), moved, found, _arrays(fitted, problem), backend)
+    else:
+        field = Field.of(problem.points, problem.function(), len(beta), beta.shape[1], loss)
+        found = spread(init(field, beta, fitted.u), cov_type, problem.limits())
+    status, n_steps, n_eval = (fitted.column(k).to(torch.int64) for k in range(3))
+    end = End(beta, fitted.column(3), status, n_steps, n_eval)
+    return Answer(end, found, _arrays(fitted, problem), moved, backend)
 
 
 def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:
     """Return what there is at each point, in the units of the data."""
     data, points = problem.data, problem.points
-    delta = fitted.delta
+    delta, m = fitted.delta, len(data.x)
     if len(points.rows) < len(points.x):
         whole = torch.zeros_like(points.x)
         whole[list(points.rows)] = delta
         delta = whole
-    x_hat, m = points.x + delta, len(data.x)
+        x_hat = points.x + delta
+    else:
+        # Whitened feet are of no use any more, and many fits have no room to spare.
+        x_hat = torch.add(points.x, delta, out=fitted.u)
     weights = None if fitted.weights is None else fitted.weights[None]
     if problem.joined:
         return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)

@@ -15,11 +15,39 @@ from gradfit._data import Data
 from gradfit._distributions import chi2_sf
 from gradfit._engine.arrow import pooled
 from gradfit._engine.covariance import Spread
+from gradfit._engine.loss import Loss
 from gradfit._engine.state import Work
+from gradfit._frozen import freeze
 from gradfit._problem import Problem
 from gradfit._result import FitResult, FitTable, Observed
-from gradfit._types import Status
+from gradfit._systematic import Systematic
+from gradfit._types import FloatArray, Status
 from gradfit._views.residuals import listed
+
+
+class End(NamedTuple):
+    """Where fits ended, one row each.
+
+    Attributes
+    ----------
+    beta : Tensor (G, p)
+        Parameters; unknowns that are not told follow the free ones.
+    chi2 : Tensor (G,)
+        chi-square, or the robust loss.
+    status, n_steps, n_eval : Tensor (G,) int64
+    """
+
+    beta: Tensor
+    chi2: Tensor
+    status: Tensor
+    n_steps: Tensor
+    n_eval: Tensor
+
+    @classmethod
+    def of(cls, work: Work) -> "End":
+        """Return where the engine came to."""
+        s = work.state
+        return cls(s.beta, s.sums.cost, s.status, s.n_steps, s.n_eval)
 
 
 class Rows(NamedTuple):
@@ -28,7 +56,6 @@ class Rows(NamedTuple):
     params: Tensor
     stderr: Tensor
     cov: Tensor
-    corr: Tensor
     chi2: Tensor
     dof: Tensor
     mswd: Tensor
@@ -52,47 +79,53 @@ class PointArrays(NamedTuple):
 
 def conclude(
     problem: Problem,
-    work: Work,
+    end: End,
     found: Spread,
+    arrays: PointArrays,
     *,
     moved: Tensor,
     cov_type: str,
-    loss: str,
+    loss: Loss | None,
     backend: str,
     began: float,
-    arrays: PointArrays | None = None,
     correction: Tensor | None = None,
     note: str = "",
 ) -> FitResult | FitTable:
     """Build the result of one fit, or the table of many.
 
-    ``moved`` (N,) marks points that found a nearer foot in the search at the end. ``arrays`` are
-    given by whoever has them already, or fitted other points than those of the
-    problem; ``correction`` (G, p) was taken off the free parameters; ``note`` is added to the
-    message.
+    ``moved`` (N,) marks points that found a nearer foot in the search at the end; ``correction``
+    (G, p) was taken off the free parameters; ``note`` is added to the message.
     """
     found = _visible(problem, found)
-    rows = _rows(problem, work, found)
+    rows = _rows(problem, end, found)
     shared: dict[str, Any] = {
         "names": problem.model.names,
         "backend": backend,
         "absolute_sigma": problem.absolute,
         "cov_type": cov_type,
-        "loss": loss,
+        "loss": "linear" if loss is None else loss.name,
         "fixed": tuple(problem.fixed),
-        "loss_scale": work.field.loss.scale if work.field.loss is not None else math.nan,
+        "loss_scale": math.nan if loss is None else loss.scale,
         "bounds": bounds_of(problem),
         "shared": problem.shared,
         "correction": _correction(problem, correction),
-        "moved": problem.data.index[moved].sort().values.cpu().numpy(),
+        "moved": _places(problem.data, moved),
         "observed": observe(problem),
         "model": problem.model,
-        **named_arrays(problem, work, arrays),
+        **named_arrays(problem.data, arrays),
     }
     if problem.data.group is None:
-        single = _single(problem, work, found, rows, shared, began)
+        single = _single(problem, end, found, rows, shared, began)
         return replace(single, message=f"{single.message}; {note}") if note else single
-    return _table(problem, work, found, rows, shared, began)
+    return _table(problem, end, found, rows, shared, began)
+
+
+def _places(data: Data, marked: Tensor) -> NDArray[np.int64]:
+    """Return the rows of the user, ascending, of points that are marked."""
+    found = marked.nonzero()[:, 0]
+    if data.kept is not None:
+        found = data.kept[found].sort().values
+    return found.cpu().numpy()
 
 
 def _visible(problem: Problem, found: Spread) -> Spread:
@@ -109,8 +142,8 @@ def _visible(problem: Problem, found: Spread) -> Spread:
     )
 
 
-def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
-    data, chi2 = problem.data, work.state.sums.cost
+def _rows(problem: Problem, end: End, found: Spread) -> Rows:
+    data, chi2 = problem.data, end.chi2
     dof = _degrees(problem, found)
     if problem.shared:
         chi2 = pooled(chi2)
@@ -122,23 +155,27 @@ def _rows(problem: Problem, work: Work, found: Spread) -> Rows:
     given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
     p_value = chi2_sf(chi2, dof.to(chi2)) if given else torch.full_like(chi2, torch.nan)
     return Rows(
-        _parameters(problem, work.state.beta[:, : len(problem.free)]),
+        _parameters(problem, end.beta[:, : len(problem.free)]),
         stderr,
         cov,
-        _correlation(cov, stderr),
         chi2,
         dof,
         mswd,
         p_value,
-        _status(problem, work, found),
+        _status(problem, end.status, found),
         _held(problem, found),
     )
 
 
+def _sought(problem: Problem, found: Spread) -> Any:
+    """Return how many parameters are sought, of each fit where bounds may hold some."""
+    count = len(problem.free) if problem.bounds is None else found.free.sum(-1)
+    return count - problem.redundant
+
+
 def _degrees(problem: Problem, found: Spread) -> Tensor:
     """Degrees of freedom (G,); fits that share parameters have them together."""
-    determined = found.free.sum(-1) - problem.redundant
-    dof = _points_per_fit(problem) * problem.n_equations - determined
+    dof = _points_per_fit(problem) * problem.n_equations - _sought(problem, found)
     if not problem.shared:
         return dof
     common = torch.tensor([n in problem.shared for n in problem.free], device=dof.device)
@@ -147,16 +184,14 @@ def _degrees(problem: Problem, found: Spread) -> Tensor:
 
 
 def _points_per_fit(problem: Problem) -> Tensor:
-    group = problem.data.group
-    if group is None:
+    if problem.data.sizes is None:
         return torch.tensor([problem.points.n], device=problem.points.x.device)
-    return torch.bincount(group, minlength=problem.n_groups)
+    return problem.data.sizes
 
 
-def _status(problem: Problem, work: Work, found: Spread) -> Tensor:
+def _status(problem: Problem, status: Tensor, found: Spread) -> Tensor:
     """Call a fit singular that ended well but leaves a combination of parameters open."""
-    status = work.state.status
-    short = (found.rank < found.free.sum(-1) - problem.redundant) & (status < 10)
+    short = (found.rank < _sought(problem, found)) & (status < 10)
     return torch.where(short, int(Status.SINGULAR), status)
 
 
@@ -186,15 +221,11 @@ def _parameters(problem: Problem, beta: Tensor) -> Tensor:
     return torch.stack(values, 1)
 
 
-def _correlation(cov: Tensor, stderr: Tensor) -> Tensor:
-    corr = cov / (stderr[:, :, None] * stderr[:, None, :])
-    return torch.where(cov == 0, 0.0, corr).clamp(-1, 1)
-
-
 def _held(problem: Problem, found: Spread) -> Tensor:
     """Parameters (G, p of all) that ended at a bound."""
     held = found.free.new_zeros(found.free.shape[0], len(problem.model.names))
-    held[:, _positions(problem)] = ~found.free
+    if problem.bounds is not None:
+        held[:, _positions(problem)] = ~found.free
     return held
 
 
@@ -223,21 +254,16 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
     return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
 
 
-def named_arrays(problem: Problem, work: Work, arrays: PointArrays | None = None) -> dict[str, Any]:
+def named_arrays(data: Data, arrays: PointArrays) -> dict[str, Any]:
     """Return arrays per point in the user's shapes and order, by name."""
-    data = problem.data
-    arrays = give_back(problem, work) if arrays is None else arrays
-    give = _Giver(data)
-
-    def y_like(values: Tensor | None) -> Any:
-        return None if values is None else give(values, data.vector_y)
-
+    give = _give_tensor if data.as_torch else _give_array
+    eps, y_hat, weights = arrays.eps, arrays.y_hat, arrays.weights
     return {
-        "delta": give(arrays.delta, data.vector_x),
-        "x_hat": give(arrays.x_hat, data.vector_x),
-        "eps": y_like(arrays.eps),
-        "y_hat": y_like(arrays.y_hat),
-        "weights": even_weights(data) if arrays.weights is None else give(arrays.weights, True),
+        "delta": give(data, arrays.delta, data.vector_x),
+        "x_hat": give(data, arrays.x_hat, data.vector_x),
+        "eps": None if eps is None else give(data, eps, data.vector_y),
+        "y_hat": None if y_hat is None else give(data, y_hat, data.vector_y),
+        "weights": even_weights(data) if weights is None else give(data, weights, True),
     }
 
 
@@ -262,26 +288,28 @@ def _weights(work: Work) -> Tensor | None:
     return torch.cat([loss.weight(linear.phi) for _, linear in parts])[None]
 
 
-class _Giver:
-    """Hand per-point tensors back: the user's order, kind and shape; NaN for rows left out."""
+def _give_tensor(data: Data, values: Tensor, vector: bool) -> Tensor:
+    """Return values (k, N) per point in the user's order and shape, NaN in rows left out."""
+    if data.kept is not None:
+        whole = values.new_full((values.shape[0], data.n_rows), torch.nan)
+        whole[:, data.kept] = values
+        values = whole
+    return (values[0] if vector else values).detach()
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
-        self.whole = data.group is None and data.x.shape[1] == data.n_rows
 
-    def __call__(self, values: Tensor, vector: bool) -> Any:
-        data = self.data
-        if self.whole and not data.as_torch and values.device.type == "cpu":
-            found = (values.detach() if values.requires_grad else values).numpy()
-            return found[0] if vector else found
-        if not self.whole:
-            out = values.new_full((values.shape[0], data.n_rows), torch.nan)
-            out[:, data.index] = values
-            values = out
-        if vector:
-            values = values[0]
-        values = values.detach()
-        return values if data.as_torch else values.cpu().numpy()
+def _give_array(data: Data, values: Tensor, vector: bool) -> FloatArray:
+    """Return the same for NumPy, a view where every row is in its place."""
+    if data.kept is not None:
+        return as_numpy(_give_tensor(data, values, vector))
+    found = as_numpy(values)
+    return found[0] if vector else found
+
+
+def as_numpy(t: Tensor) -> Any:
+    """Return a tensor as an array, a view where possible; nothing is asked for in vain."""
+    if t.requires_grad or not t.is_cpu:
+        t = t.detach().cpu()
+    return t.numpy()
 
 
 def _correction(problem: Problem, taken: Tensor | None) -> dict[str, Any]:
@@ -308,10 +336,8 @@ def bounds_of(problem: Problem) -> dict[str, tuple[float, float]]:
     }
 
 
-def _held_exact(data: Data, exact: Tensor | None) -> Data:
+def _held_exact(data: Data, exact: Tensor) -> Data:
     """Write 0 for the errors of the coordinates that ``fix_x`` made exact."""
-    if exact is None:
-        return data
     if data.cov is not None:
         held = torch.zeros(data.cov.shape[0], exact.shape[1], dtype=torch.bool)
         held[: len(exact)] = exact.cpu()
@@ -326,40 +352,43 @@ def _held_exact(data: Data, exact: Tensor | None) -> Data:
 
 def observe(problem: Problem) -> Observed:
     """Return the data as NumPy arrays in the user's rows."""
-    data = _held_exact(problem.data, problem.fix_x)
-    give = _Giver(data)
+    data = problem.data
+    if problem.fix_x is not None:
+        data = _held_exact(data, problem.fix_x)
+    sx, sy, rho, cov = data.sx, data.sy, data.rho, data.cov
+    fields = {
+        "x": _give_array(data, data.x, data.vector_x),
+        "y": None if data.y is None else _give_array(data, data.y, data.vector_y),
+        "sx": None if sx is None else _sigma(data, sx, data.vector_x),
+        "sy": None if sy is None else _sigma(data, sy, data.vector_y),
+        "rho": None if rho is None else _sigma(data, rho[None], True),
+        "cov": None if cov is None else _matrices(data, cov),
+        "systematic": None if problem.systematic is None else _shifts(data, problem.systematic),
+        "x_names": data.x_names,
+        "y_names": data.y_names,
+    }
+    return freeze(Observed, fields)
 
-    def array(values: Tensor, vector: bool) -> Any:
-        found = give(values, vector)
-        return found if isinstance(found, np.ndarray) else found.cpu().numpy()
 
-    def sigma(values: Tensor | None, vector: bool) -> Any:
-        if values is None:
-            return None
-        if values.shape[-1] == 1 and data.x.shape[1] != 1:
-            return values.item() if values.shape[0] == 1 else values.cpu().numpy()
-        return array(values, vector)
+def _sigma(data: Data, values: Tensor, vector: bool) -> Any:
+    """Return one number where there is only one, else an array."""
+    if values.shape[-1] == 1 and data.x.shape[1] != 1:
+        return values.item() if values.shape[0] == 1 else as_numpy(values)
+    return _give_array(data, values, vector)
 
-    cov = data.cov
-    if cov is not None and cov.shape[-1] > 1:
-        k = cov.shape[0]
-        cov = torch.as_tensor(array(cov.reshape(k * k, -1), False)).reshape(k, k, -1)
-    shifts = None
-    if problem.systematic is not None:
-        k = data.x.shape[0] + (0 if data.y is None else data.y.shape[0])
-        unit = torch.eye(problem.systematic.count).to(data.x)[..., None]
-        shifts = np.stack([array(problem.systematic.shift(t, k), False) for t in unit])
-    return Observed(
-        x=array(data.x, data.vector_x),
-        y=None if data.y is None else array(data.y, data.vector_y),
-        sx=sigma(data.sx, data.vector_x),
-        sy=sigma(data.sy, data.vector_y),
-        rho=None if data.rho is None else sigma(data.rho[None], True),
-        cov=None if cov is None else cov.cpu().numpy(),
-        systematic=shifts,
-        x_names=data.x_names,
-        y_names=data.y_names,
-    )
+
+def _matrices(data: Data, cov: Tensor) -> FloatArray:
+    k, _, n = cov.shape
+    if n == 1:
+        return as_numpy(cov)
+    return _give_array(data, cov.reshape(k * k, n), False).reshape(k, k, -1)
+
+
+def _shifts(data: Data, errors: Systematic) -> FloatArray:
+    """Return what each of the errors that points share does to x and y (K, k, N)."""
+    k = data.x.shape[0] + (0 if data.y is None else data.y.shape[0])
+    unit = torch.eye(errors.count).to(data.x)[..., None]
+    return np.stack([_give_array(data, errors.shift(t, k), False) for t in unit])
 
 
 def _message(status: Status, problem: Problem, found: Spread, moved: NDArray[np.int64]) -> str:
@@ -384,7 +413,7 @@ def _combination(problem: Problem, found: Spread) -> str:
 
 def _single(
     problem: Problem,
-    work: Work,
+    end: End,
     found: Spread,
     rows: Rows,
     shared: dict[str, Any],
@@ -398,7 +427,6 @@ def _single(
         params=dict(zip(names, rows.params[0].tolist(), strict=True)),
         stderr=dict(zip(names, rows.stderr[0].tolist(), strict=True)),
         cov=rows.cov[0] if keep else rows.cov[0].cpu().numpy(),
-        corr=rows.corr[0] if keep else rows.corr[0].cpu().numpy(),
         chi2=float(rows.chi2[0]),
         dof=int(rows.dof[0]),
         mswd=float(rows.mswd[0]),
@@ -406,8 +434,8 @@ def _single(
         status=status,
         success=status.ok,
         message=_message(status, problem, found, shared["moved"]),
-        n_steps=int(work.state.n_steps[0]),
-        n_eval=int(work.state.n_eval[0]),
+        n_steps=int(end.n_steps[0]),
+        n_eval=int(end.n_eval[0]),
         condition=float(found.condition[0]),
         rank=int(found.rank[0]),
         at_bound=tuple(n for n, h in zip(names, held, strict=True) if h),
@@ -418,7 +446,7 @@ def _single(
 
 def _table(
     problem: Problem,
-    work: Work,
+    end: End,
     found: Spread,
     rows: Rows,
     shared: dict[str, Any],
@@ -429,33 +457,41 @@ def _table(
     def give(t: Tensor) -> Any:
         return t if data.as_torch else t.cpu().numpy()
 
+    bad = (rows.status == Status.TOO_FEW_POINTS) | (rows.status == Status.BAD_DATA)
+    any_bad = bool(bad.any())
+
     def blank(t: Tensor) -> Tensor:
         """Write NaN for groups that were never fitted."""
-        bad = (rows.status == Status.TOO_FEW_POINTS) | (rows.status == Status.BAD_DATA)
-        return torch.where(bad.reshape(-1, *[1] * (t.ndim - 1)), torch.nan, t)
+        return torch.where(bad.reshape(-1, *[1] * (t.ndim - 1)), torch.nan, t) if any_bad else t
 
-    group = np.full(data.n_rows, -1, dtype=np.int64)
-    if data.group is not None:
-        group[data.index.cpu().numpy()] = data.group.cpu().numpy()
-    ok = np.array([0 < s < 10 for s in rows.status.tolist()])
+    status = rows.status.cpu().numpy()
     return FitTable(
         keys=data.keys,
-        group=group,
+        group=_groups(data),
         params={n: give(c) for n, c in zip(names, blank(rows.params).mT, strict=True)},
         stderr={n: give(c) for n, c in zip(names, blank(rows.stderr).mT, strict=True)},
         cov=give(blank(rows.cov)),
-        corr=give(blank(rows.corr)),
         chi2=give(blank(rows.chi2)),
         dof=rows.dof.cpu().numpy(),
         mswd=give(blank(rows.mswd)),
         p_value=give(blank(rows.p_value)),
-        status=rows.status.cpu().numpy(),
-        success=ok,
-        n_steps=work.state.n_steps.cpu().numpy(),
-        n_eval=work.state.n_eval.cpu().numpy(),
+        status=status,
+        success=(status > 0) & (status < 10),
+        n_steps=end.n_steps.cpu().numpy(),
+        n_eval=end.n_eval.cpu().numpy(),
         condition=give(found.condition),
         rank=found.rank.cpu().numpy(),
         at_bound=rows.held.cpu().numpy(),
         seconds=time.perf_counter() - began,
         **shared,
     )
+
+
+def _groups(data: Data) -> NDArray[np.int64]:
+    """Return the group of every row of the user, -1 for rows left out."""
+    if data.group is not None and data.kept is None:
+        return as_numpy(data.group)
+    group = np.full(data.n_rows, -1, dtype=np.int64)
+    if data.group is not None:
+        group[as_numpy(data.index)] = as_numpy(data.group)
+    return group

@@ -12,7 +12,6 @@ from torch import Tensor
 from gradfit import models
 from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
-from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._native import cpu, cuda
 from gradfit._native.expression import CaptureError, evaluate
@@ -82,10 +81,11 @@ def choose(
     reason = obstacle(problem, on_step) or (_not_for_gpu(problem) if gpu else _not_here(problem))
     if reason is not None:
         return reason
-    due = known_of(problem).spent + times * (PER_FIT + PER_POINT * problem.points.n)
+    known = known_of(problem)
+    due = known.spent + times * (PER_FIT + PER_POINT * problem.points.n)
     if backend == "auto" and due < LOOKING:
         return ""
-    kernels = kernels_for(problem, beta0, loss, 1 if gpu else BLOCK)
+    kernels = kernels_for(problem, beta0, loss, 1 if gpu else BLOCK, known)
     if backend != "auto" or isinstance(kernels, str):
         return kernels
     return kernels if _is_there(kernels) or due > _price(kernels) else ""
@@ -131,8 +131,8 @@ def obstacle(problem: Problem, on_step: Any) -> str | None:
 
 
 def _not_here(problem: Problem) -> str | None:
-    device = problem.points.x.device
-    return None if device.type == "cpu" else f"the data are on {device}"
+    x = problem.points.x
+    return None if x.is_cpu else f"the data are on {x.device}"
 
 
 def _not_for_gpu(problem: Problem) -> str | None:
@@ -141,12 +141,16 @@ def _not_for_gpu(problem: Problem) -> str | None:
 
 
 def kernels_for(
-    problem: Problem, beta0: Tensor, loss: Loss | None, block: int = BLOCK
+    problem: Problem,
+    beta0: Tensor,
+    loss: Loss | None,
+    block: int = BLOCK,
+    known: Known | None = None,
 ) -> Kernels | str:
     """Return the kernels of a problem, not yet compiled, or why there are none."""
-    known = known_of(problem)
-    m = problem.points.x.shape[0]
-    kind = problem.joined, m, problem.data.y is None, problem.data.vector_x
+    known = known_of(problem) if known is None else known
+    data, points = problem.data, problem.points
+    kind = problem.joined, points.x.shape[0], data.y is None, data.vector_x
     program = known.programs.get(kind)
     if program is None or not _still_holds(problem, program, beta0):
         program = known.programs[kind] = _capture(problem, beta0)
@@ -154,20 +158,21 @@ def kernels_for(
         return program
     layout = _layout(problem, loss)
     key = program, layout, block
-    if key not in known.kernels:
-        known.kernels[key] = Kernels(Pointwise(program, layout), block)
-    return known.kernels[key]
+    kernels = known.kernels.get(key)
+    if kernels is None:
+        kernels = known.kernels[key] = Kernels(Pointwise(program, layout), block)
+    return kernels
 
 
 def _layout(problem: Problem, loss: Loss | None) -> Layout:
     points, names = problem.points, problem.model.names
     return Layout(
         points.rows,
-        tuple(names.index(n) for n in problem.free),
+        tuple([names.index(n) for n in problem.free]),
         points.y is not None,
         points.scale_x.ndim == 3,
         points.weight_y is not None and points.weight_y.ndim == 3,
-        points.cross is not None and bool(points.rows),
+        points.cross is not None and len(points.rows) > 0,
         "linear" if loss is None else loss.name,
     )
 
@@ -232,7 +237,7 @@ def run(
     """Fit by machine code; ``feet`` is how often nearer ones are searched, at most."""
     plan = make_plan(kernels, problem, options, loss, feet)
     fit = cuda.fit if kernels.backend == "cuda" else cpu.fit
-    return fit(plan, problem.points, _firsts(problem.points, beta0.shape[0]), beta0, ended)
+    return fit(plan, problem.points, _firsts(problem, beta0.shape[0]), beta0, ended)
 
 
 def make_plan(
@@ -254,8 +259,13 @@ def alone(n: int) -> Tensor:
     return torch.tensor([0.0, n], dtype=torch.float64)
 
 
-def _firsts(points: Points, count: int) -> Tensor:
+def _firsts(problem: Problem, count: int) -> Tensor:
+    """Return where the points of each fit begin, and where those of the last end."""
+    points, data = problem.points, problem.data
     if points.group is None:
         return alone(points.n)
-    sizes = torch.bincount(points.group, minlength=count)
+    if points.group is data.group and data.sizes is not None:
+        sizes = data.sizes
+    else:
+        sizes = torch.bincount(points.group, minlength=count)
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).double()

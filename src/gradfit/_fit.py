@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._answer import Answer, answer_of
+from gradfit._answer import Answer, answer_of, answer_of_work
 from gradfit._begin import find_start
-from gradfit._conclude import conclude
+from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import Data, gather
 from gradfit._dispatch import choose, device_for, note_time
@@ -21,10 +21,11 @@ from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
 from gradfit._engine.loss import SCALES, Loss
-from gradfit._engine.state import Options, Work
+from gradfit._engine.state import Options
 from gradfit._model import Model, as_model
 from gradfit._native.plan import Kernels
-from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._problem import Problem, start_of, state_problem
+from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved, solve
 from gradfit._types import Status
@@ -192,7 +193,7 @@ def fit(
     """
     began = time.perf_counter()
     options = options_of(gtol, ftol, xtol, max_steps)
-    robust, name = choose_loss(loss), loss if isinstance(loss, str) else loss[0]
+    robust = choose_loss(loss)
     refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
     refuse_unknown("backend", backend, ("auto", "eager", "native", "cuda"))
     device = device_for(backend, device, x)
@@ -210,39 +211,25 @@ def fit(
         systematic=systematic,
         cov_joint=cov_joint,
     )
-    if problem.data.y is not None:
-        unfit(problem)
+    # Of an implicit model the equations are counted only when it has been called.
+    ended = None if problem.data.y is None else unfit(problem)
     with nullcontext() if torch.is_grad_enabled() else torch.enable_grad():
         beta0 = start_of(problem, start)
         if beta0 is None:
             beta0 = find_start(problem, robust)
         problem = check_model(problem, beta0)
+        if problem.data.y is None:
+            ended = unfit(problem)
         kernels = choose(problem, beta0, robust, backend, on_step)
         if bias_correction:
             kernels = _refuse_bias(problem, robust)
-        task = _Task(problem, beta0, options, robust, cov_type, unfit(problem), began)
-        answer = _run(task, kernels, on_step, backend in ("auto", "eager") and not bias_correction)
-        if isinstance(answer, FitResult):
-            return answer
-        _refuse_bad_start(problem, answer.work)
-        correction = None
-        if bias_correction:
-            work, correction = take_off(problem, answer.work)
-            answer = answer._replace(work=work)
-        told = isinstance(kernels, str) and backend in ("native", "cuda")
-        result = conclude(
-            problem,
-            answer.work,
-            answer.found,
-            moved=answer.moved,
-            cov_type=cov_type,
-            loss=name,
-            backend=answer.backend,
-            began=began,
-            arrays=answer.arrays,
-            correction=correction,
-            note=f"not run as machine code: {kernels}" if told else "",
-        )
+        task = _Task(problem, beta0, options, robust, cov_type, ended, began)
+        if isinstance(kernels, str):
+            wanted = backend in ("native", "cuda")
+            note = f"not run as machine code: {kernels}" if wanted else ""
+            result = _by_torch(task, on_step, bias_correction, note)
+        else:
+            result = _by_machine(task, kernels)
     warn_of(result)
     return result
 
@@ -259,24 +246,16 @@ class _Task(NamedTuple):
     began: float
 
 
-def _run(
-    task: _Task,
-    kernels: Kernels | str,
-    on_step: Callable[[FitStep], None] | None,
-    quick: bool,
-) -> FitResult | Answer:
-    """Fit by machine code or torch; ``quick`` says whether torch may conclude at once, too."""
+def _by_machine(task: _Task, kernels: Kernels) -> FitResult | FitTable:
     problem, loss, cov_type, began = task.problem, task.loss, task.cov_type, task.began
-    if isinstance(kernels, str):
-        answer = _by_torch(task, on_step)
-        one = conclude_work(problem, answer, loss, cov_type, began) if quick else None
-        return answer if one is None else one
     fitted = run_native(kernels, problem, task.beta0, task.options, loss, task.ended)
     one = conclude_fitted(problem, fitted, loss, cov_type, began)
     if one is not None:
         return one
     moved = name_moved(problem, task.beta0, task.options, loss, fitted.column(4))
-    return answer_of(fitted, problem, loss, cov_type, moved, kernels.backend)
+    answer = answer_of(fitted, problem, loss, cov_type, moved, kernels.backend)
+    _refuse_bad_start(problem, answer.end)
+    return _told(task, answer)
 
 
 def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
@@ -288,22 +267,50 @@ def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
     return "it does not tell the bias"
 
 
-def _by_torch(task: _Task, on_step: Callable[[FitStep], None] | None) -> Answer:
-    began, problem = time.perf_counter(), task.problem
+def _by_torch(
+    task: _Task, on_step: Callable[[FitStep], None] | None, bias_correction: bool, note: str
+) -> FitResult | FitTable:
+    began, problem, correction = time.perf_counter(), task.problem, None
     tell = _teller(problem, on_step)
     work, moved = solve(
         problem, task.beta0, task.options, task.loss, ended=task.ended, on_step=tell
     )
     found = spread(work, task.cov_type, problem.limits())
     note_time(problem, time.perf_counter() - began)
-    return Answer(work, moved, found, None, "eager")
+    if not (bias_correction or note):
+        one = conclude_work(problem, work, found, moved, task.cov_type, task.began)
+        if one is not None:
+            return one
+    _refuse_bad_start(problem, End.of(work))
+    if bias_correction:
+        work, correction = take_off(problem, work)
+    return _told(task, answer_of_work(work, found, problem, moved), correction, note)
+
+
+def _told(
+    task: _Task, answer: Answer, correction: Tensor | None = None, note: str = ""
+) -> FitResult | FitTable:
+    return conclude(
+        task.problem,
+        answer.end,
+        answer.found,
+        answer.arrays,
+        moved=answer.moved,
+        cov_type=task.cov_type,
+        loss=task.loss,
+        backend=answer.backend,
+        began=task.began,
+        correction=correction,
+        note=note,
+    )
 
 
 def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
     """Return checked tolerances."""
-    for name, value in (("gtol", gtol), ("ftol", ftol), ("xtol", xtol)):
-        if not 0 <= value < 1:
-            raise InputError(f"`{name}` must be at least 0 and below 1, got {value!r}.")
+    if not (0 <= gtol < 1 and 0 <= ftol < 1 and 0 <= xtol < 1):
+        given = {"gtol": gtol, "ftol": ftol, "xtol": xtol}
+        name, value = next((n, v) for n, v in given.items() if not 0 <= v < 1)
+        raise InputError(f"`{name}` must be at least 0 and below 1, got {value!r}.")
     if max_steps < 1:
         raise InputError(f"`max_steps` must be at least 1, got {max_steps!r}.")
     return Options(gtol, ftol, xtol, int(max_steps))
@@ -312,9 +319,9 @@ def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options
 def choose_loss(loss: str | tuple[str, float]) -> Loss | None:
     """Return the robust loss of that name, None for least squares."""
     name, scale = (loss, None) if isinstance(loss, str) else loss
-    refuse_unknown("loss", name, ("linear", *SCALES))
     if name == "linear":
         return None
+    refuse_unknown("loss", name, ("linear", *SCALES))
     scale = SCALES[name] if scale is None else float(scale)
     if not scale > 0:
         raise InputError(f"`loss` needs a scale above 0, in sigmas; got {scale!r}.")
@@ -328,10 +335,10 @@ def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:
 
 
 def unfit(problem: Problem) -> Tensor | None:
-    """Return the status (G,) of groups that cannot be fitted, 0 for the others; None if all can."""
+    """Return the status (G,) of groups, 0 for those that can be fitted; None for one fit."""
     data, p = problem.data, len(problem.free)
-    group = data.group
-    if group is None:
+    group, sizes = data.group, data.sizes
+    if group is None or sizes is None:
         n = data.x.shape[1] * problem.n_equations
         if n < p:
             raise InputError(
@@ -339,8 +346,9 @@ def unfit(problem: Problem) -> Tensor | None:
                 f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
             )
         return None
-    counts = torch.bincount(group, minlength=problem.n_groups)
-    status = torch.where(counts * problem.n_equations < p, int(Status.TOO_FEW_POINTS), 0)
+    status = torch.where(sizes * problem.n_equations < p, int(Status.TOO_FEW_POINTS), 0)
+    if data.finite:
+        return status
     bad = torch.zeros_like(status, dtype=torch.bool)
     bad[group[~_finite_points(data)]] = True
     return torch.where(bad, int(Status.BAD_DATA), status)
@@ -382,12 +390,11 @@ def _teller(
     return tell
 
 
-def _refuse_bad_start(problem: Problem, work: Work) -> None:
+def _refuse_bad_start(problem: Problem, end: End) -> None:
     """Tell where the model is NaN or inf at the start of a fit that stands alone."""
-    if not work.field.alone or work.state.control.status != Status.BAD_START:
+    if problem.data.group is not None or int(end.status[0]) != Status.BAD_START:
         return
-    beta = work.state.beta
-    names = problem.free
+    beta, names = end.beta, problem.free
     with torch.no_grad():
         value = problem.function()(problem.points.x, [c.expand(problem.points.n) for c in beta.mT])
     bad = torch.nonzero(~torch.isfinite(value).all(0))[:, 0]

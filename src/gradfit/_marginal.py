@@ -14,7 +14,8 @@ from gradfit._data import Data, gather
 from gradfit._engine.points import Function
 from gradfit._format import columns, measured, number, plural
 from gradfit._model import Model, as_model
-from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._problem import Problem, start_of, state_problem
+from gradfit._promise import check_model
 from gradfit._result import prediction
 from gradfit._result.observed import Observed
 from gradfit._types import FloatArray

@@ -1,6 +1,5 @@
 """Fits of one kind, again and again: all that is the same for each is done once."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,16 +14,19 @@ from gradfit._answer import answer_of
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
-from gradfit._data.arrays import to_tensor
+from gradfit._data.arrays import to_rows
 from gradfit._dispatch import alone, choose, make_plan
+from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._fit import choose_loss, options_of
+from gradfit._frozen import freeze
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import fit
 from gradfit._native.ending import TOLD
 from gradfit._native.plan import Fitted, Plan
-from gradfit._problem import Problem, check_model, start_of, state_problem
+from gradfit._problem import Problem, start_of, state_problem
+from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved
 from gradfit._types import FloatArray, Status
@@ -68,23 +70,22 @@ class PreparedFit:
     def full(self) -> FitResult | FitTable:
         """The result as :func:`gradfit.fit` gives it."""
         kind, fitted, began = self._kind, self._fitted, time.perf_counter()
-        problem, name = kind.with_data(self._x, self._y), kind.loss
-        scale = choose_loss(name)
-        one = conclude_fitted(problem, fitted, scale, "expected", began)
+        problem, loss = kind.with_data(self._x, self._y), kind.loss
+        one = conclude_fitted(problem, fitted, loss, "expected", began)
         if one is not None:
             return one
-        moved = name_moved(problem, kind.beta0, kind.options, scale, fitted.column(4))
-        answer = answer_of(fitted, problem, scale, "expected", moved)
+        moved = name_moved(problem, kind.beta0, kind.options, loss, fitted.column(4))
+        answer = answer_of(fitted, problem, loss, "expected", moved)
         return conclude(
             problem,
-            answer.work,
+            answer.end,
             answer.found,
+            answer.arrays,
             moved=answer.moved,
             cov_type="expected",
-            loss=name,
+            loss=loss,
             backend=answer.backend,
             began=began,
-            arrays=answer.arrays,
         )
 
     @property
@@ -107,7 +108,7 @@ class Fitter:
         start: Any,
         given: Mapping[str, Any],
         asked: Mapping[str, Any],
-        loss: str,
+        loss: Loss | None,
     ) -> None:
         self.model = model
         self._start, self._given, self._loss = start, given, loss
@@ -125,34 +126,34 @@ class Fitter:
         y : array-like (N,) or (q, N), optional
             Observed y; left out for an implicit model.
         """
-        at_x = to_tensor("`x`", x, None).contiguous()
-        at_y = None if y is None else to_tensor("`y`", y, None).contiguous()
-        key = at_x.shape, None if at_y is None else at_y.shape
+        at_x, vector_x, finite_x = to_rows("`x`", x, None)
+        at_y, vector_y, finite_y = _NO_ROWS if y is None else to_rows("`y`", y, None)
+        key = at_x.shape, vector_x, None if at_y is None else at_y.shape, vector_y
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = self._look(at_x, at_y)
-        total = float(at_x.sum()) + (0.0 if at_y is None else float(at_y.sum()))
-        if not math.isfinite(total):
-            raise InputError("`x` and `y` must be finite. Leave such points out.")
+            kind = self._kinds[key] = self._look(x, y)
+        if not (finite_x and finite_y):
+            _refuse_nonfinite(at_x, at_y)
         fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
         told = fitted.first
         problem, p = kind.problem, fitted.p
-        values = dict(zip(problem.free, told[TOLD:], strict=False))
+        values = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))
         if problem.fixed:
             values = {n: problem.fixed[n] if n in problem.fixed else values[n] for n in kind.names}
-        return PreparedFit(
-            values,
-            told[3],
-            kind.equations - int(sum(told[-p:])),
-            Status(int(told[0])),
-            int(told[1]),
-            kind,
-            fitted,
-            at_x,
-            at_y,
-        )
+        fields: dict[str, Any] = {
+            "params": values,
+            "chi2": told[3],
+            "dof": kind.equations - int(sum(told[-p:])),
+            "status": Status(int(told[0])),
+            "n_steps": int(told[1]),
+            "_kind": kind,
+            "_fitted": fitted,
+            "_x": at_x,
+            "_y": at_y,
+        }
+        return freeze(PreparedFit, fields)
 
-    def _look(self, x: Tensor, y: Tensor | None) -> "_Kind":
+    def _look(self, x: Any, y: Any) -> "_Kind":
         """Do once for data of one shape what does not depend on them."""
         observed = gather(x, y, *(self._given[k] for k in ("sx", "sy", "rho", "cov")))
         problem = state_problem(replace(observed, as_torch=False), self.model, **self._asked)
@@ -161,13 +162,12 @@ class Fitter:
             if beta0 is None:
                 raise InputError("`start` must be given: it is the same for all fits.")
             problem = check_model(problem, beta0)
-            loss = choose_loss(self._loss)
-            kernels = choose(problem, beta0, loss, "native", None)
+            kernels = choose(problem, beta0, self._loss, "native", None)
         if isinstance(kernels, str):
             raise ModelError(
                 f"the model {self.model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
             )
-        plan = make_plan(kernels, problem, self._options, loss)
+        plan = make_plan(kernels, problem, self._options, self._loss)
         return _Kind(problem, beta0, plan, self._options, self._loss)
 
 
@@ -179,7 +179,7 @@ class _Kind:
     beta0: Tensor
     plan: Plan
     options: Options
-    loss: str
+    loss: Loss | None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -192,21 +192,24 @@ class _Kind:
         return problem.points.n * problem.n_equations + problem.redundant
 
     def points(self, x: Tensor, y: Tensor | None) -> Points:
-        """Return points at x (m, N) or (N,), and y alike."""
+        """Return points at x (m, N) and y (q, N)."""
         _, _, rows, scale, weight, cross, group = self.problem.points
-        x, y = _rows(x), None if y is None else _rows(y)
         if self.problem.joined and y is not None:
             return Points(torch.cat([x, y]), None, rows, scale, weight, cross, group)
         return Points(x, y, rows, scale, weight, cross, group)
 
     def with_data(self, x: Tensor, y: Tensor | None) -> Problem:
         """Return the problem with other data."""
-        data = replace(self.problem.data, x=_rows(x), y=None if y is None else _rows(y))
+        data = replace(self.problem.data, x=x, y=y)
         return replace(self.problem, data=data, points=self.points(x, y))
 
 
-def _rows(t: Tensor) -> Tensor:
-    return t[None] if t.ndim == 1 else t
+_NO_ROWS = None, True, True
+
+
+def _refuse_nonfinite(x: Tensor, y: Tensor | None) -> None:
+    if not (torch.isfinite(x).all() and (y is None or torch.isfinite(y).all())):
+        raise InputError("`x` and `y` must be finite. Leave such points out.")
 
 
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
@@ -256,8 +259,8 @@ def prepare(
     >>> print(f"{fit.params['b']:.6f} {fit.stderr['b']:.4f}")
     -0.545561 0.0422
     """
-    choose_loss(loss)
+    robust = choose_loss(loss)
     given = {"sx": sx, "sy": sy, "rho": rho, "cov": cov}
     asked = {"fixed": fixed, "bounds": bounds, "fix_x": fix_x, "absolute_sigma": absolute_sigma}
     tolerances = {"gtol": gtol, "ftol": ftol, "xtol": xtol, "max_steps": max_steps}
-    return Fitter(as_model(model), start, given, {**asked, **tolerances}, loss)
+    return Fitter(as_model(model), start, given, {**asked, **tolerances}, robust)

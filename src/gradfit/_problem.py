@@ -1,15 +1,12 @@
 """A problem: data, a model and what is asked of it, put in the engine's terms.
 
 The engine fits the *free* parameters of a function of tensors. Here fixed parameters are written
-in, the model's shapes are checked, and its promise to be pointwise and differentiable is tested
-once.
+in, and names, shapes, limits and start values are checked; the model itself is not called.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,14 +15,14 @@ from torch import Tensor
 from gradfit._data import Data
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
+from gradfit._frozen import freeze
 from gradfit._model import Model
 from gradfit._systematic import Systematic, gather_systematic, split_covariance
 from gradfit._whitening import whiten
-from gradfit.errors import InputError, ModelError
+from gradfit.errors import InputError
 
-_CHECKED: "WeakSet[Any]" = WeakSet()
-"""Model functions that kept their promise once; testing them again would teach nothing."""
-SAMPLE = 8
+HUGE = 1e300
+"""Start values from which one asks whether they are numbers at all."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,7 +131,10 @@ class Problem:
         return torch.tensor(flags, device=self.data.x.device)
 
     def plain(self) -> Function:
-        """Return the model of the free parameters alone: ``fn(x (m, N), free) -> (q, N)``."""
+        """Return the model of the free parameters alone: ``fn(x (m, N), free) -> (q, N)``.
+
+        Where there is one variable its x may also be (N,); one response is (N,) then, too.
+        """
         model, vector = self.model, self.data.vector_x
         slots = [
             (self.free.index(n), None) if n in self.free else (-1, self.fixed[n])
@@ -147,11 +147,14 @@ class Problem:
             return [beta[i] if v is None else x.new_full((1,), v).expand(n) for i, v in slots]
 
         def call(x: Tensor, beta: Sequence[Tensor]) -> Tensor:
-            given = beta if plain else set_in(x, beta)
-            value = model.fn(x.squeeze(0) if vector else x, *given)
-            if value.ndim == 1:
+            given, flat = beta if plain else set_in(x, beta), x.ndim == 1
+            if flat is not vector:
+                x = x.squeeze(0) if vector else x[None]
+            value = model.fn(x, *given)
+            if value.ndim == 1 and not flat:
                 value = value[None]
-            return value if value.shape[-1] == x.shape[-1] else value.expand(-1, x.shape[-1])
+            n = x.shape[-1]
+            return value if value.shape[-1] == n else value.expand(*value.shape[:-1], n)
 
         return call
 
@@ -169,10 +172,11 @@ def state_problem(
     cov_joint: Any = None,
 ) -> Problem:
     """Put data and model together; check names and shapes, not yet the model itself."""
-    fixed = dict(fixed or {})
-    for name in fixed:
-        _known(name, model, "fixed")
-    free = tuple(n for n in model.names if n not in fixed)
+    fixed, free = dict(fixed or {}), model.names
+    if fixed:
+        for name in fixed:
+            _known(name, model, "fixed")
+        free = tuple([n for n in free if n not in fixed])
     if not free:
         raise InputError("`fixed` names every parameter: nothing is left to fit.")
     if cov_joint is not None and systematic is not None:
@@ -182,35 +186,37 @@ def state_problem(
         data, errors = split_covariance(cov_joint, data)
     exact = _exact_x(fix_x, data)
     points, joined = to_points(data, exact, errors)
-    given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
-    return Problem(
-        data=data,
-        model=model,
-        points=points,
-        joined=joined,
-        free=free,
-        fixed=fixed,
-        bounds=_limits(bounds, model, free, data),
-        absolute=given if absolute_sigma is None else absolute_sigma,
-        systematic=errors,
-        shared=_common(shared, model, free, data),
-        fix_x=exact,
-    )
+    given = not (data.sx is data.sy is data.rho is data.cov is None)
+    fields = {
+        "data": data,
+        "model": model,
+        "points": points,
+        "joined": joined,
+        "free": free,
+        "fixed": fixed,
+        "bounds": _limits(bounds, model, free, data) if bounds else None,
+        "absolute": given if absolute_sigma is None else absolute_sigma,
+        "systematic": errors,
+        "shared": _common(shared, model, free, data) if shared else (),
+        "implicit_equations": 1,
+        "fix_x": exact,
+        "redundant": 0,
+    }
+    return freeze(Problem, fields)
 
 
 def to_points(data: Data, exact: Tensor | None, errors: Systematic | None) -> tuple[Points, bool]:
     """Return the engine's points, and whether y became a variable of an implicit model."""
-    white = whiten(data, exact)
-    points = white.points
+    points, joined = whiten(data, exact)
     if errors is not None:
         points = points._replace(x=torch.cat([points.x, errors.sizes]))
-    return points, white.joined
+    return points, joined
 
 
 def _common(
-    shared: Sequence[str] | str | None, model: Model, free: tuple[str, ...], data: Data
+    shared: Sequence[str] | str, model: Model, free: tuple[str, ...], data: Data
 ) -> tuple[str, ...]:
-    names = (shared,) if isinstance(shared, str) else tuple(shared or ())
+    names = (shared,) if isinstance(shared, str) else tuple(shared)
     for name in names:
         _known(name, model, "shared")
     if names and data.group is None:
@@ -249,13 +255,11 @@ def _exact_x(fix_x: Any, data: Data) -> Tensor | None:
 
 
 def _limits(
-    bounds: Mapping[str, tuple[float | None, float | None]] | None,
+    bounds: Mapping[str, tuple[float | None, float | None]],
     model: Model,
     free: tuple[str, ...],
     data: Data,
-) -> Bounds | None:
-    if not bounds:
-        return None
+) -> Bounds:
     lower = data.x.new_full((1, len(free)), -torch.inf)
     upper = data.x.new_full((1, len(free)), torch.inf)
     for name, limits in bounds.items():
@@ -291,18 +295,24 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
             )
         start = dict(zip(names, values, strict=True))
     for name in start:
-        _known(name, problem.model, "start")
+        if name not in names:
+            _known(name, problem.model, "start")
     missing = [n for n in problem.free if n not in start]
     if missing:
         raise InputError(
             f"`start` gives no value for {', '.join(missing)}. "
             "Give all of them, or leave `start` out to have them searched."
         )
-    values, x = [start[n] for n in problem.free], problem.data.x
-    plain = problem.n_groups == 1 and problem.bounds is None
-    if plain and all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
-        return torch.from_numpy(np.array([values], dtype=np.float64)).to(x.device)
+    values = [start[n] for n in problem.free]
+    if problem.bounds is None and problem.data.x.is_cpu and _are_plain(values):
+        row = torch.from_numpy(np.array([values], dtype=np.float64))
+        return row if problem.data.group is None else row.expand(problem.n_groups, -1)
     return torch.stack([_column(problem, n, start[n]) for n in problem.free], 1)
+
+
+def _are_plain(values: Sequence[Any]) -> bool:
+    """Return whether all are Python's numbers and not huge, so that nothing can be wrong."""
+    return all(isinstance(v, (float, int)) and -HUGE < v < HUGE for v in values)
 
 
 def _column(problem: Problem, name: str, value: Any) -> Tensor:
@@ -327,172 +337,3 @@ def _column(problem: Problem, name: str, value: Any) -> Tensor:
                 f"({float(low):g}, {float(high):g})."
             )
     return column.detach().expand(problem.n_groups)
-
-
-def check_model(problem: Problem, beta0: Tensor) -> Problem:
-    """Test once that the model returns the right shape, is pointwise, and keeps its graph.
-
-    Returns the problem, which now knows how many equations an implicit model has.
-    """
-    fn = problem.model.fn
-    if problem.data.y is None:
-        with torch.no_grad():
-            one = _call(problem, problem.data.x[:, :1], [c[:1] for c in beta0.mT])
-        problem = replace(problem, implicit_equations=1 if one.ndim < 2 else one.shape[0])
-    if _remembered(fn):
-        return problem
-    take = torch.arange(min(SAMPLE, problem.data.x.shape[1]), device=beta0.device)
-    x = problem.data.x[:, take]
-    group = problem.data.group
-    beta = [c[group[take]] if group is not None else c.expand(len(take)) for c in beta0.mT]
-    _check_shape(problem, x, beta)
-    _check_pointwise(problem, x, beta)
-    _check_graph(problem, x, beta)
-    try:
-        _CHECKED.add(fn)
-    except TypeError:
-        return problem
-    return problem
-
-
-def _remembered(fn: Any) -> bool:
-    try:
-        return fn in _CHECKED
-    except TypeError:
-        return False
-
-
-def _call(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Tensor:
-    """Call the user's model; whatever goes wrong in it is told in one line."""
-    given = dict(zip(problem.free, beta, strict=True))
-    params = [
-        given[n] if n in given else x.new_full(x.shape[-1:], problem.fixed[n])
-        for n in problem.model.names
-    ]
-    return problem.model.call(x[0] if problem.data.vector_x else x, params)
-
-
-def _check_shape(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
-    value = _call(problem, x, [b.detach().requires_grad_() for b in beta])
-    n, q = x.shape[1], problem.n_equations
-    implicit = problem.data.y is None
-    fine = value.shape in ((n,), ()) if q == 1 and not implicit else value.shape == (q, n)
-    if q == 1:
-        fine = fine or value.shape in ((1, n), (n,))
-    if implicit:
-        fine = value.shape == (n,) or (value.ndim == 2 and value.shape[1] == n)
-    if not fine:
-        wanted = "(N,)" if q == 1 else f"({q}, N)"
-        raise ModelError(
-            f"the model {problem.model.label!r} must return shape {wanted}, one value per point; "
-            f"for {n} points it returned {tuple(value.shape)}."
-        )
-
-
-def _check_pointwise(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
-    n = x.shape[1]
-    if n < 2:
-        return
-    half = n // 2
-    with torch.no_grad():
-        whole = _call(problem, x, beta)
-        try:
-            part = _call(problem, x[:, half:], [b[half:] for b in beta])
-            same = torch.allclose(
-                whole[..., half:], part.expand(whole[..., half:].shape), 1e-7, 1e-300, True
-            )
-        except (ModelError, RuntimeError):
-            same = False
-    if not same:
-        raise ModelError(
-            f"the model {problem.model.label!r} mixes points: its value at one point changes when "
-            "others are left out. Each value may depend on its own x and the parameters alone."
-        )
-
-
-def _check_graph(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
-    """Hold every derivative of the graph against a difference; tell which argument is cut off."""
-    leaves = [
-        x.detach().clone().requires_grad_(),
-        *(b.detach().clone().requires_grad_() for b in beta),
-    ]
-    with torch.enable_grad():
-        value = _call(problem, leaves[0], leaves[1:]).sum()
-    if value.requires_grad:
-        grads = torch.autograd.grad(value, leaves, allow_unused=True)
-    else:
-        grads = [None] * len(leaves)
-    for k, name in enumerate(("x", *problem.free)):
-        found = grads[k]
-        graph = torch.zeros_like(leaves[k]) if found is None else found
-        verdict = _disagrees(problem, leaves, k, graph)
-        if verdict == "agrees" and found is None and k and verdict_of_use(problem, leaves, k):
-            raise ModelError(
-                f"the model {problem.model.label!r} does not use its parameter {name!r}. "
-                "Remove it, or fix it with `fixed`."
-            )
-        if verdict == "cut":
-            raise ModelError(
-                f"the model {problem.model.label!r} breaks its graph: its value depends on "
-                f"{name!r}, but no gradient arrives there. Look for .detach(), .item(), .data, "
-                "torch.no_grad() or NumPy in it."
-            )
-        if verdict == "wrong":
-            raise ModelError(
-                f"the model {problem.model.label!r} gives a derivative with respect to "
-                f"{name!r} that differences contradict at every point. Look for .detach() or a "
-                "custom backward."
-            )
-
-
-def verdict_of_use(problem: Problem, leaves: list[Tensor], k: int) -> bool:
-    """Return whether the value stays the same when argument ``k`` changes a lot."""
-    with torch.no_grad():
-        moved = [t.detach() for t in leaves]
-        before = _call(problem, moved[0], moved[1:])
-        moved[k] = moved[k] * 1.37 + 0.73
-        after = _call(problem, moved[0], moved[1:])
-    return torch.equal(before.nan_to_num(), after.nan_to_num())
-
-
-def _disagrees(problem: Problem, leaves: list[Tensor], k: int, graph: Tensor) -> str:
-    """Return "agrees", "cut" (no gradient although the value moves) or "wrong"."""
-    plain = [t.detach() for t in leaves]
-    if k == 0 and problem.data.x.shape[0] > 1:
-        directions = [torch.zeros_like(plain[0]) for _ in range(plain[0].shape[0])]
-        for row, d in enumerate(directions):
-            d[row] = 1.0
-    else:
-        directions = [torch.ones_like(plain[k])]
-    worst = "agrees"
-    for direction in directions:
-        analytic = (graph * direction).sum(0) if graph.ndim == 2 else graph * direction
-        bad = torch.ones_like(analytic, dtype=torch.bool)
-        for h in (1e-4, 1e-5):
-            numeric, noise = _difference(problem, plain, k, direction * h)
-            gap = (numeric - analytic).abs()
-            bad &= gap > 1e-2 * torch.maximum(numeric.abs(), analytic.abs()) + noise
-        if bool(bad.all()):
-            worst = "cut" if not bool(analytic.any()) else "wrong"
-            if worst == "cut":
-                return worst
-    return worst
-
-
-def _difference(
-    problem: Problem, plain: list[Tensor], k: int, relative: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the central difference along ``relative`` and the size of its rounding error."""
-    size = plain[k].abs()
-    step = relative * torch.where(size > 0, size, torch.ones_like(size))
-    with torch.no_grad():
-        sums: list[Tensor] = []
-        for sign in (1, -1):
-            moved = list(plain)
-            moved[k] = plain[k] + sign * step
-            value = _call(problem, moved[0], moved[1:])
-            sums.append(value if value.ndim == 1 else value.sum(0))
-    width = 2 * (step.sum(0) if step.ndim == 2 else step)
-    eps = torch.finfo(width.dtype).eps
-    noise = 1e3 * eps * (sums[0].abs() + sums[1].abs()) / width
-    return (sums[0] - sums[1]) / width, noise

@@ -10,18 +10,18 @@ Where y given x is exact at some point that inverse does not exist. Then x and y
 as the variables of the implicit model :math:`f(x) - y = 0`, for which no inverse is needed.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradfit._data import Data
+from gradfit._data.arrays import constant
 from gradfit._engine.points import Points
 from gradfit.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
-class Whitened:
+class Whitened(NamedTuple):
     """Points for the engine, and whether y became a variable of an implicit model."""
 
     points: Points
@@ -39,6 +39,9 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
         return Whitened(_points(data.x, None, sx, None, None, data.group), False)
     if not _all_positive(sy, data.rho):
         return _join_diagonal(data, data.y, sx, sy)
+    if data.rho is None and sy.numel() == 1 and not sy.requires_grad:
+        weight = constant(1 / sy.item(), 1, sy.device)
+        return Whitened(_points(data.x, data.y, sx, weight, None, data.group), False)
     cross = None
     if data.rho is not None and bool((sx > 0).any()):
         rest = (1 - data.rho * data.rho).sqrt()
@@ -70,8 +73,11 @@ def _points(
     cross: Tensor | None,
     group: Tensor | None,
 ) -> Points:
-    inexact = [v > 0 for [v] in sx.tolist()] if sx.shape[1] == 1 else (sx > 0).any(1).tolist()
-    rows = tuple([i for i, moves in enumerate(inexact) if moves])
+    if sx.numel() == 1:
+        rows = (0,) if sx.item() > 0 else ()
+    else:
+        inexact = sx if sx.shape[1] == 1 else (sx > 0).any(1, keepdim=True)
+        rows = tuple([i for i, [v] in enumerate(inexact.tolist()) if v > 0])
     if len(rows) < x.shape[0]:
         sx = sx[list(rows)]
         cross = None if cross is None else cross[:, list(rows)]

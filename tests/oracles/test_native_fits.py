@@ -12,7 +12,8 @@ from gradfit._engine.state import Options
 from gradfit._fit import solve, unfit
 from gradfit._model import as_model
 from gradfit._native.plan import spread_of
-from gradfit._problem import check_model, start_of, state_problem
+from gradfit._problem import start_of, state_problem
+from gradfit._promise import check_model
 
 DECAY = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.6}

@@ -1,7 +1,8 @@
 """Anything that holds numbers, as a float64 tensor."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
@@ -9,6 +10,12 @@ from torch import Tensor
 
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
+
+FEW = 4096
+"""Numbers up to which NumPy has looked at all of them before torch has begun."""
+
+
+_DOUBLE = np.dtype(np.float64)
 
 
 def to_tensor(title: str, value: Any, device: torch.device | None) -> Tensor:
@@ -23,12 +30,73 @@ def to_tensor(title: str, value: Any, device: torch.device | None) -> Tensor:
         if value.dtype == torch.bool or value.dtype.is_complex:
             raise InputError(f"{title} must hold real numbers, got {value.dtype}.")
         return value.detach().to(device=device, dtype=torch.float64)
-    tensor = torch.from_numpy(_writable(to_array(title, value)))
+    return from_array(to_array(title, value), device)
+
+
+def from_array(array: FloatArray, device: torch.device | None) -> Tensor:
+    """Return a float64 array as a contiguous tensor, a view where possible."""
+    tensor = torch.from_numpy(_writable(array))
     return tensor if device is None else tensor.to(device)
+
+
+class Rows(NamedTuple):
+    """Values of several variables at all points.
+
+    Attributes
+    ----------
+    values : Tensor (k, N)
+        Contiguous.
+    vector : bool
+        Whether they came with shape (N,).
+    finite : bool
+        Whether all numbers are finite; False may be an overflow.
+    """
+
+    values: Tensor
+    vector: bool
+    finite: bool
+
+
+def to_rows(title: str, value: Any, device: torch.device | None) -> Rows:
+    """Return what came as (N,) or (k, N); whatever else it is, the message begins with ``title``.
+
+    Until the last moment it is NumPy's, which takes a tenth of the time for a small array.
+    """
+    as_torch = isinstance(value, Tensor)
+    given = to_tensor(title, value, device) if as_torch else to_array(title, value)
+    if given.ndim not in (1, 2):
+        raise InputError(
+            f"{title} must have shape (N,) or (variables, N), got {tuple(given.shape)}."
+        )
+    if 0 in given.shape:
+        raise InputError(f"{title} is empty.")
+    vector = given.ndim == 1
+    rows = given[None] if vector else given
+    if isinstance(rows, Tensor):
+        values = rows.contiguous()
+        return Rows(values, vector, is_finite(values))
+    values = from_array(rows, device)
+    if rows.size > FEW:
+        return Rows(values, vector, is_finite(values))
+    return Rows(values, vector, np.count_nonzero(np.isfinite(rows)) == rows.size)
+
+
+def is_finite(t: Tensor) -> bool:
+    """Return whether all numbers are finite, by one sum; False may be an overflow."""
+    total = t.sum().item()
+    return total - total == 0
+
+
+@lru_cache(maxsize=64)
+def constant(value: float, k: int, device: torch.device | None) -> Tensor:
+    """Return one number for all points of k variables (k, 1), the same tensor every time."""
+    return torch.full((k, 1), value, dtype=torch.float64, device=device)
 
 
 def to_array(title: str, value: Any) -> FloatArray:
     """Return ``value`` as a float64 array, itself where possible."""
+    if type(value) is np.ndarray and value.dtype is _DOUBLE:
+        return value
     if not isinstance(value, np.ndarray):
         value = _from_object(title, value)
     array = cast(np.ndarray[Any, Any], value)
@@ -116,6 +184,7 @@ class _Borrowed:
 
 def _writable(array: FloatArray) -> FloatArray:
     """Return a view that torch takes without a warning; nothing behind the gate ever writes."""
-    if not (array.flags.c_contiguous and array.flags.aligned):
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
         return np.ascontiguousarray(array).reshape(array.shape)
-    return array if array.flags.writeable else np.asarray(_Borrowed(array))
+    return array if flags.writeable else np.asarray(_Borrowed(array))

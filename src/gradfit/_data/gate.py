@@ -1,22 +1,22 @@
 """Shapes, signs and finite numbers: what every fit may rely on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from gradfit._data.arrays import to_tensor
+from gradfit._data.arrays import constant, is_finite, to_rows, to_tensor
 from gradfit._data.checks import check_covariance, refuse_where
 from gradfit._data.frames import take_columns
-from gradfit._data.groups import number_groups, sort_order
+from gradfit._data.groups import number_groups
+from gradfit._frozen import freeze
 from gradfit.errors import InputError
 
 POLICIES = ("raise", "omit")
-FEW = 4096
-"""Points of which there may be the same number again soon."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,8 +39,10 @@ class Data:
         Number of each point's group, ascending from 0.
     keys : tuple
         Label of each group in order of first appearance; empty without groups.
-    index : Tensor (N,)
-        Row of the user's data that each point came from.
+    sizes : Tensor (G,) or None
+        Number of points of each group.
+    kept : Tensor (N,) or None
+        Row of the user's data that each point came from; None where every row is in its place.
     n_rows : int
         Rows that the user gave.
     vector_x, vector_y : bool
@@ -49,6 +51,8 @@ class Data:
         Whether x or y came as a tensor.
     x_names, y_names : tuple of str
         Names of columns, or ``x``, ``x[0]``, ...
+    finite : bool
+        Whether all numbers are finite; groups may hold others.
     """
 
     x: Tensor
@@ -59,13 +63,20 @@ class Data:
     cov: Tensor | None
     group: Tensor | None
     keys: tuple[Any, ...]
-    index: Tensor
+    sizes: Tensor | None
+    kept: Tensor | None
     n_rows: int
     vector_x: bool
     vector_y: bool
     as_torch: bool
     x_names: tuple[str, ...]
     y_names: tuple[str, ...]
+    finite: bool
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Row of the user's data (N,) that each point came from."""
+        return torch.arange(self.n_rows, device=self.x.device) if self.kept is None else self.kept
 
 
 def gather(  # noqa: PLR0917 - the order at the door
@@ -131,18 +142,22 @@ def _refuse_text(asked: Mapping[str, Any]) -> None:
 
 
 class _Gate:
-    """Converts the arguments one by one; knows the names to complain with."""
+    """Converts the arguments one by one; knows the names to complain with.
+
+    Every number is looked at once, for its sign and for whether it is finite.
+    """
 
     def __init__(
         self, asked: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], device: Any
     ) -> None:
         self.asked = asked
         self.names = names
-        tensors = [v for v in asked.values() if isinstance(v, Tensor)]
-        self.as_torch = isinstance(asked["x"], Tensor) or isinstance(asked["y"], Tensor)
+        tensors = [v for v in asked.values() if v is not None and isinstance(v, Tensor)]
+        self.as_torch = bool(tensors) and any(t is asked["x"] or t is asked["y"] for t in tensors)
         self.device = torch.device(device) if device is not None else None
         if device is None and tensors:
             self.device = tensors[0].device
+        self.finite = True
 
     def points(self) -> Data:
         """Return the data with shapes and signs checked; numbers may still be NaN."""
@@ -154,24 +169,27 @@ class _Gate:
             q = y.shape[0]
             if y.shape[1] != n:
                 self.refuse_lengths(n, y.shape[1])
-        cov = self.covariance(m + q, n)
-        return Data(
-            x=x,
-            y=y,
-            sx=self.sigma("sx", m, n),
-            sy=self.sigma("sy", q, n),
-            rho=self.correlation(m, q, n),
-            cov=cov,
-            group=None,
-            keys=(),
-            index=_count(n, x.device),
-            n_rows=n,
-            vector_x=vector_x,
-            vector_y=vector_y,
-            as_torch=self.as_torch,
-            x_names=self.names.get("x") or _labels("x", vector_x, m),
-            y_names=self.names.get("y") or (_labels("y", vector_y, q) if y is not None else ()),
-        )
+        known = self.names.get
+        fields: dict[str, Any] = {
+            "x": x,
+            "y": y,
+            "cov": self.covariance(m + q, n),
+            "sx": self.sigma("sx", m, n),
+            "sy": self.sigma("sy", q, n),
+            "rho": self.correlation(m, q, n),
+            "group": None,
+            "keys": (),
+            "sizes": None,
+            "kept": None,
+            "n_rows": n,
+            "vector_x": vector_x,
+            "vector_y": vector_y,
+            "as_torch": self.as_torch,
+            "x_names": known("x") or _labels("x", vector_x, m),
+            "y_names": known("y") or (_labels("y", vector_y, q) if q else ()),
+            "finite": self.finite,  # when all of them have been looked at
+        }
+        return freeze(Data, fields)
 
     def title(self, key: str) -> str:
         return title(key, self.names)
@@ -183,15 +201,9 @@ class _Gate:
         value = self.asked[key]
         if value is None:
             raise InputError(f"`{key}` is missing.")
-        t = self.tensor(key)
-        if t.ndim not in (1, 2):
-            raise InputError(
-                f"{self.title(key)} must have shape (N,) or (variables, N), got {tuple(t.shape)}."
-            )
-        if t.numel() == 0:
-            raise InputError(f"{self.title(key)} is empty.")
-        vector = t.ndim == 1
-        return (t.unsqueeze(0) if vector else t).contiguous(), vector
+        t, vector, finite = to_rows(self.title(key), value, self.device)
+        self.finite = self.finite and finite
+        return t, vector
 
     def refuse_lengths(self, n_x: int, n_y: int) -> NoReturn:
         raise InputError(
@@ -207,7 +219,8 @@ class _Gate:
         if k == 0:
             raise InputError(f"`{key}` is given, but `y` is not.")
         if isinstance(value, float) and value >= 0:
-            return _constant(value, k, self.device)
+            self.finite = self.finite and value < math.inf
+            return constant(value, k, self.device)
         t = self.tensor(key)
         shape = tuple(t.shape)
         if shape == ():
@@ -222,7 +235,7 @@ class _Gate:
                 f"{self.title(key)} must be a number or have shape {wanted}, got {shape}."
             )
         t = t.expand(k, -1).contiguous()
-        if not float(t.min()) >= 0:
+        if not self.range(t)[0] >= 0:
             refuse_where(
                 t < 0,
                 t,
@@ -230,6 +243,12 @@ class _Gate:
                 "Give standard deviations, 0 for exact values.",
             )
         return t
+
+    def range(self, t: Tensor) -> tuple[float, float]:
+        """Return the least and the largest number, and note whether all are finite."""
+        low, high = (v.item() for v in t.aminmax())
+        self.finite = self.finite and low - low == 0 and high - high == 0
+        return low, high
 
     def correlation(self, m: int, q: int, n: int) -> Tensor | None:
         if self.asked["rho"] is None:
@@ -248,7 +267,8 @@ class _Gate:
                 f"{self.title('rho')} must be a number or have shape ({n},), got {tuple(t.shape)}."
             )
         t = t.reshape(-1).contiguous()
-        if not float(t.abs().max()) <= 1:
+        low, high = self.range(t)
+        if not (low >= -1 and high <= 1):
             refuse_where(
                 t.abs() > 1,
                 t,
@@ -270,28 +290,16 @@ class _Gate:
             )
         t = t.reshape(-1, k, k)
         check_covariance(t)
+        self.finite = self.finite and is_finite(t)
         return t.permute(1, 2, 0).contiguous()
 
 
 def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
     """Return an argument as an error calls it, with its column."""
+    if not names:
+        return f"`{key}`"
     known = names.get(key, ())
     return f"`{key}` (column {known[0]!r})" if len(known) == 1 else f"`{key}`"
-
-
-@lru_cache(maxsize=64)
-def _constant(value: float, k: int, device: torch.device | None) -> Tensor:
-    return torch.full((k, 1), value, dtype=torch.float64, device=device)
-
-
-def _count(n: int, device: torch.device) -> Tensor:
-    """Return the numbers below ``n``; those of few points are made once."""
-    return _count_few(n, device) if n <= FEW else torch.arange(n, device=device)
-
-
-@lru_cache(maxsize=64)
-def _count_few(n: int, device: torch.device) -> Tensor:
-    return torch.arange(n, device=device)
 
 
 def _labels(name: str, vector: bool, k: int) -> tuple[str, ...]:
@@ -304,20 +312,23 @@ def _clean(
     """Bring groups together; drop or refuse rows that are not finite."""
     order = keep = None
     if groups is not None:
-        group, keys = number_groups(groups, points.n_rows)
-        order = sort_order(group)
-        number = torch.from_numpy(group).to(points.x.device)
-        points = replace(points, group=number, keys=keys)
-    if not _all_finite(points):
+        found = number_groups(groups, points.n_rows)
+        number, sizes, order = (
+            None if a is None else torch.from_numpy(a).to(points.x.device)
+            for a in (found.number, found.sizes, found.order)
+        )
+        points = replace(points, group=number, keys=found.keys, sizes=sizes)
+    if not points.finite:
         keep = _finite_rows(points)
         if nan_policy == "raise" and groups is None:
             _refuse_nonfinite(points, names)
+        if bool(keep.all()) or nan_policy == "omit":
+            points = replace(points, finite=True)
         if nan_policy == "raise" or bool(keep.all()):
             keep = None
         elif not bool(keep.any()):
             raise InputError("every row holds NaN or inf: nothing is left to fit.")
     if order is not None:
-        order = order.to(points.x.device)
         keep = order if keep is None else order[keep[order]]
     elif keep is not None:
         keep = keep.nonzero()[:, 0]
@@ -327,15 +338,6 @@ def _clean(
 def _numbers(points: Data) -> dict[str, Tensor]:
     found = {k: getattr(points, k) for k in ("x", "y", "sx", "sy", "rho", "cov")}
     return {k: t for k, t in found.items() if t is not None}
-
-
-def _all_finite(points: Data) -> bool:
-    """Return whether all numbers are finite, by one sum; False may be an overflow."""
-    total = 0.0
-    for t in (points.x, points.y, points.sx, points.sy, points.rho, points.cov):
-        if t is not None:
-            total += t.item() if t.numel() == 1 else t.sum().item()
-    return total - total == 0
 
 
 def _finite_rows(points: Data) -> Tensor:
@@ -361,6 +363,7 @@ def _take(points: Data, rows: Tensor) -> Data:
             return t
         return t[..., rows].contiguous()
 
+    group = pick(points.group)
     return replace(
         points,
         x=points.x[:, rows].contiguous(),
@@ -369,6 +372,7 @@ def _take(points: Data, rows: Tensor) -> Data:
         sy=pick(points.sy),
         rho=pick(points.rho),
         cov=pick(points.cov),
-        group=pick(points.group),
-        index=points.index[rows],
+        group=group,
+        sizes=None if group is None else torch.bincount(group, minlength=len(points.keys)),
+        kept=points.index[rows],
     )

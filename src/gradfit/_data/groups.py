@@ -1,18 +1,43 @@
 """Labels of groups, numbered in order of first appearance."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit.errors import InputError
 
+ORDERED = "biufUSmM"
+"""Kinds of labels of which one is larger than another."""
 
-def number_groups(
-    labels: Any, n: int
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], tuple[Any, ...]]:
-    """Return the number of each point's group (n,), and the label of each group.
+
+class Groups(NamedTuple):
+    """Which points belong together.
+
+    Attributes
+    ----------
+    number : ndarray (N,) int64
+        Number of each point's group, in order of first appearance.
+    keys : tuple
+        Label of each group.
+    sizes : ndarray (G,) int64
+        Points of each group.
+    order : ndarray (N,) int64 or None
+        The stable order that brings groups together; None if they are so already.
+    """
+
+    number: NDArray[np.int64]
+    keys: tuple[Any, ...]
+    sizes: NDArray[np.int64]
+    order: NDArray[np.int64] | None
+
+
+def number_groups(labels: Any, n: int) -> Groups:
+    """Give a number to each group, by the labels of n points.
+
+    Only the ends of runs of equal labels are looked at: labels that are in order already are
+    compared once with their neighbours, and nothing is sorted.
 
     Raises
     ------
@@ -25,14 +50,37 @@ def number_groups(
             f"`groups` must hold one label per point, shape ({n},); got shape {values.shape}."
         )
     _refuse_missing(values)
+    keys: tuple[Any, ...] | None = None
     if values.dtype.kind == "O":
-        order: dict[Any, int] = {}
-        try:
-            found = [order.setdefault(v, len(order)) for v in values.tolist()]
-        except TypeError as e:
-            raise InputError(f"`groups` must hold labels that can be compared: {e}.") from None
-        return np.asarray(found, dtype=np.int64), tuple(order)
-    unique, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+        values, keys = _number_objects(values)
+    first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    heads, lengths = values[first], np.diff(first, append=n)
+    if keys is None:
+        heads, keys = _number_runs(heads)
+    number = np.repeat(heads, lengths)
+    if len(keys) == len(heads):
+        return Groups(number, keys, lengths, None)
+    sizes = np.bincount(heads, lengths, len(keys)).astype(np.int64)
+    runs = np.argsort(heads, kind="stable")
+    shift = first[runs] - np.cumsum(lengths[runs]) + lengths[runs]
+    return Groups(number, keys, sizes, np.arange(n) + np.repeat(shift, lengths[runs]))
+
+
+def _number_objects(values: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """Return the number of each label, whatever it is, and the labels."""
+    order: dict[Any, int] = {}
+    try:
+        found = [order.setdefault(v, len(order)) for v in values.tolist()]
+    except TypeError as e:
+        raise InputError(f"`groups` must hold labels that can be compared: {e}.") from None
+    return np.asarray(found, dtype=np.int64), tuple(order)
+
+
+def _number_runs(heads: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """Return the number of each run by its label, and the labels."""
+    if heads.dtype.kind in ORDERED and bool((heads[1:] > heads[:-1]).all()):
+        return np.arange(len(heads)), tuple(heads.tolist())
+    unique, first, inverse = np.unique(heads, return_index=True, return_inverse=True)
     by_appearance = np.argsort(first, kind="stable")
     rank = np.empty(len(unique), dtype=np.int64)
     rank[by_appearance] = np.arange(len(unique))
@@ -65,10 +113,3 @@ def _refuse_missing(values: np.ndarray[Any, Any]) -> None:
             f"`groups` has no label for {int(missing.sum())} of {len(values)} points "
             f"(first at index {int(missing.argmax())})."
         )
-
-
-def sort_order(group: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor | None:
-    """Return the stable order that brings groups together, None if they are so already."""
-    if bool((group[1:] >= group[:-1]).all()):
-        return None
-    return torch.from_numpy(np.argsort(group, kind="stable"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradfit._model import Model
 from gradfit._result import inverse, prediction
+from gradfit._result.correlation import correlation
 from gradfit._result.inverse import Inverse
 from gradfit._result.observed import Observed
 from gradfit._result.prediction import Band, places
@@ -37,7 +38,6 @@ class Asking:
     params: Mapping[str, float]
     stderr: Mapping[str, float]
     cov: Array
-    corr: Array
     chi2: float
     dof: int
     mswd: float
@@ -70,6 +70,15 @@ class Asking:
     shared: tuple[str, ...] = ()
     correction: Mapping[str, float] = field(default_factory=dict[str, float])
     moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def corr(self) -> Array:
+        """Correlation (p, p) of the parameters; rows of fixed ones are 0."""
+        return self._corr
+
+    @cached_property
+    def _corr(self) -> Array:
+        return correlation(self.cov)
 
     @property
     def outliers(self) -> NDArray[np.int64]:

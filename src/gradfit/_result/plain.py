@@ -21,6 +21,7 @@ from gradfit.errors import InputError, ModelError
 def to_dict(result: Any, kind: str) -> dict[str, Any]:
     """Return every field of a result as numbers, text, lists and dictionaries."""
     plain = {field.name: getattr(result, field.name) for field in fields(result)}
+    plain["corr"] = result.corr
     observed, model, status = plain.pop("observed"), plain.pop("model"), plain.pop("status")
     return {
         "gradfit": __version__,

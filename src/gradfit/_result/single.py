@@ -244,7 +244,7 @@ class FitResult(Asking):
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("names", "fixed", "at_bound"), tuple),
     **dict.fromkeys(("params", "stderr"), plain.reals),
-    **dict.fromkeys(("cov", "corr", "delta", "eps", "x_hat", "y_hat", "weights"), plain.array),
+    **dict.fromkeys(("cov", "delta", "eps", "x_hat", "y_hat", "weights"), plain.array),
     **dict.fromkeys(("chi2", "mswd", "p_value", "condition", "seconds"), plain.real),
     **dict.fromkeys(("dof", "n_steps", "n_eval", "rank"), int),
     **dict.fromkeys(("success", "absolute_sigma"), bool),

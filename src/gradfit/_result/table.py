@@ -15,6 +15,7 @@ from torch import Tensor
 from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._result import plain, prediction
+from gradfit._result.correlation import correlation
 from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
 from gradfit._types import FloatArray, Status
@@ -63,7 +64,6 @@ class FitTable:
     params: Mapping[str, Array]
     stderr: Mapping[str, Array]
     cov: Array
-    corr: Array
     chi2: Array
     dof: NDArray[np.int64]
     mswd: Array
@@ -125,7 +125,6 @@ class FitTable:
             params={n: float(self.params[n][g]) for n in self.names},
             stderr={n: float(self.stderr[n][g]) for n in self.names},
             cov=self.cov[g],
-            corr=self.corr[g],
             chi2=float(self.chi2[g]),
             dof=int(self.dof[g]),
             mswd=float(self.mswd[g]),
@@ -153,6 +152,15 @@ class FitTable:
             moved=np.flatnonzero(np.isin(take, self.moved)),
             **points,
         )
+
+    @property
+    def corr(self) -> Array:
+        """Correlation (G, p, p) of the parameters; rows of fixed ones are 0."""
+        return self._corr
+
+    @cached_property
+    def _corr(self) -> Array:
+        return correlation(self.cov)
 
     @cached_property
     def _places(self) -> dict[Hashable, int]:
@@ -326,7 +334,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("keys", "names", "fixed"), tuple),
     **dict.fromkeys(("params", "stderr"), plain.arrays),
     **dict.fromkeys(
-        ("cov", "corr", "chi2", "mswd", "p_value", "condition", "delta", "eps", "x_hat", "y_hat"),
+        ("cov", "chi2", "mswd", "p_value", "condition", "delta", "eps", "x_hat", "y_hat"),
         plain.array,
     ),
     "weights": plain.array,

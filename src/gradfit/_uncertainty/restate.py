@@ -14,7 +14,8 @@ from gradfit._engine.loop import init, run
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options, Work
-from gradfit._problem import Problem, check_model, state_problem
+from gradfit._problem import Problem, state_problem
+from gradfit._promise import check_model
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, rows
 from gradfit.errors import InputError
@@ -132,8 +133,8 @@ def _problem(fit: Fitted) -> Problem:
         absolute_sigma=fit.absolute_sigma,
         systematic=_components(part(seen.systematic), data.x.shape[0], seen.y is not None),
     )
-    index = torch.from_numpy(keep)
-    return replace(problem, data=replace(data, index=index, n_rows=n))
+    kept = None if len(keep) == n else torch.from_numpy(keep)
+    return replace(problem, data=replace(data, kept=kept, n_rows=n))
 
 
 def _components(shifts: FloatArray | None, m: int, explicit: bool) -> list[dict[str, Any]] | None:

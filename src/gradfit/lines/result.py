@@ -133,15 +133,12 @@ def restate(
     x_hat = x + delta
     y_hat = intercept + slope * x_hat
     stderr = np.sqrt(np.diag(cov))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        corr = np.where(cov == 0, 0.0, cov / np.outer(stderr, stderr))
     chi2 = float(np.nansum(left**2 / total))
     return replace(
         fit,
         params={"slope": slope, "intercept": intercept},
         stderr={"slope": float(stderr[0]), "intercept": float(stderr[1])},
         cov=cov,
-        corr=corr,
         chi2=chi2,
         mswd=chi2 / fit.dof if fit.dof > 0 else math.nan,
         p_value=math.nan,

@@ -216,7 +216,6 @@ def _told(first: FitResult, points: _Points, relation: _Relation, peak: Peak) ->
         params={"slope": b, "intercept": intercept, "scatter": abs(s)},
         stderr=dict(zip(names, stderr.tolist(), strict=True)),
         cov=cov,
-        corr=cov / np.outer(stderr, stderr),
         chi2=chi2,
         dof=dof,
         mswd=chi2 / dof,

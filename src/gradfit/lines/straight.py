@@ -13,14 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradfit._answer import Answer, answer_of
-from gradfit._conclude import PointArrays, conclude, give_back
+from gradfit._answer import Answer, answer_of, answer_of_work
+from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
 from gradfit._dispatch import choose, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.points import Grouping
-from gradfit._engine.state import Options, Work
+from gradfit._engine.state import Options
 from gradfit._fit import unfit, warn_of
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
@@ -93,21 +93,19 @@ def line(
     turned = _problem(frame.data, absolute_sigma)
     with torch.enable_grad():
         answer = _run(turned, frame.start, Options(max_steps=max_steps), unfit(problem), cov_type)
-    work, found = answer.work, answer.found
-    outer, told = _tell(frame, work, found)
-    arrays = give_back(turned, work) if answer.arrays is None else answer.arrays
+    end, told = _tell(frame, answer.end, answer.found)
     result = conclude(
         problem,
-        outer,
+        end,
         told,
+        _arrays(frame, answer.arrays),
         moved=answer.moved,
         cov_type=cov_type,
-        loss="linear",
+        loss=None,
         backend=answer.backend,
         began=began,
-        arrays=_arrays(frame, arrays),
     )
-    upright = _upright(frame, work, found)
+    upright = _upright(frame, answer.end, answer.found)
     if upright and isinstance(result, FitResult):
         result = replace(result, message=result.message + upright)
     warn_of(result)
@@ -126,7 +124,7 @@ def _run(
     work, moved = solve(problem, start, options, ended=ended, feet=0)
     found = spread(work, cov_type)
     note_time(problem, time.perf_counter() - began)
-    return Answer(work, moved, found, None, "eager")
+    return answer_of_work(work, found, problem, moved)
 
 
 def straight(x: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
@@ -238,13 +236,13 @@ def _exchange(flip: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(flip, b, a), torch.where(flip, a, b)
 
 
-def _tell(frame: Frame, work: Work, found: Spread) -> tuple[Work, Spread]:
+def _tell(frame: Frame, end: End, found: Spread) -> tuple[End, Spread]:
     r"""Say the line in the user's coordinates, and carry its covariance there.
 
     With centre :math:`(x_0, y_0)`: flat, :math:`b = t,\ a = y_0 + c - t x_0`; steep,
     :math:`b = 1/t,\ a = y_0 - (x_0 + c)/t`.
     """
-    t, c = work.state.beta.mT
+    t, c = end.beta.mT
     x0, y0 = frame.centre
     one, zero = torch.ones_like(t), torch.zeros_like(t)
     slope = torch.where(frame.steep, 1 / t, t)
@@ -262,14 +260,13 @@ def _tell(frame: Frame, work: Work, found: Spread) -> tuple[Work, Spread]:
     beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
     lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
     cov = torch.where(vertical[:, None, None], lost, J @ found.cov @ J.mT)
-    outer = work._replace(state=work.state._replace(beta=beta))
-    return outer, found._replace(cov=cov)
+    return end._replace(beta=beta), found._replace(cov=cov)
 
 
-def _upright(frame: Frame, work: Work, found: Spread) -> str:
+def _upright(frame: Frame, end: End, found: Spread) -> str:
     """Say so where a single line cannot be told from a vertical one, and where it stands."""
-    t, c = work.state.beta[0]
-    if len(frame.steep) > 1 or not bool(frame.steep[0]) or not work.state.status[0] < 10:
+    t, c = end.beta[0]
+    if len(frame.steep) > 1 or not bool(frame.steep[0]) or not end.status[0] < 10:
         return ""
     if bool(t.abs() > 2 * found.cov[0, 0, 0].sqrt()):
         return ""

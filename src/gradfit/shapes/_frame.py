@@ -198,6 +198,7 @@ def repeat(data: Data, copies: int, n_groups: int) -> Data:
         cov=tile(data.cov),
         group=(group + shift).reshape(-1),
         keys=tuple(range(copies * n_groups)),
+        sizes=group.new_tensor([n] * copies) if data.sizes is None else data.sizes.repeat(copies),
     )
 
 

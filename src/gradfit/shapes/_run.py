@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._conclude import PointArrays, conclude, give_back
+from gradfit._conclude import End, PointArrays, conclude, give_back
 from gradfit._data import Data
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
@@ -144,17 +144,17 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
         found = spread(work, asked.cov_type)
     judged = _judge(shape, work, found, cloud, problem.absolute)
-    outer, told = _tell(shape, frame, judged.work, found, judged.lost)
+    end, told = _tell(shape, frame, judged.work, found, judged.lost)
     result = conclude(
         problem,
-        outer,
+        end,
         told,
+        _arrays(data, frame, inner, work),
         moved=moved,
         cov_type=asked.cov_type,
-        loss=asked.loss if isinstance(asked.loss, str) else asked.loss[0],
+        loss=loss,
         backend="eager",
         began=began,
-        arrays=_arrays(data, frame, inner, work),
     )
     if isinstance(result, FitResult):
         result = _say(result, judged, cloud)
@@ -346,7 +346,7 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
 
 def _tell(
     shape: Shape, frame: Frame, work: Work, found: Spread, lost: Tensor
-) -> tuple[Work, Spread]:
+) -> tuple[End, Spread]:
     """Say the shape in practitioners' parameters, NaN where it degenerates."""
     values, J = carry(lambda b: shape.tell(b, frame), work.state.beta)
     known = torch.isfinite(J).all(-1) & torch.isfinite(values)
@@ -358,9 +358,10 @@ def _tell(
     values = torch.where(lost[:, None], torch.nan, values)
     cov = torch.where(lost[:, None, None], torch.nan, cov)
     weakest = (J @ found.weakest[..., None])[..., 0]
-    outer = work._replace(state=work.state._replace(beta=values))
     free = torch.ones_like(values, dtype=torch.bool)
-    return outer, Spread(cov, found.rank, found.condition, weakest, free)
+    return End.of(work)._replace(beta=values), Spread(
+        cov, found.rank, found.condition, weakest, free
+    )
 
 
 def _arrays(data: Data, frame: Frame, problem: Problem, work: Work) -> PointArrays:
