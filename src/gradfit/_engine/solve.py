@@ -45,9 +45,8 @@ def solve(A: Tensor, g: Tensor, damping: Tensor | None = None, hard: float = HAR
     L, info = torch.linalg.cholesky_ex(M)
     db = torch.cholesky_solve(g[..., None], L).squeeze(-1).neg_()
     pivots = L.diagonal(dim1=-2, dim2=-1)
-    safe = (pivots.square() > hard * M.diagonal(dim1=-2, dim2=-1)).all(-1)
-    if M.shape[0] > 1 or not bool(safe):
-        safe = safe & (info == 0)
+    # Behind a pivot that failed the factor holds what was there before, which may look safe.
+    safe = (pivots.square() > hard * M.diagonal(dim1=-2, dim2=-1)).all(-1) & (info == 0)
     return Step(db, safe)
 
 

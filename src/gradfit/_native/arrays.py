@@ -239,7 +239,7 @@ def _full_like(a: Terms, fill_value: Any, **kwargs: Any) -> Terms:
 ARRAY_RULES: dict[str, Rule] = {
     **dict.fromkeys(("positive", "__pos__", "clone", "contiguous"), _same),
     "detach": _detach,
-    **dict.fromkeys(("to", "double", "float", "type", "type_as"), _to),
+    **dict.fromkeys(("to", "double", "float", "type", "type_as", "as_tensor", "asarray"), _to),
     **dict.fromkeys(("reshape", "view"), _reshape),
     "expand": _expand,
     "expand_as": _expand_as,

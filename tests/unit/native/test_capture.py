@@ -254,3 +254,12 @@ def test_a_long_model_becomes_kernels_that_are_longer_still(monkeypatch):
     fit = gf.fit(model, x, y, start=start, sx=0.001, sy=0.01, backend="native")
     assert fit.backend == "native", fit.message
     assert fit.params["a"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_what_is_a_tensor_already_stays_what_it_is():
+    def model(x, beta):
+        return torch.as_tensor(beta[0] * torch.exp(-beta[1] * x[0]), dtype=x.dtype)[None]
+
+    assert kernel_of(model, 1, 2).text("value") == kernel_of(
+        lambda x, b: (b[0] * torch.exp(-b[1] * x[0]))[None], 1, 2
+    ).text("value")
