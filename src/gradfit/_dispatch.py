@@ -17,7 +17,8 @@ from gradfit._native import cpu, cuda
 from gradfit._native.expression import CaptureError, evaluate
 from gradfit._native.lower import BLOCK
 from gradfit._native.plan import Fitted, Kernels, Plan, plan_of
-from gradfit._native.pointwise import Layout, Pointwise
+from gradfit._native.point import Layout
+from gradfit._native.pointwise import Pointwise
 from gradfit._native.program import Program, capture
 from gradfit._problem import Problem
 from gradfit.errors import InputError

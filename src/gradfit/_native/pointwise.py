@@ -4,7 +4,6 @@ from functools import cached_property
 
 from gradfit._engine.feet import BENT, STRAIGHT
 from gradfit._native.expression import FREE, Term, needed, substitute
-from gradfit._native.point import Layout as Layout
 from gradfit._native.point import Point, dot, flat, total, transposed
 
 PLACES, LONG = 8, 1000
