@@ -51,9 +51,10 @@ def solve(
     work = run(init(field, beta0, u0, ended), options, bounds, on_step)
     moved = torch.zeros(problem.points.n, dtype=torch.bool, device=beta0.device)
     for _ in range(feet):
-        u, now = search(work)
-        if not bool(now.any()):
+        found = search(work)
+        if found is None or not bool(found[1].any()):
             break
+        u, now = found
         moved |= now
         again = init(field, work.state.beta, u, ended)
         work = run(carry(work, again, now), options, bounds, on_step)

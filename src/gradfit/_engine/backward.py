@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 
-def pull_back(value: Tensor, wanted: Sequence[Tensor], keep: bool) -> Sequence[Tensor | None]:
-    """Return the gradient of ``value.sum()`` for each tensor, None where nothing flows.
+def pull_back(
+    value: Tensor, weight: Tensor, wanted: Sequence[Tensor], keep: bool
+) -> Sequence[Tensor | None]:
+    """Return the gradient of ``(weight * value).sum()`` for each tensor, None where nothing flows.
 
-    What :func:`torch.autograd.grad` returns; of a small graph that spends more time on looking at
-    its arguments than on the graph.
+    ``weight`` broadcasts to ``value`` and is a constant. What :func:`torch.autograd.grad` returns;
+    of a small graph that spends more time on looking at its arguments than on the graph.
     """
-    ones, run = torch.ones_like(value), _shortcut()
+    seed, run = weight.expand_as(value), _shortcut()
     if run is None:
-        return torch.autograd.grad(value, wanted, ones, retain_graph=keep, allow_unused=True)
-    return run((value,), (ones,), keep, False, tuple(wanted), True, False)
+        return torch.autograd.grad(value, wanted, seed, retain_graph=keep, allow_unused=True)
+    return run((value,), (seed,), keep, False, tuple(wanted), True, False)
 
 
 @cache

@@ -15,6 +15,8 @@ Britt and Luecke, Technometrics 15 (1973) 233; Boggs, Byrd and Schnabel, SIAM J.
 Comput. 8 (1987) 1052.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,15 @@ from torch import Tensor
 
 from gradfit._engine.linearize import Curvature, Derivatives
 from gradfit._engine.loss import Loss
-from gradfit._engine.points import Grouping, Points, squares, times_vector, vector_times
+from gradfit._engine.points import (
+    Grouping,
+    Points,
+    minus_times,
+    row_squares,
+    squares,
+    times_vector,
+    vector_times,
+)
 
 
 class Linear(NamedTuple):
@@ -64,43 +74,65 @@ class Linear(NamedTuple):
         return squares(self.h) + self.tangent
 
 
-class Sums(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Sums:
     """What the points of a fit add up to.
 
     Attributes
     ----------
-    cost : Tensor (G,)
-        chi-square, or the robust loss.
+    gram : Tensor (G, p + 1, p + 1)
+        Normal matrix, bordered by half the gradient of the cost; in the corner the part of the cost
+        that moving the foot points alone leaves.
     tangent : Tensor (G,)
-        The part of it that moving the foot points alone takes away.
-    A : Tensor (G, p, p)
-        Normal matrix.
-    g : Tensor (G, p)
-        Half the gradient of the cost.
+        The part of the cost that moving the foot points alone takes away.
     """
 
-    cost: Tensor
+    gram: Tensor
     tangent: Tensor
-    A: Tensor
-    g: Tensor
+
+    @property
+    def cost(self) -> Tensor:
+        """chi-square (G,), or the robust loss."""
+        return self.gram[:, -1, -1] + self.tangent
+
+    @property
+    def A(self) -> Tensor:
+        """Normal matrix (G, p, p)."""
+        return self.gram[:, :-1, :-1]
+
+    @property
+    def g(self) -> Tensor:
+        """Half the gradient (G, p) of the cost."""
+        return self.gram[:, -1, :-1]
+
+    @cached_property
+    def numbers(self) -> tuple[list[list[float]], float]:
+        """Both as numbers, where there is one fit only."""
+        return self.gram.tolist()[0], self.tangent.item()
+
+    @property
+    def diagonal(self) -> Tensor:
+        """Squared length (G, p + 1) of every Jacobian column and, last, of the residual."""
+        return self.gram.diagonal(dim1=-2, dim2=-1)
 
 
 def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     """Eliminate the foot points of one stretch."""
     q, mu, _ = d.J_u.shape
-    h = d.r - times_vector(d.J_u, u) if mu else d.r
-    heads = torch.cat([d.J_beta, h[:, None]], 1)
+    heads = torch.cat([d.J_beta, minus_times(d.r[:, None], d.J_u, u)], 1)
     if not mu and points.slack:
         return Linear(u, heads, d.J_u, d.r, torch.zeros_like(d.r[0]))
     if q == 1:
-        weight = (squares(d.J_u[0]) + points.slack).rsqrt()
+        weight = row_squares(d.J_u).add_(points.slack).rsqrt_()
         heads, K = heads * weight, d.J_u * weight
+        if mu == 1 and points.slack:
+            # In the plane of foot point and residual, t is what is left along the curve.
+            t = torch.addcmul(u, d.J_u, d.r) * weight
+            return Linear(u, heads, K, d.r, t.square().flatten())
     else:
         white = _whiten(points.slack, d.J_u, torch.cat([heads, d.J_u], 1))
-        heads, K, weight = white[:, : heads.shape[1]], white[:, heads.shape[1] :], None
+        heads, K = white[:, : heads.shape[1]], white[:, heads.shape[1] :]
     t = u + vector_times(heads[:, -1], K)
-    if weight is not None and mu == 1 and points.slack:
-        return Linear(u, heads, K, d.r, (t[0] / weight).square())
     tangent = squares(t)
     if points.slack:
         tangent = tangent + squares(times_vector(d.J_u, t))
@@ -110,15 +142,13 @@ def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
 def add_up(linear: Linear, grouping: Grouping, loss: Loss | None) -> Sums:
     """Sum one stretch over the points of each fit."""
     if loss is None:
-        gram = grouping.gram(linear.heads)
-        tangent = grouping.sum(linear.tangent)
-        cost = gram[:, -1, -1] + tangent
-    else:
-        phi = linear.phi
-        weight = loss.weight(phi)
-        gram = grouping.gram(linear.heads * weight.sqrt())
-        cost, tangent = grouping.sum(torch.stack([loss.value(phi), weight * linear.tangent]))
-    return Sums(cost, tangent, gram[:, :-1, :-1], gram[:, :-1, -1])
+        return Sums(grouping.gram(linear.heads), grouping.sum(linear.tangent))
+    phi = linear.phi
+    weight = loss.weight(phi)
+    gram = grouping.gram(linear.heads * weight.sqrt())
+    cost, tangent = grouping.sum(torch.stack([loss.value(phi), weight * linear.tangent]))
+    gram[:, -1, -1] = cost - tangent
+    return Sums(gram, tangent)
 
 
 def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
@@ -144,12 +174,11 @@ def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def advance(linear: Linear, db: Tensor) -> Tensor:
-    """Return the next foot points ``u`` after a step ``db`` (p, N) or (p, 1) of the parameters."""
+def advance(linear: Linear, grouping: Grouping, ahead: Tensor) -> Tensor:
+    """Return the next foot points ``u`` after a step ``ahead`` (G, p + 1), last 1."""
     if not linear.u.shape[0]:
         return linear.u
-    heads = linear.heads
-    return -vector_times(times_vector(heads[:, :-1], db) + heads[:, -1], linear.K)
+    return vector_times(grouping.along(linear.heads, ahead), linear.K).neg_()
 
 
 def advance_alone(linear: Linear, share: Tensor) -> Tensor:
@@ -281,5 +310,5 @@ def bordered(
 
 
 def advance_exactly(linear: Linear, newton: Newton, db: Tensor) -> Tensor:
-    """Return the next foot points after a Newton step; ``db`` as in :func:`advance`."""
+    """Return the next foot points after a Newton step ``db`` (p, N) or (p, 1)."""
     return linear.u - newton.X0 - times_vector(newton.X, db)

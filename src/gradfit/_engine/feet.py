@@ -20,7 +20,7 @@ from torch import Tensor
 from gradfit._engine.eliminate import Linear
 from gradfit._engine.field import Stretch, descend, linearize, restore
 from gradfit._engine.linearize import derive, evaluate
-from gradfit._engine.points import Function, Points, squares
+from gradfit._engine.points import Function, Points, minus_times, row_squares, squares
 from gradfit._engine.state import Work
 
 FARTHEST = 1 << 16
@@ -37,8 +37,8 @@ STRAIGHT = 1e-9
 DESCENTS = 30
 
 
-def search(w: Work) -> tuple[Tensor, Tensor]:
-    """Look for nearer feet of all points.
+def search(w: Work) -> tuple[Tensor, Tensor] | None:
+    """Look for nearer feet of all points; None where there is nothing to look for.
 
     Returns
     -------
@@ -47,63 +47,66 @@ def search(w: Work) -> tuple[Tensor, Tensor]:
     moved : Tensor (N,) bool
         Points that found a nearer foot.
     """
-    u = w.u
-    moved = torch.zeros(w.field.points.n, dtype=torch.bool, device=u.device)
     if not w.field.points.rows:
-        return u, moved
-    ended = w.state.status
+        return None
+    u, moved, ended = w.u, None, None
     for s, linear in w.field.linears(w.state.beta, w.u, w.kept):
         columns = w.field.columns(s, w.state.beta)
         index = _candidates(s, linear, columns, w)
-        if not len(index):
+        if index is None:
             continue
+        ended = w.state.status if ended is None else ended
         fine = s.grouping.spread((ended < 10) & (ended > 0)).expand(s.points.n)
         index = index[fine[index]]
-        if not len(index):
+        if not index.shape[0]:
             continue
         here, better = _nearer(s, linear, columns, index, w)
         u = u.index_copy(1, s.start + index, here)
+        if moved is None:
+            moved = torch.zeros(w.field.points.n, dtype=torch.bool, device=u.device)
         moved[s.start + index] = better
-    return u, moved
+    return None if moved is None else (u, moved)
 
 
-def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor:
+def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor | None:
     """Return the index of points whose residual bends across the ball, the farthest first."""
     d, r0 = linear.phi.sqrt(), linear.r
     bent: Tensor | None = None
     J_u, steep = _slopes(s, linear, columns, w)
+    q, mu, n = J_u.shape
     # Where several equations meet, their curve may bend although each is almost straight.
-    share = BENT if s.points.slack or len(r0) == 1 else STRAIGHT
-    least = (share * steep * d)[:, None]
-    places = around(linear.u.shape[0], linear.u.dtype, linear.u.device)
-    for part in places.split(max(1, TOGETHER // s.points.n)):
-        step = part.mT[:, :, None] * d
+    share = BENT if s.points.slack or q == 1 else STRAIGHT
+    least = (steep * (share * d))[:, None]
+    places = around(mu, d.dtype, d.device).mT[:, :, None]
+    for part in places.split(max(1, TOGETHER // n), 1):
+        count = part.shape[1]
+        step = part * d
         u = (linear.u[:, None] + step).flatten(1)
-        points = s.points if len(part) == 1 else s.points.repeat(len(part))
-        there = columns if columns.shape[1] == 1 else columns.repeat(1, len(part))
-        r = evaluate(points, w.field.fn, u, there).reshape(len(r0), len(part), -1)
-        rise = J_u[:, :, None] * step
-        gap = (r - r0[:, None] - rise.sum(1)).abs()
+        points = s.points if count == 1 else s.points.repeat(count)
+        there = columns if columns.shape[1] == 1 else columns.repeat(1, count)
+        r = evaluate(points, w.field.fn, u, there).view(q, count, n)
+        gap = (minus_times(r, J_u, step) - r0[:, None]).abs()
         if bool((gap <= least).all()):
             continue
-        slack = STRAIGHT * (r.abs() + r0.abs()[:, None] + rise.abs().sum(1))
+        rise = (J_u[:, :, None] * step).abs().sum(1)
+        slack = STRAIGHT * (r.abs() + r0.abs()[:, None] + rise)
         here = ~(gap <= torch.maximum(least, slack)).all(0).all(0)
         bent = here if bent is None else bent | here
     if bent is None:
-        return torch.empty(0, dtype=torch.int64, device=d.device)
+        return None
     index = torch.nonzero(bent & (d > 0))[:, 0]
     limit = max(1, FARTHEST // len(w.field.stretches))
-    if len(index) > limit:
+    if index.shape[0] > limit:
         index = index[torch.topk(d[index], limit).indices].sort().values
     return index
 
 
 def _slopes(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> tuple[Tensor, Tensor]:
     """Return ``J_u`` (q, mu, N) and how steep each residual is (q, N), as a graph over ``u``."""
-    if s.points.slack and len(linear.r) == 1:
+    if s.points.slack and linear.r.shape[0] == 1:
         # Elimination has divided the slope by the length of the normal; NaN where that is all.
-        normal = (1 - squares(linear.K[0])).rsqrt()
-        return linear.K * normal, normal[None]
+        normal = row_squares(linear.K).neg_().add_(1).rsqrt_()
+        return linear.K * normal, normal[0]
     J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
     return J_u, (J_u.square().sum(1) + s.points.slack).sqrt()
 

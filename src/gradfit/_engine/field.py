@@ -7,6 +7,8 @@ formed again, so that memory beyond the data and the foot points does not grow w
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +50,25 @@ class Stretch:
     grouping: Grouping
 
 
+class Trial(NamedTuple):
+    """All points linearised at the same parameters.
+
+    Attributes
+    ----------
+    beta : Tensor (G, p)
+    u : Tensor (mu, N)
+        Foot points.
+    kept : list of Linear
+        The linearisation of every stretch; empty when they are not kept.
+    sums : Sums
+    """
+
+    beta: Tensor
+    u: Tensor
+    kept: list[Linear]
+    sums: Sums
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
     """All points, their model and its robust loss.
@@ -83,7 +104,7 @@ class Field:
     stretches: tuple[Stretch, ...]
     keep: bool
 
-    @property
+    @cached_property
     def alone(self) -> bool:
         """Whether there is one fit only."""
         return self.points.group is None
@@ -138,30 +159,28 @@ class Field:
         """Return the parameters (G, p) of every point: (p, N), or (p, 1) for one fit."""
         return stretch.grouping.spread(beta.mT)
 
-    def linearize(self, beta: Tensor, u: Tensor) -> tuple[Tensor, list[Linear], Sums]:
-        """Linearise everywhere; implicit foot points are first brought onto the curve.
-
-        Returns the foot points, the linearisations (empty when not kept) and the sums.
-        """
+    def linearize(self, beta: Tensor, u: Tensor) -> Trial:
+        """Linearise everywhere; implicit foot points are first brought onto the curve."""
         return self._walk(
             beta,
             u,
             (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches),
         )
 
-    def attempt(
-        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
-    ) -> tuple[Tensor, list[Linear], Sums]:
-        """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
-        new = beta + db
+    def attempt(self, beta: Tensor, u: Tensor, kept: list[Linear], ahead: Tensor) -> Trial:
+        """Take a Gauss-Newton step from ``beta`` and linearise where it leads.
+
+        ``ahead`` (G, p + 1) is the step and, last, 1: ``[J | h]`` times it is what ``h`` becomes.
+        """
+        new = beta + ahead[:, :-1]
 
         def move(k: int, s: Stretch) -> Linear:
-            there = advance(self._kept(k, s, kept, beta, u), s.grouping.spread(db.mT))
+            there = advance(self._kept(k, s, kept, beta, u), s.grouping, ahead)
             return self._linear(s, self.columns(s, new), there)
 
         return self._walk(new, u, (move(k, s) for k, s in enumerate(self.stretches)))
 
-    def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> tuple[Tensor, list[Linear], Sums]:
+    def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> Trial:
         """Put the foot points right at ``beta`` (G, p): of each point the better of two, then down.
 
         A step follows the curve to first order only. Where it is refused its foot points may be to
@@ -181,7 +200,7 @@ class Field:
 
     def attempt_exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
-    ) -> tuple[Tensor, list[Linear], Sums]:
+    ) -> Trial:
         """Take a Newton step ``db`` (G, p) from ``beta`` and linearise where it leads."""
         new = beta + db
 
@@ -229,8 +248,7 @@ class Field:
         """Return the triangular factor (p+1, p+1) of ``[J | h]`` of one fit, stretch by stretch."""
         R = u.new_zeros(0, self.p + 1)
         if self.prior is not None:
-            root = self.prior.sqrt()
-            R = torch.cat([torch.diag(root), (root * beta[row])[:, None]], 1)
+            R = self._prior_rows(self.prior, beta[row : row + 1])[0]
         for s, linear in self.linears(beta, u, kept):
             rows = linear.heads
             if self.loss is not None:
@@ -249,12 +267,11 @@ class Field:
         model they shift the residuals by ``eps |y| / sy``, ``eps |dr/du| |x| / sx`` and
         ``eps |dr/dbeta| |beta|``.
         """
-        eps = torch.finfo(u.dtype).eps
-        total = u.new_zeros(self.n_groups)
+        total: Tensor | None = None
         for s, linear in self.linears(beta, u, kept):
             part = s.grouping.sum(_rounding(s.points, linear, self.columns(s, beta)))
             total = s.grouping.add(total, part)
-        return (4 * eps) ** 2 * total
+        return (4 * torch.finfo(u.dtype).eps) ** 2 * _all([total])[0]
 
     def _kept(self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor) -> Linear:
         if kept:
@@ -266,34 +283,32 @@ class Field:
     def _own(self, u: Tensor, s: Stretch) -> Tensor:
         return u if len(self.stretches) == 1 else u[:, s.start : s.stop]
 
-    def _walk(
-        self, beta: Tensor, like: Tensor, linears: Iterable[Linear]
-    ) -> tuple[Tensor, list[Linear], Sums]:
+    def _walk(self, beta: Tensor, like: Tensor, linears: Iterable[Linear]) -> Trial:
         """Add up the stretches one after the other; only what is kept outlives its turn."""
         u = like if len(self.stretches) == 1 else torch.empty_like(like)
         kept: list[Linear] = []
-        total: list[Tensor | None] = [None] * len(Sums._fields)
+        gram: Tensor | None = None
+        tangent: Tensor | None = None
         for s, linear in zip(self.stretches, linears, strict=True):
             part = add_up(linear, s.grouping, self.loss)
-            total = [s.grouping.add(t, own) for t, own in zip(total, part, strict=True)]
+            gram = s.grouping.add(gram, part.gram)
+            tangent = s.grouping.add(tangent, part.tangent)
             if len(self.stretches) == 1:
                 u = linear.u
             else:
                 u[:, s.start : s.stop] = linear.u
             if self.keep:
                 kept.append(linear)
-        sums = Sums(*_all(total))
-        return u, kept, sums if self.prior is None else self._with_prior(sums, beta)
+        gram, tangent = _all([gram, tangent])
+        if self.prior is not None:
+            rows = self._prior_rows(self.prior, beta)
+            gram = gram + rows.mT @ rows
+        return Trial(beta, u, kept, Sums(gram, tangent))
 
-    def _with_prior(self, sums: Sums, beta: Tensor) -> Sums:
-        if self.prior is None:
-            return sums
-        pull = self.prior * beta
-        return sums._replace(
-            cost=sums.cost + (pull * beta).sum(-1),
-            A=sums.A + torch.diag(self.prior),
-            g=sums.g + pull,
-        )
+    def _prior_rows(self, prior: Tensor, beta: Tensor) -> Tensor:
+        """Return the rows (G, p, p + 1) of ``[J | h]`` by which priors pull ``beta`` (G, p)."""
+        root = prior.sqrt()
+        return torch.cat([torch.diag(root).expand(len(beta), -1, -1), (root * beta)[..., None]], 2)
 
     def _linear(self, s: Stretch, columns: Tensor, u: Tensor) -> Linear:
         return linearize(s.points, self.fn, u, columns)
@@ -386,16 +401,16 @@ def normal_step(d: Derivatives) -> Tensor:
 
 def _rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
     """Squared size (N,) of the data and the parameters as the whitened residual sees them."""
-    total = (linear.J * columns).square().sum((0, 1))
+    parts = [(linear.J * columns).flatten(0, 1)]
     if points.rows:
         x = points.x if len(points.rows) == len(points.x) else points.x[list(points.rows)]
         scale = points.scale_x
         scale = scale if scale.ndim == 2 else scale.diagonal(dim1=0, dim2=1).mT.abs()
         size = (x / scale).nan_to_num_(0.0, 0.0, 0.0)
-        total = total + times_vector(linear.K, size).square().sum(0)
+        parts.append(times_vector(linear.K, size))
     if points.y is not None and points.weight_y is not None:
         if points.weight_y.ndim == 2:
-            total = total + (points.weight_y * points.y).square().sum(0)
+            parts.append(points.weight_y * points.y)
         else:
-            total = total + times_vector(points.weight_y, points.y).square().sum(0)
-    return total
+            parts.append(times_vector(points.weight_y, points.y))
+    return torch.cat(parts).square().sum(0)

@@ -52,14 +52,17 @@ class Leaves(NamedTuple):
 
 
 def leaves_of(points: Points, u: Tensor, columns: Tensor, beta: bool = True) -> Leaves:
-    """Make leaves of the graph: the x that carry errors, and if ``beta`` the parameters."""
-    spread = columns.expand(-1, points.n).detach()
+    """Make leaves of the graph: the x that carry errors, and if ``beta`` the parameters.
+
+    A single x is a leaf of shape (N,), which spares the graph a view on the way in and out.
+    """
+    spread = columns.expand(-1, points.n)
     wanted = [spread.requires_grad_()] if beta and columns.shape[0] else []
     params = spread.unbind()
     if not points.rows:
-        return Leaves(points.x, params, wanted)
+        return Leaves(_flat(points.x), params, wanted)
     if len(points.rows) == points.x.shape[0]:
-        x = torch.add(points.x, points.shift_x(u)).requires_grad_()
+        x = _flat(points.x_hat(u)).requires_grad_()
         return Leaves(x, params, [x, *wanted])
     rows = list(points.rows)
     moving = (points.x[rows] + points.shift_x(u)).requires_grad_()
@@ -67,10 +70,14 @@ def leaves_of(points: Points, u: Tensor, columns: Tensor, beta: bool = True) -> 
     return Leaves(x, params, [moving, *wanted])
 
 
+def _flat(x: Tensor) -> Tensor:
+    return x.squeeze(0) if x.shape[0] == 1 else x
+
+
 def residual(points: Points, value: Tensor, u: Tensor) -> Tensor:
     """Return the whitened residual ``W (f - y) - C u`` (explicit), or ``g`` itself."""
     if points.y is None or points.weight_y is None:
-        return value
+        return value if value.ndim == 2 else value[None]
     r = times(points.weight_y, value - points.y)
     return r if points.cross is None else r - times_vector(points.cross, u)
 
@@ -102,40 +109,42 @@ def derive(
     """
     leaves = leaves_of(points, u, columns, beta)
     value = fn(leaves.x, leaves.params)
-    q = value.shape[0]
+    found = _white_gradients(points, value, leaves.wanted)
+    r = residual(points, value.detach(), u)
+    q = r.shape[0]
+    J_beta = found.pop() if beta and columns.shape[0] else r.new_zeros(q, 0, points.n)
+    if not points.rows:
+        return Derivatives(r, r.new_zeros(q, 0, points.n), J_beta)
+    J_u = rows_times(found[0], points.scale_x)
+    return Derivatives(r, J_u if points.cross is None else J_u - points.cross, J_beta)
+
+
+def _white_gradients(points: Points, value: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
+    """Return the derivatives (q, rows, N) of ``W value`` by each of the leaves.
+
+    A backward pass begins with a row of ``W``, which costs nothing, and whitens all that it brings.
+    """
+    q = value.shape[0] if value.ndim == 2 else 1
+    W = value.new_ones(q, 1) if points.weight_y is None else points.weight_y
     if q == 1:
-        grads = [t[None] for t in gradients(value, leaves.wanted)]
-    else:
-        rows = [gradients(value[j], leaves.wanted, keep=j < q - 1) for j in range(q)]
-        grads = [torch.stack(parts) for parts in zip(*rows, strict=True)]
-    f_x = grads[0] if points.rows else value.new_zeros(q, 0, points.n)
-    has_beta = beta and columns.shape[0]
-    f_beta = grads[-1] if has_beta else value.new_zeros(q, 0, points.n)
-    return _whiten(points, value.detach(), u, f_x, f_beta)
+        return [t.view(1, -1, points.n) for t in gradients(value, W.reshape(-1), wanted)]
+    rows = [
+        gradients(value[j] if W.ndim == 2 else value, W[j], wanted, keep=j < q - 1)
+        for j in range(q)
+    ]
+    return [torch.stack(parts).view(q, -1, points.n) for parts in zip(*rows, strict=True)]
 
 
-def gradients(value: Tensor, wanted: Sequence[Tensor], keep: bool = False) -> list[Tensor]:
-    """Return the gradient of ``value.sum()`` for each tensor, zeros where nothing flows."""
+def gradients(
+    value: Tensor, weight: Tensor, wanted: Sequence[Tensor], keep: bool = False
+) -> list[Tensor]:
+    """Return the gradient of ``(weight * value).sum()`` by each leaf, zeros where nothing flows."""
     if not wanted:
         return []
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in wanted]
-    found = pull_back(value, wanted, keep)
+    found = pull_back(value, weight, wanted, keep)
     return [torch.zeros_like(w) if t is None else t for t, w in zip(found, wanted, strict=True)]
-
-
-def _whiten(points: Points, value: Tensor, u: Tensor, f_x: Tensor, f_beta: Tensor) -> Derivatives:
-    r = residual(points, value, u)
-    J_u, J_beta = f_x, f_beta
-    if J_u.shape[1]:
-        J_u = rows_times(J_u, points.scale_x)
-        if points.weight_y is not None:
-            J_u = times_rows(points.weight_y, J_u)
-        if points.cross is not None:
-            J_u = J_u - points.cross
-    if J_beta.shape[1] and points.weight_y is not None:
-        J_beta = times_rows(points.weight_y, J_beta)
-    return Derivatives(r, J_u, J_beta)
 
 
 class Curvature(NamedTuple):
@@ -169,8 +178,10 @@ def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) 
         if field.requires_grad
         else [torch.zeros_like(t) for t in wanted]
     )
-    rows = [row for part in first for row in part]
-    H = torch.stack([torch.cat(gradients(row, wanted, keep=True)) for row in rows])
+    one = nu.new_ones(1)
+    rows = [row for part in first for row in (part if part.ndim == 2 else [part])]
+    second = [[t.view(-1, n) for t in gradients(row, one, wanted, keep=True)] for row in rows]
+    H = torch.stack([torch.cat(parts) for parts in second])
     H_uu = H[:mu, :mu]
     H_ub = H[:mu, mu:]
     if mu:

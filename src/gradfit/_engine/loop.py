@@ -28,13 +28,18 @@ from torch import Tensor
 from gradfit._engine.arrow import pooled
 from gradfit._engine.control import NUMBERS, ROWS, Verdict
 from gradfit._engine.eliminate import Linear, Sums
-from gradfit._engine.field import Field
-from gradfit._engine.propose import Proposal, plain, propose_gauss, propose_newton, total
+from gradfit._engine.field import Field, Trial
+from gradfit._engine.propose import (
+    Proposal,
+    ahead_of,
+    plain,
+    propose_gauss,
+    propose_newton,
+    total,
+)
 from gradfit._engine.state import Bounds, Control, Options, State, Work, first_control
 from gradfit._types import Status
 from gradfit.errors import StopFit
-
-Trial = tuple[Tensor, list[Linear], Sums]
 
 
 def init(
@@ -45,33 +50,41 @@ def init(
     ``ended`` (G,) holds the status of rows that are not to be fitted, 0 for the others.
     """
     u = field.points.x.new_zeros(len(field.points.rows), field.points.n) if u0 is None else u0
-    u, kept, sums = field.linearize(beta0, u)
-    finite = _finite(field, sums)
-    D = sums.A.diagonal(dim1=-2, dim2=-1).sqrt()
-    radius = _first_radius(field, (D * beta0).square().sum(-1), sums.cost)
+    start = field.linearize(beta0, u)
+    cost, finite = _judged(field, start.sums)
+    largest = start.sums.diagonal
+    radius = _first_radius(field, beta0, largest, cost)
     control = first_control(field.alone, radius, finite, beta0, int(Status.BAD_START))
     if ended is not None:
         if field.alone:
             control = control._replace(status=int(ended[0]) or control.status)
         else:
             control = control._replace(status=torch.where(ended > 0, ended, control.status))
-    return Work(field, State(beta0, sums, D, control), u, kept)
+    return Work(field, State(beta0, start.sums, largest, control), start.u, start.kept)
 
 
-def _first_radius(field: Field, size: Tensor, cost: Tensor) -> Any:
+def _first_radius(field: Field, beta: Tensor, largest: Tensor, cost: Any) -> Any:
     if field.alone:
-        return NUMBERS.reach(math.sqrt(size.item()), cost.item())
-    if field.shared is not None:
-        size, cost = pooled(size), pooled(cost)
-    return ROWS.reach(size.sqrt(), cost)
+        pairs = zip(largest.tolist()[0], beta.tolist()[0], strict=False)
+        return NUMBERS.reach(math.hypot(*(math.sqrt(s) * b for s, b in pairs)), cost)
+    size = (largest[:, :-1].sqrt() * beta).square().sum(-1)
+    return ROWS.reach((size if field.shared is None else pooled(size)).sqrt(), cost)
 
 
-def _finite(field: Field, sums: Sums) -> Any:
+def _judged(field: Field, sums: Sums) -> tuple[Any, Any]:
+    """Return the cost as the rules judge it, and whether it and all else in the sums is finite.
+
+    Where the diagonal is finite the rest is: no product is larger than both of its squares.
+    """
     if field.alone:
-        # Where the cost and the normal matrix are finite the gradient is.
-        return math.isfinite(sums.cost.item() + sums.A.sum().item())
-    finite = torch.isfinite(sums.cost + sums.A.sum((-1, -2)) + sums.g.sum(-1))
-    return finite if field.shared is None else finite.all().expand(len(finite))
+        gram, tangent = sums.numbers
+        diagonal = [row[i] for i, row in enumerate(gram)]
+        return diagonal[-1] + tangent, math.isfinite(sum(diagonal) + tangent)
+    cost = sums.cost
+    finite = torch.isfinite(sums.diagonal.sum(-1) + sums.tangent)
+    if field.shared is None:
+        return cost, finite
+    return pooled(cost), finite.all().expand(len(finite))
 
 
 def _any(flag: Any) -> bool:
@@ -86,7 +99,7 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         w = _leave_newton(w, good)
     else:
         proposal = propose_gauss(w, bounds)
-    cost = total(w, w.state.sums.cost)
+    cost = _judged(w.field, w.state.sums)[0]
     w = _measure_noise(w, proposal, cost)
     s, c = w.state, w.state.control
     eta = rules.offset(proposal.promise, cost)
@@ -108,16 +121,17 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         # Rows that wait for the other kind of step are left as they are.
         status = torch.where(c.newton == newton, status, c.status)
     running = (status == 0) & (c.newton == newton)
-    w = w._replace(state=s._replace(control=c._replace(status=status)))
+    if not w.field.alone or status:
+        w = w._replace(state=s._replace(control=c._replace(status=status)))
     if not _any(running):
         return w
-    db = proposal.db
+    ahead = proposal.ahead
     if not w.field.alone:
-        db = torch.where(running[:, None], db, 0.0)
+        ahead = torch.where(running[:, None], ahead, ahead_of(torch.zeros_like(s.beta)))
     if proposal.exact is None:
-        trial = w.field.attempt(s.beta, w.u, w.kept, db)
+        trial = w.field.attempt(s.beta, w.u, w.kept, ahead)
     else:
-        trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
+        trial = w.field.attempt_exactly(s.beta, w.u, w.kept, ahead[:, :-1], proposal.exact)
     return _judge(w, proposal, (cost, eta, running), trial, options)
 
 
@@ -126,7 +140,7 @@ def _still(w: Work, proposal: Proposal, options: Options) -> Any:
     if not options.xtol:
         return False if w.field.alone else torch.zeros_like(proposal.bare)
     if w.field.alone:
-        pairs = zip(proposal.db[0].tolist(), w.state.beta[0].tolist(), strict=True)
+        pairs = zip(proposal.ahead.tolist()[0], w.state.beta.tolist()[0], strict=False)
         return all(abs(d) <= options.xtol * abs(b) for d, b in pairs)
     still = (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1)
     return plain(w, still if w.field.shared is None else still.all().expand(len(still)))
@@ -166,28 +180,27 @@ def _judge(
     """Accept or refuse the trial row by row, and set the trust region of the next step."""
     s, c = w.state, w.state.control
     running = asked[2]
-    verdict = _verdict(w, proposal, asked, trial[2], options)
+    verdict = _verdict(w, proposal, asked, trial.sums, options)
     if _any(verdict.rescue):
-        trial = _second_chance(w, proposal.db, verdict.rescue, trial)
+        trial = _second_chance(w, verdict.rescue, trial)
         c = c._replace(n_eval=c.n_eval + 5 * verdict.rescue)
-        verdict = _verdict(w, _without_feet(w, proposal, verdict.rescue), asked, trial[2], options)
-    u, kept, sums = trial
+        settled = _without_feet(w, proposal, verdict.rescue)
+        verdict = _verdict(w, settled, asked, trial.sums, options)
     control = _next_control(c, verdict, running)
     accepted = verdict.accepted
     if w.field.alone and not accepted:
         return w._replace(state=s._replace(control=control))
-    D = sums.A.diagonal(dim1=-2, dim2=-1).sqrt()
+    largest = torch.maximum(s.largest, trial.sums.diagonal)
     if w.field.alone or bool(accepted.all()):
-        state = State(s.beta + proposal.db, sums, torch.maximum(s.D, D), control)
-        return Work(w.field, state, u, kept)
+        return Work(w.field, State(trial.beta, trial.sums, largest, control), trial.u, trial.kept)
     a = accepted[:, None]
     state = State(
-        torch.where(a, s.beta + proposal.db, s.beta),
-        _merge_sums(accepted, sums, s.sums),
-        torch.where(a, torch.maximum(s.D, D), s.D),
+        torch.where(a, trial.beta, s.beta),
+        _merge_sums(accepted, trial.sums, s.sums),
+        torch.where(a, largest, s.largest),
         control,
     )
-    u, kept = _merge_points(w, accepted, u, kept)
+    u, kept = _merge_points(w, accepted, trial.u, trial.kept)
     return Work(w.field, state, u, kept)
 
 
@@ -196,13 +209,14 @@ def _verdict(
 ) -> Verdict:
     c = w.state.control
     cost, eta, running = asked
+    there, finite = _judged(w.field, sums)
     rules = NUMBERS if w.field.alone else ROWS
     return rules.decide(
         running,
         c.status,
         cost,
-        total(w, sums.cost),
-        _finite(w.field, sums),
+        there,
+        finite,
         proposal.promise,
         proposal.norm,
         proposal.bare,
@@ -227,20 +241,19 @@ def _without_feet(w: Work, proposal: Proposal, rejected: Any) -> Proposal:
     return proposal._replace(promise=promise)
 
 
-def _second_chance(w: Work, db: Tensor, rejected: Any, trial: Trial) -> Trial:
+def _second_chance(w: Work, rejected: Any, trial: Trial) -> Trial:
     """Put the foot points of refused trials right before they are judged again."""
     if not w.field.points.rows:
         return trial
-    beta = w.state.beta + db
     if w.field.alone or bool(rejected.all()):
-        return w.field.settle(beta, trial[0], w.u)
+        return w.field.settle(trial.beta, trial.u, w.u)
     rows = torch.nonzero(rejected)[:, 0]
     field, index = w.field.select(rows)
-    u, kept, sums = field.settle(beta[rows], trial[0][:, index], w.u[:, index])
-    old = Work(w.field, w.state._replace(sums=trial[2]), trial[0], trial[1])
-    part = Work(field, w.state.select(rows)._replace(sums=sums), u, kept)
+    better = field.settle(trial.beta[rows], trial.u[:, index], w.u[:, index])
+    old = Work(w.field, w.state._replace(sums=trial.sums), trial.u, trial.kept)
+    part = Work(field, w.state.select(rows)._replace(sums=better.sums), better.u, better.kept)
     new = _paste(old, part, rows, index)
-    return new.u, new.kept, new.state.sums
+    return Trial(trial.beta, new.u, new.kept, new.state.sums)
 
 
 def _next_control(c: Control, v: Verdict, running: Any) -> Control:
@@ -260,10 +273,8 @@ def _next_control(c: Control, v: Verdict, running: Any) -> Control:
 def _merge_sums(accepted: Tensor, new: Sums, old: Sums) -> Sums:
     a = accepted
     return Sums(
-        torch.where(a, new.cost, old.cost),
+        torch.where(a[:, None, None], new.gram, old.gram),
         torch.where(a, new.tangent, old.tangent),
-        torch.where(a[:, None, None], new.A, old.A),
-        torch.where(a[:, None], new.g, old.g),
     )
 
 

@@ -23,7 +23,10 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""``fn(x, beta)``: x (m, N), p tensors of shape (N,) -> (q, N). Pointwise."""
+"""``fn(x, beta)``: x (m, N), p tensors of shape (N,) -> (q, N). Pointwise.
+
+One variable may also come as x (N,); one response is (N,) then, too.
+"""
 
 
 class Points(NamedTuple):
@@ -100,6 +103,8 @@ class Points(NamedTuple):
         if not self.rows:
             return self.x
         if len(self.rows) == self.x.shape[0]:
+            if self.scale_x.ndim == 2:
+                return torch.addcmul(self.x, self.scale_x, u)
             return self.x + self.shift_x(u)
         moved = self.x.clone()
         moved[list(self.rows)] += self.shift_x(u)
@@ -159,10 +164,9 @@ class Grouping:
 
     def gram(self, rows: Tensor) -> Tensor:
         """Sum the outer products of ``rows`` (q, r, N) to (count, r, r)."""
-        q, r, n = rows.shape
         if self.group is None:
-            flat = rows[0] if q == 1 else rows.transpose(0, 1).reshape(r, q * n)
-            return _products(flat, flat)[None]
+            return _products(rows, rows)
+        q, r, _ = rows.shape
         out = rows.new_empty(self.count, r, r)
         for i in range(r):
             for j in range(i, r):
@@ -174,16 +178,21 @@ class Grouping:
 
     def cross(self, a: Tensor, b: Tensor) -> Tensor:
         """Sum ``a^T b`` of per-point matrices (k, r, N) and (k, c, N) to (count, r, c)."""
-        (k, r, n), c = a.shape, b.shape[1]
         if self.group is None:
-            left, right = a.transpose(0, 1).reshape(r, k * n), b.transpose(0, 1).reshape(c, k * n)
-            return _products(left, right)[None]
+            return _products(a, b)
+        (k, r, _), c = a.shape, b.shape[1]
         products = [
             sum((a[m, i] * b[m, j] for m in range(1, k)), a[0, i] * b[0, j])
             for i in range(r)
             for j in range(c)
         ]
         return self.sum(torch.stack(products)).mT.reshape(-1, r, c)
+
+    def along(self, rows: Tensor, values: Tensor) -> Tensor:
+        """Multiply per point matrices (q, c, N) by ``values`` (G, c) of their fits: (q, 1, N)."""
+        if self.group is None:
+            return torch.bmm(values.expand(rows.shape[0], 1, -1), rows)
+        return times_vector(rows, self.spread(values.mT))[:, None]
 
     def spread(self, values: Tensor) -> Tensor:
         """Give every point the value (..., G) of its fit: (..., N), or (..., 1) for one fit."""
@@ -197,15 +206,10 @@ class Grouping:
         return whole.flatten(-2)
 
 
-SMALL = 1 << 15
-"""Products up to which waking the threads of a matrix product costs more than it saves."""
-
-
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products (r, c) of the rows of ``a`` (r, n) and ``b`` (c, n)."""
-    if a.shape[0] * b.shape[0] * a.shape[1] <= SMALL and a.device.type == "cpu":
-        return (a[:, None] * b[None]).sum(-1)
-    return a @ b.mT
+    """Sum the products (1, r, c) of the rows of ``a`` (k, r, n) and ``b`` (k, c, n)."""
+    found = torch.bmm(a, b.mT)
+    return found if a.shape[0] == 1 else found.sum(0, keepdim=True)
 
 
 def times(factor: Tensor, v: Tensor) -> Tensor:
@@ -241,6 +245,9 @@ def even_size(group: Tensor | None, n_groups: int) -> int:
 # Sums over the few variables, responses or parameters of a point. Written out term by term: a
 # reduction over a short leading axis of a long tensor is several times slower.
 
+SMALL = 1 << 15
+"""Products up to which one reduction is faster all the same."""
+
 
 def times_vector(rows: Tensor, v: Tensor) -> Tensor:
     """Multiply per point matrices ``rows`` (a, b, N|1) by vectors ``v`` (b, N|1): (a, N)."""
@@ -254,10 +261,19 @@ def times_vector(rows: Tensor, v: Tensor) -> Tensor:
     return out
 
 
+def minus_times(start: Tensor, rows: Tensor, v: Tensor) -> Tensor:
+    """Take ``rows`` (a, b, N) times ``v`` (b, ..., N) off ``start`` (a, ..., N)."""
+    if rows.shape[1] == 1:
+        return torch.addcmul(start, rows, v, value=-1)
+    for j in range(rows.shape[1]):
+        start = torch.addcmul(start, rows[:, j : j + 1], v[j], value=-1)
+    return start
+
+
 def vector_times(v: Tensor, rows: Tensor) -> Tensor:
-    """Multiply per point vectors ``v`` (a, N|1) by matrices ``rows`` (a, b, N): (b, N)."""
+    """Multiply per point ``v`` (a, N|1) or (a, 1, N) by matrices ``rows`` (a, b, N): (b, N)."""
     if v.shape[0] == 1:
-        return rows[0] * v
+        return (rows * v)[0]
     out = v[0] * rows[0]
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], rows[i])
@@ -269,4 +285,14 @@ def squares(v: Tensor) -> Tensor:
     out = v[0].square()
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], v[i])
+    return out
+
+
+def row_squares(rows: Tensor) -> Tensor:
+    """Squared length (a, 1, N) of the rows of per point matrices (a, b, N)."""
+    if rows.shape[1] == 1:
+        return rows.square()
+    out = rows[:, :1].square()
+    for j in range(1, rows.shape[1]):
+        out = torch.addcmul(out, rows[:, j : j + 1], rows[:, j : j + 1])
     return out

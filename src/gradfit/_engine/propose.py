@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,8 @@ class Proposal(NamedTuple):
 
     Attributes
     ----------
-    db : Tensor (G, p)
+    ahead : Tensor (G, p + 1)
+        The step and, last, 1.
     norm : float
         Length of the step in scaled parameters.
     bare : bool
@@ -40,11 +42,21 @@ class Proposal(NamedTuple):
         Foot points of a Newton step.
     """
 
-    db: Tensor
+    ahead: Tensor
     norm: Any
     bare: Any
     promise: Any
     exact: list[Newton] | None
+
+    @property
+    def db(self) -> Tensor:
+        """The step (G, p)."""
+        return self.ahead[:, :-1]
+
+
+def ahead_of(db: Tensor) -> Tensor:
+    """Return a step (G, p) with 1 behind it."""
+    return torch.cat([db, torch.ones_like(db[:, :1])], 1)
 
 
 def plain(w: Work, value: Tensor) -> Any:
@@ -89,18 +101,18 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     Adb = (s.sums.A * db[:, None]).sum(-1)
     promise = s.sums.tangent - (db * torch.add(Adb, s.sums.g, alpha=2)).sum(-1)
     promise = plain(w, promise)
-    return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
+    return Proposal(ahead_of(db), plain(w, norm), plain(w, bare), promise, None)
 
 
 def _propose_small(w: Work) -> Proposal | None:
     """Propose the undamped step of one small fit, if it stays inside and is safe."""
     s, c = w.state, w.state.control
-    A, g, D = s.sums.A[0].tolist(), s.sums.g[0].tolist(), s.D[0].tolist()
-    step = free_step(A, g, D, HARD if c.n_steps else FIRST)
+    gram, tangent = s.sums.numbers
+    step = free_step(gram, s.largest.tolist()[0], HARD if c.n_steps else FIRST)
     if step is None or not step.norm <= 1.1 * c.radius:
         return None
-    db = s.beta.new_tensor([step.db])
-    return Proposal(db, step.norm, True, step.promise + s.sums.tangent.item(), None)
+    ahead = torch.from_numpy(np.array([[*step.db, 1.0]])).to(s.beta)
+    return Proposal(ahead, step.norm, True, step.promise + tangent, None)
 
 
 def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
@@ -131,7 +143,7 @@ def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
     Adb = (s.sums.A @ db[..., None])[..., 0]
     promise = pooled(-(db * (2 * s.sums.g + Adb)).sum(-1) + s.sums.tangent)
     return Proposal(
-        db,
+        ahead_of(db),
         torch.full_like(promise, norm),
         torch.full_like(promise, bare, dtype=torch.bool),
         promise,
@@ -212,4 +224,4 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     promise = total(w, sums.c + (sums.d * db).sum(-1))
     norm = total(w, (s.D * db).square().sum(-1)) ** 0.5
     good = plain(w, safe) & (promise >= 0) & (promise < math.inf)
-    return Proposal(db, norm, good, promise, exact), good
+    return Proposal(ahead_of(db), norm, good, promise, exact), good

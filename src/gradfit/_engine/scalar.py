@@ -5,6 +5,7 @@ thirty of them. What is computed is what :func:`gradfit._engine.solve.solve` com
 """
 
 import math
+from operator import mul
 from typing import NamedTuple
 
 FEW = 8
@@ -21,43 +22,35 @@ class Small(NamedTuple):
     promise: float
 
 
-def free_step(A: Matrix, g: list[float], D: list[float], hard: float) -> Small | None:
+def free_step(gram: Matrix, largest: list[float], hard: float) -> Small | None:
     """Solve ``A db = -g`` by Cholesky; None where a pivot falls below ``hard`` of its diagonal.
 
     Parameters
     ----------
-    A : list of p lists
-        Normal matrix.
-    g : list of p floats
-        Half gradient.
-    D : list of p floats
-        Length of every Jacobian column.
+    gram : list of p + 1 lists
+        Normal matrix, bordered by the half gradient, whose row is what elimination makes of it.
+    largest : list of p + 1 floats
+        Squared length of every Jacobian column, by which steps are measured.
     hard : float
         Share of the diagonal below which a pivot is not safe.
     """
-    p = len(g)
+    p = len(gram) - 1
     L: Matrix = []
-    t: list[float] = []
-    for i in range(p):
+    for i, given in enumerate(gram):
         row: list[float] = []
-        for j in range(i):
-            s = A[i][j]
-            for k in range(j):
-                s -= row[k] * L[j][k]
-            row.append(s / L[j][j])
-        pivot, rest = A[i][i], -g[i]
-        for k in range(i):
-            pivot -= row[k] * row[k]
-            rest -= row[k] * t[k]
-        if not pivot > hard * A[i][i]:
-            return None
-        row.append(math.sqrt(pivot))
+        for j, above in enumerate(L):
+            row.append((given[j] - sum(map(mul, row, above))) / above[j])
+        if i < p:
+            pivot = given[i] - sum(map(mul, row, row))
+            if not pivot > hard * given[i]:
+                return None
+            row.append(math.sqrt(pivot))
         L.append(row)
-        t.append(rest / row[i])
-    db = list(t)
+    t = L[p]
+    db = [-s for s in t]
     for i in reversed(range(p)):
         for k in range(i + 1, p):
             db[i] -= L[k][i] * db[k]
         db[i] /= L[i][i]
-    norm = math.sqrt(sum((d * b) ** 2 for d, b in zip(D, db, strict=True)))
-    return Small(db, norm, sum(s * s for s in t))
+    norm = math.hypot(*(math.sqrt(s) * b for s, b in zip(largest, db, strict=False)))
+    return Small(db, norm, sum(map(mul, t, t)))

@@ -80,15 +80,20 @@ class State(NamedTuple):
     beta : Tensor (G, p)
     sums : Sums
         At ``beta``.
-    D : Tensor (G, p)
-        Largest column norm of the Jacobian so far.
+    largest : Tensor (G, p + 1)
+        Largest diagonal of ``sums.gram`` so far.
     control : Control
     """
 
     beta: Tensor
     sums: Sums
-    D: Tensor
+    largest: Tensor
     control: Control
+
+    @property
+    def D(self) -> Tensor:
+        """Largest length (G, p) of every Jacobian column so far."""
+        return self.largest[:, :-1].sqrt()
 
     @property
     def status(self) -> Tensor:
@@ -109,8 +114,8 @@ class State(NamedTuple):
         """Return the rows listed."""
         return State(
             self.beta[rows],
-            Sums(*(t[rows] for t in self.sums)),
-            self.D[rows],
+            Sums(self.sums.gram[rows], self.sums.tangent[rows]),
+            self.largest[rows],
             Control(*(t[rows] for t in self.control)),
         )
 
@@ -122,8 +127,10 @@ class State(NamedTuple):
 
         return State(
             write(self.beta, part.beta),
-            Sums(*(write(a, b) for a, b in zip(self.sums, part.sums, strict=True))),
-            write(self.D, part.D),
+            Sums(
+                write(self.sums.gram, part.sums.gram), write(self.sums.tangent, part.sums.tangent)
+            ),
+            write(self.largest, part.largest),
             Control(*(write(a, b) for a, b in zip(self.control, part.control, strict=True))),
         )
 

@@ -47,10 +47,10 @@ def take_off(problem: Problem, work: Work) -> tuple[Work, Tensor]:
     if limits is not None:
         beta = torch.minimum(torch.maximum(beta, limits.lower), limits.upper)
     bias = work.state.beta - beta
-    u = work.u
     for _ in range(SETTLINGS):
-        u, kept, sums = work.field.settle(beta, u, u)
-        work = Work(work.field, work.state._replace(beta=beta, sums=sums), u, kept)
+        found = work.field.settle(beta, work.u, work.u)
+        state = work.state._replace(beta=beta, sums=found.sums)
+        work = Work(work.field, state, found.u, found.kept)
     return work, bias[:, : len(problem.free)]
 
 
