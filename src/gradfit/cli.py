@@ -205,12 +205,16 @@ def _graph(
 def _bench(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes, a few seconds.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to write Markdown and JSON as well."),
+    ] = None,
     as_json: _Json = False,
 ) -> int:
     """Time gradfit against SciPy and odrpack on this machine, as ratios."""
     from gradfit.app import bench
 
-    return bench.run(quick=quick, as_json=as_json)
+    return bench.run(quick=quick, as_json=as_json, out=out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

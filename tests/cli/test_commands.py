@@ -91,14 +91,17 @@ def test_graph_refuses_in_one_line(cli, tmp_path, monkeypatch, arguments, messag
 
 
 @pytest.mark.slow
-def test_bench_reports_ratios_for_equal_answers(cli):
-    run = cli("bench", "--quick", "--json")
+def test_bench_reports_ratios_for_equal_answers(cli, tmp_path):
+    run = cli("bench", "--quick", "--json", "--out", str(tmp_path / "new"))
     assert run.code == 0
-    rows = json.loads(run.out)["rows"]
-    assert len(rows) == 4
-    for row in rows:
+    report = json.loads(run.out)
+    assert len(report["rows"]) == 5
+    for row in report["rows"]:
         assert set(row["seconds"]) - {"prepared"} == {"gradfit", *row["ratio"]}
         assert all(ratio > 0 for ratio in row["ratio"].values())
+    assert json.loads((tmp_path / "new" / "quick.json").read_text(encoding="utf-8")) == report
+    table = (tmp_path / "new" / "quick.md").read_text(encoding="utf-8")
+    assert all(f"| {row['work']} |" in table for row in report["rows"])
 
 
 def test_no_arguments_show_the_help(cli):
