@@ -15,6 +15,7 @@ from gradfit._data import Data
 from gradfit._distributions import chi2_sf
 from gradfit._engine.arrow import pooled
 from gradfit._engine.covariance import Spread
+from gradfit._engine.linearize import misfit
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Work
 from gradfit._frozen import freeze
@@ -232,16 +233,15 @@ def _held(problem: Problem, found: Spread) -> Tensor:
 def give_back(problem: Problem, work: Work) -> PointArrays:
     """Return foot points and corrections in the units of the data."""
     data, points = problem.data, problem.points
-    m, beta = data.x.shape[0], work.state.beta.mT
+    m = data.x.shape[0]
     q = 0 if data.y is None or not problem.joined else data.y.shape[0]
-    columns = [c.expand(points.n) if data.group is None else c[data.group] for c in beta]
     if len(points.rows) == m + q:
         delta = points.shift_x(work.u)
     else:
         delta = torch.zeros_like(points.x[: m + q])
         delta[list(points.rows)] = points.shift_x(work.u)
     if problem.systematic is not None:
-        t = torch.stack(columns[len(problem.free) :])
+        t = torch.stack(_columns(work)[len(problem.free) :])
         delta -= problem.systematic.shift(t, m + q)
     x_hat = points.x[: m + q] + delta
     weights = _weights(work)
@@ -249,9 +249,19 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
         return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
     if data.y is None:
         return PointArrays(delta, None, x_hat, None, weights)
-    with torch.no_grad():
-        y_hat = problem.plain()(x_hat, columns[: len(problem.free)])
+    if work.kept and problem.systematic is None:
+        parts = work.field.linears(work.state.beta, work.u, work.kept)
+        y_hat = data.y + torch.cat([misfit(s.points, at.r, at.u) for s, at in parts], 1)
+    else:
+        with torch.no_grad():
+            y_hat = problem.plain()(x_hat, _columns(work)[: len(problem.free)])
     return PointArrays(delta, y_hat - data.y, x_hat, y_hat, weights)
+
+
+def _columns(work: Work) -> list[Tensor]:
+    """Return every unknown at each point (N,)."""
+    points, beta = work.field.points, work.state.beta.mT
+    return [c.expand(points.n) if points.group is None else c[points.group] for c in beta]
 
 
 def named_arrays(data: Data, arrays: PointArrays) -> dict[str, Any]:

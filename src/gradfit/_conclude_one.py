@@ -59,12 +59,13 @@ def _is_plain(problem: Problem, told: list[float], cov_type: str) -> bool:
 
 def _tell(work: Work, found: Spread, moved: Tensor) -> list[float]:
     """Return what machine code tells of a fit (:func:`gradfit._native.solver.fit_one`)."""
-    state = work.state
-    c, free = state.control, found.free[0].double()
-    counts = [float(c.status), c.n_steps, c.n_eval, state.sums.cost.item()]
-    counts += [float(moved.any()), found.condition.item(), found.rank.item()]
-    vectors = state.beta[0], found.cov.flatten(), found.weakest[0], free
-    return [*counts, *(v for vector in vectors for v in vector.tolist())]
+    state, c = work.state, work.state.control
+    told = [float(c.status), c.n_steps, c.n_eval, state.sums.numbers.cost]
+    told += [float(moved.any()), found.condition.item(), found.rank.item()]
+    for rows in (state.beta, found.cov[0], found.weakest, found.free):
+        for row in rows.tolist():
+            told += row
+    return told
 
 
 def _conclude(

@@ -121,6 +121,8 @@ class Problem:
 
     def unknowns(self, beta: Tensor) -> Tensor:
         """Return starts (G, p) with 0 for shared errors behind the free parameters."""
+        if not self.n_hidden:
+            return beta
         return torch.cat([beta, beta.new_zeros(len(beta), self.n_hidden)], 1)
 
     def common(self) -> Tensor | None:

@@ -9,14 +9,16 @@ from torch import Tensor
 
 
 def pull_back(
-    value: Tensor, weight: Tensor, wanted: Sequence[Tensor], keep: bool
+    value: Tensor, seed: Tensor, wanted: Sequence[Tensor], keep: bool
 ) -> Sequence[Tensor | None]:
-    """Return the gradient of ``(weight * value).sum()`` for each tensor, None where nothing flows.
+    """Return the gradient of ``(seed * value).sum()`` for each tensor, None where nothing flows.
 
-    ``weight`` broadcasts to ``value`` and is a constant. What :func:`torch.autograd.grad` returns;
+    ``seed`` broadcasts to ``value`` and is a constant. What :func:`torch.autograd.grad` returns;
     of a small graph that spends more time on looking at its arguments than on the graph.
     """
-    seed, run = weight.expand_as(value), _shortcut()
+    run = _shortcut()
+    if seed.shape != value.shape:
+        seed = seed.expand_as(value)
     if run is None:
         return torch.autograd.grad(value, wanted, seed, retain_graph=keep, allow_unused=True)
     return run((value,), (seed,), keep, False, tuple(wanted), True, False)

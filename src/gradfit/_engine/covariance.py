@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.arrow import covariance, eliminate_arrow
+from gradfit._engine.eliminate import Numbers
 from gradfit._engine.propose import inside
 from gradfit._engine.solve import Basis, basis_of_factor, basis_of_normal, solve
 from gradfit._engine.state import Bounds, Work
@@ -84,7 +85,7 @@ def _plain(w: Work) -> Spread | None:
     if not s.sums.A.shape[-1]:
         return None
     if w.field.alone and s.beta.is_cpu:
-        return _plain_alone(s.sums.numbers[0])
+        return _plain_alone(s.sums.numbers)
     D = s.sums.A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     basis = basis_of_normal(s.sums.A.nan_to_num(0.0, 0.0, 0.0), s.sums.g, D)
     low, top = basis.e[:, 0], basis.e[:, -1]
@@ -95,20 +96,23 @@ def _plain(w: Work) -> Spread | None:
     return Spread(half @ half.mT, free.sum(-1), (top / low).sqrt(), basis.V[..., 0], free)
 
 
-def _plain_alone(gram: list[list[float]]) -> Spread | None:
+def _plain_alone(sums: Numbers) -> Spread | None:
     """Do the same for one fit in NumPy, whose calls on so few numbers cost a third of torch's."""
-    p = len(gram) - 1
-    squares = [gram[i][i] for i in range(p)]
+    squares, p = sums.diagonal[:-1], len(sums.diagonal) - 1
     if not all(0.0 < s < math.inf for s in squares):
         return None
-    scale = np.sqrt(squares)[:, None]
-    e, V = np.linalg.eigh(np.array(gram)[:p, :p] / (scale * scale.T))
+    scale = [math.sqrt(s) for s in squares]
+    scaled = [
+        [v / (s * t) for v, t in zip(row, scale, strict=False)]
+        for row, s in zip(sums.gram, scale, strict=False)
+    ]
+    e, V = np.linalg.eigh(scaled)
     low, top = float(e[0]), float(e[-1])
     if not low > CLEAR * top:
         return None
-    half = V / (np.sqrt(e) * scale)
+    half = (V / np.sqrt(e)).T / scale
     return Spread(
-        torch.from_numpy((half @ half.T)[None]),
+        torch.from_numpy((half.T @ half)[None]),
         torch.from_numpy(np.array([p])),
         torch.from_numpy(np.array([math.sqrt(top / low)])),
         torch.from_numpy(V[None, :, 0]),

@@ -74,6 +74,19 @@ class Linear(NamedTuple):
         return squares(self.h) + self.tangent
 
 
+class Numbers(NamedTuple):
+    """The sums of one fit as Python's numbers, and the diagonal of ``gram`` (p + 1)."""
+
+    gram: list[list[float]]
+    diagonal: list[float]
+    tangent: float
+
+    @property
+    def cost(self) -> float:
+        """chi-square, or the robust loss."""
+        return self.diagonal[-1] + self.tangent
+
+
 @dataclass(frozen=True, eq=False)
 class Sums:
     """What the points of a fit add up to.
@@ -106,9 +119,10 @@ class Sums:
         return self.gram[:, -1, :-1]
 
     @cached_property
-    def numbers(self) -> tuple[list[list[float]], float]:
+    def numbers(self) -> "Numbers":
         """Both as numbers, where there is one fit only."""
-        return self.gram.tolist()[0], self.tangent.item()
+        gram = self.gram.tolist()[0]
+        return Numbers(gram, [row[i] for i, row in enumerate(gram)], self.tangent.item())
 
     @property
     def diagonal(self) -> Tensor:
@@ -119,19 +133,22 @@ class Sums:
 def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     """Eliminate the foot points of one stretch."""
     q, mu, _ = d.J_u.shape
-    heads = torch.cat([d.J_beta, minus_times(d.r[:, None], d.J_u, u)], 1)
     if not mu and points.slack:
+        heads = torch.cat([d.J_beta, d.r[:, None]], 1)
         return Linear(u, heads, d.J_u, d.r, torch.zeros_like(d.r[0]))
     if q == 1:
         weight = row_squares(d.J_u).add_(points.slack).rsqrt_()
-        heads, K = heads * weight, d.J_u * weight
+        heads = torch.cat([d.J_beta, minus_times(d.r, d.J_u, u)], 1) * weight
+        K = d.J_u * weight
         if mu == 1 and points.slack:
             # In the plane of foot point and residual, t is what is left along the curve.
             t = torch.addcmul(u, d.J_u, d.r) * weight
-            return Linear(u, heads, K, d.r, t.square().flatten())
+            return Linear(u, heads, K, d.r, (t * t).view(-1))
     else:
-        white = _whiten(points.slack, d.J_u, torch.cat([heads, d.J_u], 1))
-        heads, K = white[:, : heads.shape[1]], white[:, heads.shape[1] :]
+        h = minus_times(d.r[:, None], d.J_u, u)
+        white = _whiten(points.slack, d.J_u, torch.cat([d.J_beta, h, d.J_u], 1))
+        width = white.shape[1] - mu
+        heads, K = white[:, :width], white[:, width:]
     t = u + vector_times(heads[:, -1], K)
     tangent = squares(t)
     if points.slack:

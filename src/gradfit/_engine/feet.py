@@ -77,10 +77,10 @@ def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor 
     # Where several equations meet, their curve may bend although each is almost straight.
     share = BENT if s.points.slack or q == 1 else STRAIGHT
     least = (steep * (share * d))[:, None]
-    places = around(mu, d.dtype, d.device).mT[:, :, None]
-    for part in places.split(max(1, TOGETHER // n), 1):
-        count = part.shape[1]
-        step = part * d
+    places, many = _places(mu, d.dtype, d.device), max(1, TOGETHER // n)
+    for first in range(0, places.shape[1], many):
+        step = places[:, first : first + many] * d
+        count = step.shape[1]
         u = (linear.u[:, None] + step).flatten(1)
         points = s.points if count == 1 else s.points.repeat(count)
         there = columns if columns.shape[1] == 1 else columns.repeat(1, count)
@@ -130,6 +130,12 @@ def around(mu: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     i, j = torch.triu_indices(mu, mu, 1, device=device)
     between = torch.cat([one[i] + one[j], one[i] - one[j]]) / math.sqrt(2)
     return torch.cat([one, -one, between, -between])
+
+
+@lru_cache(maxsize=16)
+def _places(mu: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the same as (mu, P, 1)."""
+    return around(mu, dtype, device).mT[:, :, None]
 
 
 def _nearer(

@@ -167,12 +167,14 @@ class Field:
             (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches),
         )
 
-    def attempt(self, beta: Tensor, u: Tensor, kept: list[Linear], ahead: Tensor) -> Trial:
-        """Take a Gauss-Newton step from ``beta`` and linearise where it leads.
+    def attempt(
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, ahead: Tensor
+    ) -> Trial:
+        """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads.
 
         ``ahead`` (G, p + 1) is the step and, last, 1: ``[J | h]`` times it is what ``h`` becomes.
         """
-        new = beta + ahead[:, :-1]
+        new = beta + db
 
         def move(k: int, s: Stretch) -> Linear:
             there = advance(self._kept(k, s, kept, beta, u), s.grouping, ahead)

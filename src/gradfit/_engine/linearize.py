@@ -82,6 +82,17 @@ def residual(points: Points, value: Tensor, u: Tensor) -> Tensor:
     return r if points.cross is None else r - times_vector(points.cross, u)
 
 
+def misfit(points: Points, r: Tensor, u: Tensor) -> Tensor:
+    """Return ``f - y`` (q, N) of an explicit model, of which :func:`residual` made ``r``."""
+    W = points.weight_y
+    if W is None:
+        raise ValueError("an implicit model has no y")
+    r = r if points.cross is None else r + times_vector(points.cross, u)
+    if W.ndim == 2:
+        return r / W
+    return torch.linalg.solve(W.permute(2, 0, 1), r.mT[..., None])[..., 0].mT
+
+
 def evaluate(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor:
     """Return the residual (q, N) alone, without a graph."""
     with torch.no_grad():
@@ -125,25 +136,25 @@ def _white_gradients(points: Points, value: Tensor, wanted: Sequence[Tensor]) ->
     A backward pass begins with a row of ``W``, which costs nothing, and whitens all that it brings.
     """
     q = value.shape[0] if value.ndim == 2 else 1
-    W = value.new_ones(q, 1) if points.weight_y is None else points.weight_y
+    seeds = points.seeds or [value.new_ones(1)] * q
     if q == 1:
-        return [t.view(1, -1, points.n) for t in gradients(value, W.reshape(-1), wanted)]
+        return [t.view(1, -1, points.n) for t in gradients(value, seeds[0], wanted)]
     rows = [
-        gradients(value[j] if W.ndim == 2 else value, W[j], wanted, keep=j < q - 1)
-        for j in range(q)
+        gradients(value if seed.ndim == 2 else value[j], seed, wanted, keep=j < q - 1)
+        for j, seed in enumerate(seeds)
     ]
     return [torch.stack(parts).view(q, -1, points.n) for parts in zip(*rows, strict=True)]
 
 
 def gradients(
-    value: Tensor, weight: Tensor, wanted: Sequence[Tensor], keep: bool = False
+    value: Tensor, seed: Tensor, wanted: Sequence[Tensor], keep: bool = False
 ) -> list[Tensor]:
-    """Return the gradient of ``(weight * value).sum()`` by each leaf, zeros where nothing flows."""
+    """Return the gradient of ``(seed * value).sum()`` by each leaf, zeros where nothing flows."""
     if not wanted:
         return []
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in wanted]
-    found = pull_back(value, weight, wanted, keep)
+    found = pull_back(value, seed, wanted, keep)
     return [torch.zeros_like(w) if t is None else t for t, w in zip(found, wanted, strict=True)]
 
 

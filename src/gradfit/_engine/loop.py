@@ -52,7 +52,7 @@ def init(
     u = field.points.x.new_zeros(len(field.points.rows), field.points.n) if u0 is None else u0
     start = field.linearize(beta0, u)
     cost, finite = _judged(field, start.sums)
-    largest = start.sums.diagonal
+    largest = start.sums.numbers.diagonal if field.alone else start.sums.diagonal
     radius = _first_radius(field, beta0, largest, cost)
     control = first_control(field.alone, radius, finite, beta0, int(Status.BAD_START))
     if ended is not None:
@@ -63,9 +63,9 @@ def init(
     return Work(field, State(beta0, start.sums, largest, control), start.u, start.kept)
 
 
-def _first_radius(field: Field, beta: Tensor, largest: Tensor, cost: Any) -> Any:
+def _first_radius(field: Field, beta: Tensor, largest: Any, cost: Any) -> Any:
     if field.alone:
-        pairs = zip(largest.tolist()[0], beta.tolist()[0], strict=False)
+        pairs = zip(largest, beta.tolist()[0], strict=False)
         return NUMBERS.reach(math.hypot(*(math.sqrt(s) * b for s, b in pairs)), cost)
     size = (largest[:, :-1].sqrt() * beta).square().sum(-1)
     return ROWS.reach((size if field.shared is None else pooled(size)).sqrt(), cost)
@@ -77,9 +77,8 @@ def _judged(field: Field, sums: Sums) -> tuple[Any, Any]:
     Where the diagonal is finite the rest is: no product is larger than both of its squares.
     """
     if field.alone:
-        gram, tangent = sums.numbers
-        diagonal = [row[i] for i, row in enumerate(gram)]
-        return diagonal[-1] + tangent, math.isfinite(sum(diagonal) + tangent)
+        numbers = sums.numbers
+        return numbers.cost, math.isfinite(sum(numbers.diagonal) + numbers.tangent)
     cost = sums.cost
     finite = torch.isfinite(sums.diagonal.sum(-1) + sums.tangent)
     if field.shared is None:
@@ -125,13 +124,14 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
         w = w._replace(state=s._replace(control=c._replace(status=status)))
     if not _any(running):
         return w
-    ahead = proposal.ahead
+    db = proposal.db
     if not w.field.alone:
-        ahead = torch.where(running[:, None], ahead, ahead_of(torch.zeros_like(s.beta)))
+        db = torch.where(running[:, None], db, 0.0)
     if proposal.exact is None:
-        trial = w.field.attempt(s.beta, w.u, w.kept, ahead)
+        ahead = ahead_of(db) if proposal.ahead is None else proposal.ahead
+        trial = w.field.attempt(s.beta, w.u, w.kept, db, ahead)
     else:
-        trial = w.field.attempt_exactly(s.beta, w.u, w.kept, ahead[:, :-1], proposal.exact)
+        trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
     return _judge(w, proposal, (cost, eta, running), trial, options)
 
 
@@ -140,7 +140,7 @@ def _still(w: Work, proposal: Proposal, options: Options) -> Any:
     if not options.xtol:
         return False if w.field.alone else torch.zeros_like(proposal.bare)
     if w.field.alone:
-        pairs = zip(proposal.ahead.tolist()[0], w.state.beta.tolist()[0], strict=False)
+        pairs = zip(proposal.db.tolist()[0], w.state.beta.tolist()[0], strict=True)
         return all(abs(d) <= options.xtol * abs(b) for d, b in pairs)
     still = (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1)
     return plain(w, still if w.field.shared is None else still.all().expand(len(still)))
@@ -188,10 +188,13 @@ def _judge(
         verdict = _verdict(w, settled, asked, trial.sums, options)
     control = _next_control(c, verdict, running)
     accepted = verdict.accepted
-    if w.field.alone and not accepted:
-        return w._replace(state=s._replace(control=control))
+    if w.field.alone:
+        if not accepted:
+            return w._replace(state=s._replace(control=control))
+        longest = list(map(max, s.largest, trial.sums.numbers.diagonal))
+        return Work(w.field, State(trial.beta, trial.sums, longest, control), trial.u, trial.kept)
     largest = torch.maximum(s.largest, trial.sums.diagonal)
-    if w.field.alone or bool(accepted.all()):
+    if bool(accepted.all()):
         return Work(w.field, State(trial.beta, trial.sums, largest, control), trial.u, trial.kept)
     a = accepted[:, None]
     state = State(

@@ -17,6 +17,7 @@ least-squares problems share every line of the engine. Points are the last axis 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ One variable may also come as x (N,); one response is (N,) then, too.
 """
 
 
-class Points(NamedTuple):
+class Observations(NamedTuple):
     """The observations of all fits as tensors, nothing else.
 
     Attributes
@@ -58,15 +59,32 @@ class Points(NamedTuple):
     cross: Tensor | None
     group: Tensor | None
 
-    @property
+
+class Points(Observations):
+    """Observations, and what follows from them alone, once."""
+
+    @cached_property
     def n(self) -> int:
         """Number of points."""
         return self.x.shape[-1]
 
-    @property
+    @cached_property
     def slack(self) -> float:
         """1 for explicit models, 0 for implicit ones."""
         return 0.0 if self.y is None else 1.0
+
+    @cached_property
+    def seeds(self) -> tuple[Tensor, ...]:
+        """Rows of ``W`` at every point: (N,) each where it is diagonal, else (q, N).
+
+        With such a row begins the backward pass that is to bring whitened derivatives.
+        """
+        W = self.weight_y
+        if W is None:
+            return ()
+        if W.shape[0] == 1:
+            return (W.reshape(-1).expand(self.n),)
+        return W.expand(*W.shape[:-1], self.n).unbind()
 
     def part(self, start: int, stop: int) -> "Points":
         """Return the points from ``start`` to ``stop`` as views."""
@@ -262,7 +280,10 @@ def times_vector(rows: Tensor, v: Tensor) -> Tensor:
 
 
 def minus_times(start: Tensor, rows: Tensor, v: Tensor) -> Tensor:
-    """Take ``rows`` (a, b, N) times ``v`` (b, ..., N) off ``start`` (a, ..., N)."""
+    """Take ``rows`` (a, b, N) times ``v`` (b, ..., N) off ``start`` (a, ..., N): (a, ..., N).
+
+    What stands for ``...`` may be left out where there is one row, but in the result it is there.
+    """
     if rows.shape[1] == 1:
         return torch.addcmul(start, rows, v, value=-1)
     for j in range(rows.shape[1]):
@@ -282,7 +303,7 @@ def vector_times(v: Tensor, rows: Tensor) -> Tensor:
 
 def squares(v: Tensor) -> Tensor:
     """Squared length (N,) of vectors ``v`` (a, N)."""
-    out = v[0].square()
+    out = v[0] * v[0]
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], v[i])
     return out
@@ -291,8 +312,8 @@ def squares(v: Tensor) -> Tensor:
 def row_squares(rows: Tensor) -> Tensor:
     """Squared length (a, 1, N) of the rows of per point matrices (a, b, N)."""
     if rows.shape[1] == 1:
-        return rows.square()
-    out = rows[:, :1].square()
+        return rows * rows
+    out = rows[:, :1] * rows[:, :1]
     for j in range(1, rows.shape[1]):
         out = torch.addcmul(out, rows[:, j : j + 1], rows[:, j : j + 1])
     return out

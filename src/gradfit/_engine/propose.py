@@ -30,8 +30,7 @@ class Proposal(NamedTuple):
 
     Attributes
     ----------
-    ahead : Tensor (G, p + 1)
-        The step and, last, 1.
+    db : Tensor (G, p)
     norm : float
         Length of the step in scaled parameters.
     bare : bool
@@ -40,18 +39,16 @@ class Proposal(NamedTuple):
         Reduction of the cost by the quadratic model.
     exact : list of Newton or None
         Foot points of a Newton step.
+    ahead : Tensor (G, p + 1) or None
+        The step and, last, 1, where that was made along with it.
     """
 
-    ahead: Tensor
+    db: Tensor
     norm: Any
     bare: Any
     promise: Any
     exact: list[Newton] | None
-
-    @property
-    def db(self) -> Tensor:
-        """The step (G, p)."""
-        return self.ahead[:, :-1]
+    ahead: Tensor | None = None
 
 
 def ahead_of(db: Tensor) -> Tensor:
@@ -101,18 +98,19 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     Adb = (s.sums.A * db[:, None]).sum(-1)
     promise = s.sums.tangent - (db * torch.add(Adb, s.sums.g, alpha=2)).sum(-1)
     promise = plain(w, promise)
-    return Proposal(ahead_of(db), plain(w, norm), plain(w, bare), promise, None)
+    return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
 
 
 def _propose_small(w: Work) -> Proposal | None:
     """Propose the undamped step of one small fit, if it stays inside and is safe."""
     s, c = w.state, w.state.control
-    gram, tangent = s.sums.numbers
-    step = free_step(gram, s.largest.tolist()[0], HARD if c.n_steps else FIRST)
+    numbers = s.sums.numbers
+    step = free_step(numbers.gram, s.largest, HARD if c.n_steps else FIRST)
     if step is None or not step.norm <= 1.1 * c.radius:
         return None
-    ahead = torch.from_numpy(np.array([[*step.db, 1.0]])).to(s.beta)
-    return Proposal(ahead, step.norm, True, step.promise + tangent, None)
+    row = np.array([[*step.db, 1.0]])
+    db, ahead = torch.from_numpy(row[:, :-1]).to(s.beta), torch.from_numpy(row).to(s.beta)
+    return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, ahead)
 
 
 def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
@@ -143,7 +141,7 @@ def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
     Adb = (s.sums.A @ db[..., None])[..., 0]
     promise = pooled(-(db * (2 * s.sums.g + Adb)).sum(-1) + s.sums.tangent)
     return Proposal(
-        ahead_of(db),
+        db,
         torch.full_like(promise, norm),
         torch.full_like(promise, bare, dtype=torch.bool),
         promise,
@@ -224,4 +222,4 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     promise = total(w, sums.c + (sums.d * db).sum(-1))
     norm = total(w, (s.D * db).square().sum(-1)) ** 0.5
     good = plain(w, safe) & (promise >= 0) & (promise < math.inf)
-    return Proposal(ahead_of(db), norm, good, promise, exact), good
+    return Proposal(db, norm, good, promise, exact), good

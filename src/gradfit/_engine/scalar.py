@@ -5,7 +5,6 @@ thirty of them. What is computed is what :func:`gradfit._engine.solve.solve` com
 """
 
 import math
-from operator import mul
 from typing import NamedTuple
 
 FEW = 8
@@ -38,19 +37,26 @@ def free_step(gram: Matrix, largest: list[float], hard: float) -> Small | None:
     L: Matrix = []
     for i, given in enumerate(gram):
         row: list[float] = []
-        for j, above in enumerate(L):
-            row.append((given[j] - sum(map(mul, row, above))) / above[j])
+        for j in range(min(i, p)):
+            above, rest = L[j], given[j]
+            for k in range(j):
+                rest -= row[k] * above[k]
+            row.append(rest / above[j])
         if i < p:
-            pivot = given[i] - sum(map(mul, row, row))
+            pivot = given[i]
+            for entry in row:
+                pivot -= entry * entry
             if not pivot > hard * given[i]:
                 return None
             row.append(math.sqrt(pivot))
         L.append(row)
     t = L[p]
-    db = [-s for s in t]
-    for i in reversed(range(p)):
+    db = [-entry for entry in t]
+    size = promise = 0.0
+    for i in range(p - 1, -1, -1):
         for k in range(i + 1, p):
             db[i] -= L[k][i] * db[k]
         db[i] /= L[i][i]
-    norm = math.hypot(*(math.sqrt(s) * b for s, b in zip(largest, db, strict=False)))
-    return Small(db, norm, sum(map(mul, t, t)))
+        size += largest[i] * db[i] * db[i]
+        promise += t[i] * t[i]
+    return Small(db, math.sqrt(size), promise)

@@ -80,20 +80,22 @@ class State(NamedTuple):
     beta : Tensor (G, p)
     sums : Sums
         At ``beta``.
-    largest : Tensor (G, p + 1)
+    largest : Tensor (G, p + 1), or list of p + 1 floats for one fit
         Largest diagonal of ``sums.gram`` so far.
     control : Control
     """
 
     beta: Tensor
     sums: Sums
-    largest: Tensor
+    largest: Any
     control: Control
 
     @property
     def D(self) -> Tensor:
         """Largest length (G, p) of every Jacobian column so far."""
-        return self.largest[:, :-1].sqrt()
+        if isinstance(self.largest, Tensor):
+            return self.largest[:, :-1].sqrt()
+        return self.beta.new_tensor([self.largest[:-1]]).sqrt()
 
     @property
     def status(self) -> Tensor:
