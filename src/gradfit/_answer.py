@@ -42,15 +42,23 @@ def answer_of(
     backend: str = "native",
 ) -> Answer:
     """Return what machine code found; ``moved`` (N,) it only counts."""
+    end, found = end_of(fitted, problem, loss, cov_type)
+    return Answer(end, found, _arrays(fitted, problem), moved, backend)
+
+
+def end_of(
+    fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str
+) -> tuple[End, Spread]:
+    """Return where machine code came to, and what the data say there."""
     beta = fitted.vector(0).clone()
     if cov_type == "expected":
         found = spread_of(fitted)
     else:
-        field = Field.of(problem.points, problem.function(), len(beta), beta.shape[1], loss)
+        count, p = beta.shape
+        field = Field.of(problem.points, problem.function(), count, p, loss)
         found = spread(init(field, beta, fitted.u), cov_type, problem.limits())
     status, n_steps, n_eval = (fitted.column(k).to(torch.int64) for k in range(3))
-    end = End(beta, fitted.column(3), status, n_steps, n_eval)
-    return Answer(end, found, _arrays(fitted, problem), moved, backend)
+    return End(beta, fitted.column(3), status, n_steps, n_eval), found
 
 
 def _arrays(fitted: Fitted, problem: Problem) -> PointArrays:

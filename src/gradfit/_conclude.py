@@ -18,11 +18,10 @@ from gradfit._engine.covariance import Spread
 from gradfit._engine.linearize import misfit
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Work
-from gradfit._frozen import freeze
+from gradfit._observe import as_numpy, give_array, give_tensor, observe
 from gradfit._problem import Problem
-from gradfit._result import FitResult, FitTable, Observed
-from gradfit._systematic import Systematic
-from gradfit._types import FloatArray, Status
+from gradfit._result import FitResult, FitTable
+from gradfit._types import Status
 from gradfit._views.residuals import listed
 
 
@@ -249,9 +248,10 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
         return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
     if data.y is None:
         return PointArrays(delta, None, x_hat, None, weights)
-    if work.kept and problem.systematic is None:
+    if work.kept and problem.systematic is None and data.finite:
         parts = work.field.linears(work.state.beta, work.u, work.kept)
-        y_hat = data.y + torch.cat([misfit(s.points, at.r, at.u) for s, at in parts], 1)
+        off = [misfit(s.points, at.r, at.u) for s, at in parts]
+        y_hat = data.y + (off[0] if len(off) == 1 else torch.cat(off, 1))
     else:
         with torch.no_grad():
             y_hat = problem.plain()(x_hat, _columns(work)[: len(problem.free)])
@@ -266,7 +266,7 @@ def _columns(work: Work) -> list[Tensor]:
 
 def named_arrays(data: Data, arrays: PointArrays) -> dict[str, Any]:
     """Return arrays per point in the user's shapes and order, by name."""
-    give = _give_tensor if data.as_torch else _give_array
+    give = give_tensor if data.as_torch else give_array
     eps, y_hat, weights = arrays.eps, arrays.y_hat, arrays.weights
     return {
         "delta": give(data, arrays.delta, data.vector_x),
@@ -298,30 +298,6 @@ def _weights(work: Work) -> Tensor | None:
     return torch.cat([loss.weight(linear.phi) for _, linear in parts])[None]
 
 
-def _give_tensor(data: Data, values: Tensor, vector: bool) -> Tensor:
-    """Return values (k, N) per point in the user's order and shape, NaN in rows left out."""
-    if data.kept is not None:
-        whole = values.new_full((values.shape[0], data.n_rows), torch.nan)
-        whole[:, data.kept] = values
-        values = whole
-    return (values[0] if vector else values).detach()
-
-
-def _give_array(data: Data, values: Tensor, vector: bool) -> FloatArray:
-    """Return the same for NumPy, a view where every row is in its place."""
-    if data.kept is not None:
-        return as_numpy(_give_tensor(data, values, vector))
-    found = as_numpy(values)
-    return found[0] if vector else found
-
-
-def as_numpy(t: Tensor) -> Any:
-    """Return a tensor as an array, a view where possible; nothing is asked for in vain."""
-    if t.requires_grad or not t.is_cpu:
-        t = t.detach().cpu()
-    return t.numpy()
-
-
 def _correction(problem: Problem, taken: Tensor | None) -> dict[str, Any]:
     """Return what was taken off each parameter, by name; empty if nothing was."""
     if taken is None:
@@ -344,61 +320,6 @@ def bounds_of(problem: Problem) -> dict[str, tuple[float, float]]:
         for name, pair in zip(problem.free, pairs, strict=True)
         if pair != (-math.inf, math.inf)
     }
-
-
-def _held_exact(data: Data, exact: Tensor) -> Data:
-    """Write 0 for the errors of the coordinates that ``fix_x`` made exact."""
-    if data.cov is not None:
-        held = torch.zeros(data.cov.shape[0], exact.shape[1], dtype=torch.bool)
-        held[: len(exact)] = exact.cpu()
-        held = held.to(data.cov.device)
-        return replace(data, cov=torch.where(held[None] | held[:, None], 0.0, data.cov))
-    none = data.sx is None and data.sy is None
-    sx = data.x.new_full((data.x.shape[0], 1), 1.0 if none else 0.0)
-    sx = torch.where(exact, 0.0, sx if data.sx is None else data.sx)
-    ones = None if data.y is None else data.y.new_ones(data.y.shape[0], 1)
-    return replace(data, sx=sx, sy=ones if none else data.sy)
-
-
-def observe(problem: Problem) -> Observed:
-    """Return the data as NumPy arrays in the user's rows."""
-    data = problem.data
-    if problem.fix_x is not None:
-        data = _held_exact(data, problem.fix_x)
-    sx, sy, rho, cov = data.sx, data.sy, data.rho, data.cov
-    fields = {
-        "x": _give_array(data, data.x, data.vector_x),
-        "y": None if data.y is None else _give_array(data, data.y, data.vector_y),
-        "sx": None if sx is None else _sigma(data, sx, data.vector_x),
-        "sy": None if sy is None else _sigma(data, sy, data.vector_y),
-        "rho": None if rho is None else _sigma(data, rho[None], True),
-        "cov": None if cov is None else _matrices(data, cov),
-        "systematic": None if problem.systematic is None else _shifts(data, problem.systematic),
-        "x_names": data.x_names,
-        "y_names": data.y_names,
-    }
-    return freeze(Observed, fields)
-
-
-def _sigma(data: Data, values: Tensor, vector: bool) -> Any:
-    """Return one number where there is only one, else an array."""
-    if values.shape[-1] == 1 and data.x.shape[1] != 1:
-        return values.item() if values.shape[0] == 1 else as_numpy(values)
-    return _give_array(data, values, vector)
-
-
-def _matrices(data: Data, cov: Tensor) -> FloatArray:
-    k, _, n = cov.shape
-    if n == 1:
-        return as_numpy(cov)
-    return _give_array(data, cov.reshape(k * k, n), False).reshape(k, k, -1)
-
-
-def _shifts(data: Data, errors: Systematic) -> FloatArray:
-    """Return what each of the errors that points share does to x and y (K, k, N)."""
-    k = data.x.shape[0] + (0 if data.y is None else data.y.shape[0])
-    unit = torch.eye(errors.count).to(data.x)[..., None]
-    return np.stack([_give_array(data, errors.shift(t, k), False) for t in unit])
 
 
 def _message(status: Status, problem: Problem, found: Spread, moved: NDArray[np.int64]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gradfit._conclude import bounds_of, even_weights, give_back, named_arrays, observe
+from gradfit._conclude import bounds_of, even_weights, give_back, named_arrays
 from gradfit._distributions import chi2_sf_one
 from gradfit._engine.covariance import Spread
 from gradfit._engine.loss import Loss
@@ -19,6 +19,7 @@ from gradfit._engine.state import Work
 from gradfit._frozen import freeze
 from gradfit._native.ending import TOLD
 from gradfit._native.plan import Fitted
+from gradfit._observe import observe
 from gradfit._problem import Problem
 from gradfit._result import FitResult
 from gradfit._types import FloatArray, Status

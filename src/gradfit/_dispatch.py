@@ -69,12 +69,15 @@ def choose(
     backend: str,
     on_step: Any,
     times: int = 1,
+    *,
+    n: int = 0,
 ) -> Kernels | str:
     """Return the kernels that shall run a fit, or why torch does: in half a sentence, or nothing.
 
     By itself machine code is looked for once torch has spent, with this fit, about as long on a
     model as that takes: so nobody waits for a small fit, and nobody more than twice as long as with
-    the better choice. ``times`` fits of this kind are to come.
+    the better choice. ``times`` fits of this kind are to come, of ``n`` points if those are not the
+    points of the problem.
     """
     if backend == "eager":
         return ""
@@ -83,7 +86,7 @@ def choose(
     if reason is not None:
         return reason
     known = known_of(problem)
-    due = known.spent + times * (PER_FIT + PER_POINT * problem.points.n)
+    due = known.spent + times * (PER_FIT + PER_POINT * (n or problem.points.n))
     if backend == "auto" and due < LOOKING:
         return ""
     kernels = kernels_for(problem, beta0, loss, 1 if gpu else BLOCK, known)

@@ -164,7 +164,8 @@ def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
     vectors = z.new_zeros(k * n, int(keep.sum()))
     vectors[live] = size[live, None] * Q[:, keep] * (e[keep] - e[0]).sqrt()
     m = data.x.shape[0]
-    data = replace(data, sx=sigma[:m], sy=None if data.y is None else sigma[m:])
+    sy = None if data.y is None else sigma[m:]
+    data = replace(data, sx=sigma[:m], sy=sy, definite=False)
     shifts: list[Shift] = []
     sizes: list[Tensor] = []
     for component, vector in enumerate(vectors.mT.reshape(-1, k, n)):

@@ -35,19 +35,33 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
     sx, sy = _sigmas(data)
     if fix_x is not None:
         sx = torch.where(fix_x, 0.0, sx)
+    # What the gate has seen of the numbers need not be looked at again.
+    sure = data.definite and fix_x is None
+    rows = tuple(range(data.x.shape[0])) if sure and data.sx is not None else _inexact(sx)
     if data.y is None:
-        return Whitened(_points(data.x, None, sx, None, None, data.group), False)
-    if not _all_positive(sy, data.rho):
+        return Whitened(_points(data.x, None, rows, sx, None, None, data.group), False)
+    if not (sure and data.sy is not None) and not _all_positive(sy, data.rho):
         return _join_diagonal(data, data.y, sx, sy)
-    if data.rho is None and sy.numel() == 1 and not sy.requires_grad:
-        weight = constant(1 / sy.item(), 1, sy.device)
-        return Whitened(_points(data.x, data.y, sx, weight, None, data.group), False)
     cross = None
-    if data.rho is not None and bool((sx > 0).any()):
-        rest = (1 - data.rho * data.rho).sqrt()
-        cross = torch.where(sx > 0, data.rho / rest, 0.0)[None]
-        sy = torch.where(sx > 0, sy * rest, sy)
-    return Whitened(_points(data.x, data.y, sx, sy.reciprocal(), cross, data.group), False)
+    if data.rho is not None and rows:
+        inverse = torch.rsqrt(1 - data.rho * data.rho)
+        cross, weight = (data.rho * inverse)[None, None], inverse / sy
+        if not sure:
+            cross = torch.where(sx > 0, cross, 0.0)
+            weight = torch.where(sx > 0, weight, 1 / sy)
+    elif sy.numel() == 1 and not sy.requires_grad:
+        weight = constant(1 / sy.item(), 1, sy.device)
+    else:
+        weight = sy.reciprocal()
+    return Whitened(_points(data.x, data.y, rows, sx, weight, cross, data.group), False)
+
+
+def _inexact(sx: Tensor) -> tuple[int, ...]:
+    """Return the variables that have an error at any point."""
+    if sx.numel() == 1:
+        return (0,) if sx.item() > 0 else ()
+    inexact = sx if sx.shape[1] == 1 else (sx > 0).any(1, keepdim=True)
+    return tuple([i for i, [v] in enumerate(inexact.tolist()) if v > 0])
 
 
 def _sigmas(data: Data) -> tuple[Tensor, Tensor]:
@@ -65,19 +79,15 @@ def _all_positive(sy: Tensor, rho: Tensor | None) -> bool:
     return fine and (rho is None or bool((rho.abs() < 1).all()))
 
 
-def _points(
+def _points(  # noqa: PLR0917 - the fields of Points
     x: Tensor,
     y: Tensor | None,
+    rows: tuple[int, ...],
     sx: Tensor,
     weight_y: Tensor | None,
     cross: Tensor | None,
     group: Tensor | None,
 ) -> Points:
-    if sx.numel() == 1:
-        rows = (0,) if sx.item() > 0 else ()
-    else:
-        inexact = sx if sx.shape[1] == 1 else (sx > 0).any(1, keepdim=True)
-        rows = tuple([i for i, [v] in enumerate(inexact.tolist()) if v > 0])
     if len(rows) < x.shape[0]:
         sx = sx[list(rows)]
         cross = None if cross is None else cross[:, list(rows)]
@@ -97,7 +107,7 @@ def _join_diagonal(data: Data, y: Tensor, sx: Tensor, sy: Tensor) -> Whitened:
     sigma = torch.cat([sx.expand(-1, wide), sy.expand(-1, wide)])
     z = torch.cat([data.x, y])
     if data.rho is None:
-        return Whitened(_points(z, None, sigma, None, None, data.group), True)
+        return Whitened(_points(z, None, _inexact(sigma), sigma, None, None, data.group), True)
     rho = data.rho.expand(wide)
     factor = torch.zeros(2, 2, wide, dtype=z.dtype, device=z.device)
     factor[0, 0], factor[1, 0] = sigma[0], rho * sigma[1]

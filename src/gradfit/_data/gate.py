@@ -53,6 +53,9 @@ class Data:
         Names of columns, or ``x``, ``x[0]``, ...
     finite : bool
         Whether all numbers are finite; groups may hold others.
+    definite : bool
+        Whether the standard deviations that are given are known to be above 0, and correlations
+        between -1 and 1.
     """
 
     x: Tensor
@@ -72,6 +75,7 @@ class Data:
     x_names: tuple[str, ...]
     y_names: tuple[str, ...]
     finite: bool
+    definite: bool
 
     @cached_property
     def index(self) -> Tensor:
@@ -157,7 +161,7 @@ class _Gate:
         self.device = torch.device(device) if device is not None else None
         if device is None and tensors:
             self.device = tensors[0].device
-        self.finite = True
+        self.finite = self.definite = True
 
     def points(self) -> Data:
         """Return the data with shapes and signs checked; numbers may still be NaN."""
@@ -187,7 +191,9 @@ class _Gate:
             "as_torch": self.as_torch,
             "x_names": known("x") or _labels("x", vector_x, m),
             "y_names": known("y") or (_labels("y", vector_y, q) if q else ()),
-            "finite": self.finite,  # when all of them have been looked at
+            # When all of them have been looked at.
+            "finite": self.finite,
+            "definite": self.definite,
         }
         return freeze(Data, fields)
 
@@ -220,6 +226,7 @@ class _Gate:
             raise InputError(f"`{key}` is given, but `y` is not.")
         if isinstance(value, float) and value >= 0:
             self.finite = self.finite and value < math.inf
+            self.definite = self.definite and value > 0
             return constant(value, k, self.device)
         t = self.tensor(key)
         shape = tuple(t.shape)
@@ -235,7 +242,9 @@ class _Gate:
                 f"{self.title(key)} must be a number or have shape {wanted}, got {shape}."
             )
         t = t.expand(k, -1).contiguous()
-        if not self.range(t)[0] >= 0:
+        low = self.range(t)[0]
+        self.definite = self.definite and low > 0
+        if not low >= 0:
             refuse_where(
                 t < 0,
                 t,
@@ -268,6 +277,7 @@ class _Gate:
             )
         t = t.reshape(-1).contiguous()
         low, high = self.range(t)
+        self.definite = self.definite and low > -1 and high < 1
         if not (low >= -1 and high <= 1):
             refuse_where(
                 t.abs() > 1,

@@ -1,0 +1,166 @@
+"""Where lines are seen from: the centre of their points, along the direction in which they lie."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradfit._conclude import End
+from gradfit._data import Data
+from gradfit._engine.covariance import Spread
+from gradfit._engine.points import Grouping
+
+
+class View(NamedTuple):
+    """From where each line is seen.
+
+    Attributes
+    ----------
+    steep : Tensor (G,) bool
+        Where x and y are exchanged.
+    x0, y0 : Tensor (G,)
+        Mean of x and of y.
+    """
+
+    steep: Tensor
+    x0: Tensor
+    y0: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The points as they are seen.
+
+    Attributes
+    ----------
+    data : Data
+        Centred points; x and y exchanged where the line is steep.
+    view : View
+    start : Tensor (G, 2)
+        Slope and intercept in this frame, to begin with.
+    """
+
+    data: Data
+    view: View
+    start: Tensor
+
+    def exchange(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Exchange two (1, N) tensors where the points are turned."""
+        return _exchange(_grouping(self.data, len(self.start)), self.view.steep, a, b)
+
+
+def frame_of(data: Data, n_groups: int) -> Frame:
+    """Centre each group, turn steep ones on their side, and guess the slope from moments."""
+    grouping = _grouping(data, n_groups)
+    y = data.x if data.y is None else data.y
+    count = _count(data)
+    x0, y0 = (grouping.sum(v[0]) / count for v in (data.x, y))
+    dx, dy = data.x - grouping.spread(x0), y - grouping.spread(y0)
+    sxx, syy, sxy = (grouping.sum((a * b)[0]) / count for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    vx, vy = _mean_variances(data, grouping, count)
+    # One unit of each coordinate is one typical error; a coordinate without errors has no scale,
+    # and the points then lie along it.
+    both = (vx > 0) & (vy > 0)
+    scale = torch.where(both, (vx / vy).sqrt(), 1.0)
+    along, across = 2 * sxy * scale, sxx - syy * scale * scale
+    steep = torch.where(both, across < 0, (vy == 0) & (vx > 0))
+    # The tangent of half the angle, from the axis that is nearer.
+    half = along / (across.abs() + torch.hypot(along, across))
+    orthogonal = torch.where(steep, half * scale, half / scale)
+    regression = sxy / torch.where(steep, syy, sxx)
+    slope = torch.where(both, orthogonal, regression).nan_to_num(0.0, 0.0, 0.0)
+    start = torch.stack([slope, torch.zeros_like(slope)], 1)
+    return Frame(_turn(data, grouping, steep, dx, dy), View(steep, x0, y0), start)
+
+
+def _grouping(data: Data, n_groups: int) -> Grouping:
+    sizes = data.sizes
+    even = sizes is not None and bool((sizes == sizes[0]).all())
+    return Grouping(data.group, n_groups, int(sizes[0]) if even and sizes is not None else 0)
+
+
+def _count(data: Data) -> Tensor:
+    """Return the number of points of each line (G,), as one divides by it."""
+    if data.sizes is None:
+        return data.x.new_full((1,), data.x.shape[1])
+    return data.sizes.to(data.x)
+
+
+def _mean_variances(data: Data, grouping: Grouping, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared sigma (G,) of x and of y; 1 and 1 where nothing is given."""
+    if data.sx is None and data.sy is None:
+        return torch.ones_like(count), torch.ones_like(count)
+
+    def mean(sigma: Tensor | None) -> Tensor:
+        if sigma is None:
+            return torch.zeros_like(count)
+        if sigma.numel() == 1:
+            return sigma[0].square().expand(len(count))
+        return grouping.sum(sigma[0].square()) / count
+
+    return mean(data.sx), mean(data.sy)
+
+
+def _turn(data: Data, grouping: Grouping, steep: Tensor, dx: Tensor, dy: Tensor) -> Data:
+    """Return centred data, x and y exchanged where they are ``steep`` (G,)."""
+    x, y = _exchange(grouping, steep, dx, dy)
+    sx, sy = data.sx, data.sy
+    if sx is None and sy is None:
+        return replace(data, x=x, y=y)
+    definite = data.definite and sx is not None and sy is not None
+    zero = dx.new_zeros(1, 1)
+    a, b = zero if sx is None else sx, zero if sy is None else sy
+    sx, sy = _exchange(grouping, steep, a, b)
+    return replace(data, x=x, y=y, sx=sx, sy=sy, definite=definite)
+
+
+def _exchange(grouping: Grouping, steep: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Exchange two (1, N|1) tensors where they are steep; nothing is copied if it can be helped."""
+    if not bool(steep.any()):
+        return a, b
+    if bool(steep.all()):
+        return b, a
+    flip = grouping.spread(steep)
+    return torch.where(flip, b, a), torch.where(flip, a, b)
+
+
+def tell(view: View, end: End, found: Spread) -> tuple[End, Spread]:
+    r"""Say lines in the user's coordinates, and carry their covariance there.
+
+    With centre :math:`(x_0, y_0)`: flat, :math:`b = t,\ a = y_0 + c - t x_0`; steep,
+    :math:`b = 1/t,\ a = y_0 - (x_0 + c)/t`.
+    """
+    (t, c), (steep, x0, y0) = end.beta.mT, view
+    one, zero = torch.ones_like(t), torch.zeros_like(t)
+    slope = torch.where(steep, 1 / t, t)
+    intercept = y0 + torch.where(steep, -(x0 + c) / t, c - t * x0)
+    J = [
+        [torch.where(steep, -1 / (t * t), one), zero],
+        [torch.where(steep, (x0 + c) / (t * t), -x0), torch.where(steep, -1 / t, one)],
+    ]
+    vertical = steep & (t.abs() <= 1e-12 * found.cov[:, 0, 0].sqrt())
+    beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
+    cov = _propagate(J, found.cov)
+    if bool(vertical.any()):
+        lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
+        cov = torch.where(vertical[:, None, None], lost, cov)
+    return end._replace(beta=beta), found._replace(cov=cov)
+
+
+def _propagate(J: list[list[Tensor]], cov: Tensor) -> Tensor:
+    """Return ``J cov J^T`` (G, 2, 2); a matrix product of two rows each takes LAPACK longer."""
+    C = [[cov[:, i, j] for j in range(2)] for i in range(2)]
+    half = [[J[i][0] * C[0][j] + J[i][1] * C[1][j] for j in range(2)] for i in range(2)]
+    whole = [half[i][0] * J[j][0] + half[i][1] * J[j][1] for i in range(2) for j in range(2)]
+    return torch.stack(whole, 1).reshape(-1, 2, 2)
+
+
+def upright(view: View, end: End, found: Spread) -> str:
+    """Say so where a single line cannot be told from a vertical one, and where it stands."""
+    t, c = end.beta[0]
+    if len(view.steep) > 1 or not bool(view.steep[0]) or not end.status[0] < 10:
+        return ""
+    if bool(t.abs() > 2 * found.cov[0, 0, 0].sqrt()):
+        return ""
+    return f"; vertical within its uncertainty, at x = {float(view.x0[0] + c):.6g}"

@@ -1,0 +1,323 @@
+"""Many lines by machine code, piece by piece while their points are in the processor's cache.
+
+Each piece is centred, turned, whitened, fitted and turned back before the next, as
+:mod:`gradfit.lines.frames` and :mod:`gradfit._whitening` do with all points at once; of millions of
+points that would be forty walks through memory. :func:`enter` and :func:`leave` are written in the
+part of Python that becomes machine code.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradfit._answer import end_of
+from gradfit._conclude import End, PointArrays
+from gradfit._data import Data
+from gradfit._dispatch import make_plan
+from gradfit._engine.covariance import Spread
+from gradfit._engine.points import Points
+from gradfit._engine.state import Options
+from gradfit._native import cpu, machine
+from gradfit._native.ending import TOLD
+from gradfit._native.machine import INTEGER, POINTER, Code
+from gradfit._native.operations import gather
+from gradfit._native.plan import Fitted, Kernels, Plan
+from gradfit._problem import Problem
+from gradfit.lines.frames import View, tell
+
+PIECE = 2 * cpu.TOGETHER - 1
+"""Points of a piece, unless one line has more: they stay in the cache, and with one thread."""
+LINES = 1 << 14
+"""Lines that are told together, which stay in the cache, too."""
+FEW = 64
+"""Points that tell what kind of problem it is."""
+
+
+def first_points(data: Data) -> Data:
+    """Return the first points, as those of one line."""
+    n = min(FEW, data.x.shape[1])
+
+    def first(t: Tensor | None) -> Tensor | None:
+        return t if t is None or t.shape[-1] == 1 else t[..., :n]
+
+    group = torch.zeros(n, dtype=torch.int64)
+    rest = {name: first(getattr(data, name)) for name in ("y", "sx", "sy", "rho")}
+    return replace(data, x=data.x[:, :n], group=group, sizes=torch.tensor([n]), **rest)
+
+
+# What becomes machine code ------------------------------------------------------------------------
+
+
+def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
+    x: Any,
+    y: Any,
+    sx: Any,
+    sy: Any,
+    rho: Any,
+    firsts: Any,
+    dx: Any,
+    dy: Any,
+    scale: Any,
+    weight: Any,
+    cross: Any,
+    view: Any,
+    starts: Any,
+    lo: int,
+    hi: int,
+    fixed_x: int,
+    fixed_y: int,
+    correlated: int,
+) -> None:
+    """Write the points of the lines from ``lo`` to ``hi`` as their frames show them, whitened.
+
+    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with.
+    ``fixed_x`` and ``fixed_y`` say that sigmas are one number, given for as many points as a piece
+    has; ``correlated`` is 0 without correlations, 1 with one number, 2 with one for each point.
+    """
+    base = int(firsts[lo])
+    width = int(firsts[hi]) - base
+    shift_x = base if fixed_x > 0 else 0
+    shift_y = base if fixed_y > 0 else 0
+    for g in range(lo, hi):
+        first, last = int(firsts[g]), int(firsts[g + 1])
+        count = np.float64(last - first)
+        mx, my, vx, vy = 0.0, 0.0, 0.0, 0.0
+        for i in range(first, last):
+            mx = gather(mx, x[i])
+            my = gather(my, y[i])
+            vx = gather(vx, sx[i - shift_x] * sx[i - shift_x])
+            vy = gather(vy, sy[i - shift_y] * sy[i - shift_y])
+        mx, my, vx, vy = mx / count, my / count, vx / count, vy / count
+        sxx, syy, sxy = 0.0, 0.0, 0.0
+        for i in range(first, last):
+            u, v = x[i] - mx, y[i] - my
+            sxx = gather(sxx, u * u)
+            syy = gather(syy, v * v)
+            sxy = gather(sxy, u * v)
+        sxx, syy, sxy = sxx / count, syy / count, sxy / count
+        steep, slope = _direction(vx, vy, sxx, syy, sxy)
+        view[3 * g] = 1.0 if steep else 0.0
+        view[3 * g + 1] = mx
+        view[3 * g + 2] = my
+        starts[2 * (g - lo)] = slope if slope - slope == 0.0 else 0.0
+        starts[2 * (g - lo) + 1] = 0.0
+        if steep:
+            for i in range(first, last):
+                dx[i - base] = y[i] - my
+                dy[i - base] = x[i] - mx
+                scale[i - base] = sy[i - shift_y]
+                weight[i - base] = sx[i - shift_x]
+        else:
+            for i in range(first, last):
+                dx[i - base] = x[i] - mx
+                dy[i - base] = y[i] - my
+                scale[i - base] = sx[i - shift_x]
+                weight[i - base] = sy[i - shift_y]
+    # Over all lines at once, so that whole registers are divided and few numbers alone.
+    if correlated > 1:
+        for i in range(width):
+            inverse = 1.0 / np.sqrt(1.0 - rho[base + i] * rho[base + i])
+            weight[i] = inverse / weight[i]
+            cross[i] = rho[base + i] * inverse
+    elif correlated > 0:
+        inverse = 1.0 / np.sqrt(1.0 - rho[0] * rho[0])
+        for i in range(width):
+            weight[i] = inverse / weight[i]
+            cross[i] = rho[0] * inverse
+    else:
+        for i in range(width):
+            weight[i] = 1.0 / weight[i]
+
+
+def _direction(vx: float, vy: float, sxx: float, syy: float, sxy: float) -> tuple[bool, float]:
+    """Return whether a line is steep, and its slope in its frame, from mean variances and moments.
+
+    See :func:`gradfit.lines.frames.frame_of`.
+    """
+    steep = vy == 0.0 and vx > 0.0
+    slope = sxy / (syy if steep else sxx)
+    if vx > 0.0 and vy > 0.0:
+        ratio = np.sqrt(vx / vy)
+        along, across = 2.0 * sxy * ratio, sxx - syy * ratio * ratio
+        steep = across < 0.0
+        size = max(abs(along), abs(across))
+        along, across = along / size, abs(across) / size
+        slope = along / (across + np.sqrt(along * along + across * across))
+        slope = slope * ratio if steep else slope / ratio
+    return steep, slope
+
+
+def leave(  # noqa: PLR0917
+    x: Any,
+    y: Any,
+    firsts: Any,
+    view: Any,
+    dy: Any,
+    made: Any,
+    delta: Any,
+    eps: Any,
+    x_hat: Any,
+    y_hat: Any,
+    lo: int,
+    hi: int,
+    width: int,
+) -> None:
+    """Write corrections and foot points of the lines from ``lo`` to ``hi`` as the user sees them.
+
+    ``made`` holds corrections of the first coordinate and, behind twice ``width``, the second.
+    """
+    base = int(firsts[lo])
+    for g in range(lo, hi):
+        first, last = int(firsts[g]), int(firsts[g + 1])
+        if view[3 * g] > 0.0:
+            for i in range(first, last):
+                eps[i] = made[i - base]
+                delta[i] = made[2 * width + i - base] - dy[i - base]
+        else:
+            for i in range(first, last):
+                delta[i] = made[i - base]
+                eps[i] = made[2 * width + i - base] - dy[i - base]
+    for i in range(base, int(firsts[hi])):
+        x_hat[i] = x[i] + delta[i]
+        y_hat[i] = y[i] + eps[i]
+
+
+@lru_cache(maxsize=4)
+def _code(function: Callable[..., None], compiled: bool) -> Code:
+    kinds = [
+        INTEGER if p.annotation is int else POINTER
+        for p in inspect.signature(function).parameters.values()
+    ]
+    text = inspect.getsource(sys.modules[__name__])
+    return machine.code(machine.digest(function.__name__, text), kinds, lambda: function)
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """What pieces have in common.
+
+    Attributes
+    ----------
+    problem : Problem
+    plan : Plan
+        Of fits of as many points as the largest piece has.
+    firsts : Tensor (G + 1,)
+        Where the points of each line begin.
+    ended : Tensor (G,) or None
+        Status of lines that are not to be fitted.
+    view : Tensor (G, 3)
+        Steepness and centre of each line.
+    arrays : PointArrays
+        Room for what there is at each point.
+    """
+
+    problem: Problem
+    plan: Plan
+    firsts: Tensor
+    ended: Tensor | None
+    view: Tensor
+    arrays: PointArrays
+
+
+def fit_many(
+    problem: Problem, kernels: Kernels, options: Options, ended: Tensor | None
+) -> tuple[End, Spread, PointArrays]:
+    """Fit the lines through all points, in as many threads as torch has.
+
+    Returns where they ended, what the data say there, and what there is at each point, all in the
+    user's coordinates.
+    """
+    data = problem.data
+    sizes = torch.empty(0) if data.sizes is None else data.sizes
+    firsts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    width, count = max(PIECE, int(sizes.max())), len(sizes)
+    plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
+    view = torch.empty(count, 3, dtype=torch.float64)
+    arrays = PointArrays(*(_large(data.x.shape[1]) for _ in range(4)))
+    task = Task(problem, plan, firsts.double(), ended, view, arrays)
+    edges = _edges(firsts.numpy(), width)
+    threads = torch.get_num_threads()
+    most = max(4 * threads, -(-count // LINES)) if threads > 1 else -(-count // LINES)
+    shares = np.linspace(0, len(edges) - 1, min(most, len(edges) - 1) + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(lambda a, b: _run(task, edges[a : b + 1]), shares[:-1], shares[1:]))
+    ends, founds = zip(*parts, strict=True)
+    end = End(*(torch.cat(column) for column in zip(*ends, strict=True)))
+    return end, Spread(*(torch.cat(column) for column in zip(*founds, strict=True))), arrays
+
+
+def _edges(firsts: Any, width: int) -> list[int]:
+    """Return the lines with which pieces begin, each of no more than ``width`` points."""
+    edges, count = [0], len(firsts) - 1
+    while edges[-1] < count:
+        last = int(np.searchsorted(firsts, firsts[edges[-1]] + width, "right")) - 1
+        edges.append(min(last, count))
+    return edges
+
+
+def _large(n: int) -> Tensor:
+    # NumPy asks for large pages, which the system hands out in half the time.
+    return torch.from_numpy(np.empty((1, n)))
+
+
+def _room(data: Data, width: int) -> Points:
+    """Return room for the points of a piece, as their frame shows them."""
+    x, y, scale, weight = torch.empty(4, 1, width, dtype=torch.float64)
+    cross = None if data.rho is None else torch.empty(1, 1, width, dtype=torch.float64)
+    return Points(x, y, (0,), scale, weight, cross, torch.zeros(width, dtype=torch.int64))
+
+
+def _run(task: Task, edges: list[int]) -> tuple[End, Spread]:
+    """Fit one piece after the other, in the same room; tell what came of their lines."""
+    plan, data, out, width = task.plan, task.problem.data, task.arrays, task.plan.spec.n
+    points, fixed = _room(data, width), []
+    sigmas: list[Tensor] = []
+    for s in (data.sx, data.sy):
+        fixed.append(int(s is None or s.shape[1] == 1))
+        s = data.x.new_ones(1, 1) if s is None else s
+        sigmas.append(s.expand(1, width).contiguous() if fixed[-1] else s)
+    correlated = 0 if data.rho is None else 1 if len(data.rho) == 1 else 2
+    starts = data.x.new_empty(max(b - a for a, b in pairwise(edges)), 2)
+    room = points.x, points.y, points.scale_x, points.weight_y, points.cross
+    given = data.x, data.y, *sigmas, data.rho, task.firsts, *room, task.view, starts
+    to_enter = _caller(enter, given)
+    begin, count = edges[0], edges[-1] - edges[0]
+    told = data.x.new_empty(TOLD + 3 * plan.spec.p + plan.spec.p**2, count)
+    for lo, hi in pairwise(edges):
+        to_enter(lo, hi, *fixed, correlated)
+        firsts = task.firsts[lo : hi + 1] - task.firsts[lo]
+        ended = None if task.ended is None else task.ended[lo:hi]
+        fitted = cpu.fit(plan, points, firsts, starts[: hi - lo], ended)
+        told[:, lo - begin : hi - begin] = fitted.told.mT
+        found = out.delta, out.eps, out.x_hat, out.y_hat
+        given = data.x, data.y, task.firsts, task.view, points.y, fitted.made, *found
+        _caller(leave, given)(lo, hi, width)
+    steep, x0, y0 = task.view[begin : edges[-1]].mT.contiguous()
+    whole = Fitted(plan.spec, told.mT, told)
+    return tell(View(steep > 0, x0, y0), *end_of(whole, task.problem, None, "expected"))
+
+
+def _caller(function: Callable[..., None], given: Sequence[Tensor | None]) -> Callable[..., None]:
+    """Return a function of whole numbers alone, with all memory given."""
+    compiled = machine.enabled()
+    code = _code(function, compiled)
+    if compiled:
+        return partial(code.call, *(0 if t is None else t.data_ptr() for t in given))
+    flat = [None if t is None else t.numpy().reshape(-1) for t in given]
+
+    def interpret(*numbers: int) -> None:
+        with np.errstate(all="ignore"):
+            code.call(*flat, *numbers)
+
+    return interpret
