@@ -58,14 +58,15 @@ class Spread(NamedTuple):
 def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spread:
     """Return covariance, rank and condition of every fit, given the parameters held at bounds."""
     s = w.state
+    if kind == "expected" and bounds is None and w.field.shared is None:
+        plain = _plain(w)
+        if plain is not None:
+            return plain
     free = torch.ones_like(s.beta, dtype=torch.bool)
     if bounds is not None:
         free = inside(s.beta, _joint_gradient(w), bounds)
     if w.field.shared is not None:
         return _spread_joint(w, kind, free, w.field.shared)
-    plain = _plain(w) if kind == "expected" and bounds is None else None
-    if plain is not None:
-        return plain
     A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
     basis = _basis(w, A, free)
     top = basis.e.amax(-1)
@@ -82,7 +83,7 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
 def _plain(w: Work) -> Spread | None:
     """Return what most fits need: all parameters free, and every one well determined."""
     s = w.state
-    if not s.sums.A.shape[-1]:
+    if not s.beta.shape[1]:
         return None
     if w.field.alone and s.beta.is_cpu:
         return _plain_alone(s.sums.numbers)
@@ -98,7 +99,7 @@ def _plain(w: Work) -> Spread | None:
 
 def _plain_alone(sums: Numbers) -> Spread | None:
     """Do the same for one fit in NumPy, whose calls on so few numbers cost a third of torch's."""
-    squares, p = sums.diagonal[:-1], len(sums.diagonal) - 1
+    squares, p = sums.diagonal[:-2], len(sums.diagonal) - 2
     if not all(0.0 < s < math.inf for s in squares):
         return None
     scale = [math.sqrt(s) for s in squares]
@@ -116,7 +117,7 @@ def _plain_alone(sums: Numbers) -> Spread | None:
         torch.from_numpy(np.array([p])),
         torch.from_numpy(np.array([math.sqrt(top / low)])),
         torch.from_numpy(V[None, :, 0]),
-        torch.from_numpy(np.ones((1, p), dtype=np.bool_)),
+        torch.from_numpy(np.array([[True] * p])),
     )
 
 

@@ -15,8 +15,6 @@ Britt and Luecke, Technometrics 15 (1973) 233; Boggs, Byrd and Schnabel, SIAM J.
 Comput. 8 (1987) 1052.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -42,91 +40,104 @@ class Linear(NamedTuple):
     ----------
     u : Tensor (mu, N)
         Foot points.
-    heads : Tensor (q, p + 1, N)
-        ``J = C^-1 dr/dbeta`` and, last, ``h``: what the parameters can still explain.
+    heads : Tensor (q, p + 2, N)
+        ``J = C^-1 dr/dbeta``, then ``h``: what the parameters can still explain. Last, a row whose
+        squares add up to what moving the foot point alone takes away of the squared distance.
     K : Tensor (q, mu, N)
         ``C^-1 dr/du``.
     r : Tensor (q, N)
         Residual.
-    tangent : Tensor (N,)
-        The part of the squared distance that moving the foot point alone takes away.
     """
 
     u: Tensor
     heads: Tensor
     K: Tensor
     r: Tensor
-    tangent: Tensor
 
     @property
     def J(self) -> Tensor:
         """``C^-1 dr/dbeta`` (q, p, N)."""
-        return self.heads[:, :-1]
+        return self.heads[:, :-2]
 
     @property
     def h(self) -> Tensor:
         """``C^-1 (r - J_u u)`` (q, N)."""
-        return self.heads[:, -1]
+        return self.heads[:, -2]
+
+    @property
+    def tangent(self) -> Tensor:
+        """The part of the squared distance (N,) that moving the foot point alone takes away."""
+        return squares(self.heads[:, -1])
 
     @property
     def phi(self) -> Tensor:
         """Squared distance ``|u|^2 + s |r|^2`` (N,), as its two perpendicular parts."""
-        return squares(self.h) + self.tangent
+        return squares(self.heads[:, -2:].flatten(0, 1))
 
 
 class Numbers(NamedTuple):
-    """The sums of one fit as Python's numbers, and the diagonal of ``gram`` (p + 1)."""
+    """The sums of one fit as Python's numbers, and the diagonal of ``gram`` (p + 2)."""
 
     gram: list[list[float]]
     diagonal: list[float]
-    tangent: float
 
     @property
     def cost(self) -> float:
         """chi-square, or the robust loss."""
-        return self.diagonal[-1] + self.tangent
+        return self.diagonal[-2] + self.diagonal[-1]
+
+    @property
+    def tangent(self) -> float:
+        """The part of it that moving the foot points alone takes away."""
+        return self.diagonal[-1]
 
 
-@dataclass(frozen=True, eq=False)
 class Sums:
     """What the points of a fit add up to.
 
     Attributes
     ----------
-    gram : Tensor (G, p + 1, p + 1)
-        Normal matrix, bordered by half the gradient of the cost; in the corner the part of the cost
-        that moving the foot points alone leaves.
-    tangent : Tensor (G,)
-        The part of the cost that moving the foot points alone takes away.
+    gram : Tensor (G, p + 2, p + 2)
+        Products of the rows of :attr:`Linear.heads`: the normal matrix, bordered by half the
+        gradient of the cost, on whose diagonal follow the two parts of the cost. The last row has
+        nothing to say beside the diagonal.
     """
 
-    gram: Tensor
-    tangent: Tensor
+    def __init__(self, gram: Tensor) -> None:
+        self.gram = gram
+        self._numbers: Numbers | None = None
+
+    @property
+    def numbers(self) -> Numbers:
+        """The same as numbers, read once, where there is one fit only."""
+        if self._numbers is None:
+            gram = self.gram.tolist()[0]
+            self._numbers = Numbers(gram, [row[i] for i, row in enumerate(gram)])
+        return self._numbers
 
     @property
     def cost(self) -> Tensor:
         """chi-square (G,), or the robust loss."""
-        return self.gram[:, -1, -1] + self.tangent
+        return self.gram[:, -2, -2] + self.gram[:, -1, -1]
+
+    @property
+    def tangent(self) -> Tensor:
+        """The part (G,) of the cost that moving the foot points alone takes away."""
+        return self.gram[:, -1, -1]
 
     @property
     def A(self) -> Tensor:
         """Normal matrix (G, p, p)."""
-        return self.gram[:, :-1, :-1]
+        return self.gram[:, :-2, :-2]
 
     @property
     def g(self) -> Tensor:
         """Half the gradient (G, p) of the cost."""
-        return self.gram[:, -1, :-1]
-
-    @cached_property
-    def numbers(self) -> "Numbers":
-        """Both as numbers, where there is one fit only."""
-        gram = self.gram.tolist()[0]
-        return Numbers(gram, [row[i] for i, row in enumerate(gram)], self.tangent.item())
+        return self.gram[:, -2, :-2]
 
     @property
     def diagonal(self) -> Tensor:
-        """Squared length (G, p + 1) of every Jacobian column and, last, of the residual."""
+        """Squared length (G, p + 2) of every Jacobian column and, last, both parts of the cost."""
         return self.gram.diagonal(dim1=-2, dim2=-1)
 
 
@@ -134,38 +145,38 @@ def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     """Eliminate the foot points of one stretch."""
     q, mu, _ = d.J_u.shape
     if not mu and points.slack:
-        heads = torch.cat([d.J_beta, d.r[:, None]], 1)
-        return Linear(u, heads, d.J_u, d.r, torch.zeros_like(d.r[0]))
+        h = d.r[:, None]
+        return Linear(u, torch.cat([d.J_beta, h, torch.zeros_like(h)], 1), d.J_u, d.r)
     if q == 1:
         weight = row_squares(d.J_u).add_(points.slack).rsqrt_()
-        heads = torch.cat([d.J_beta, minus_times(d.r, d.J_u, u)], 1) * weight
-        K = d.J_u * weight
+        h, K = minus_times(d.r, d.J_u, u), d.J_u * weight
         if mu == 1 and points.slack:
-            # In the plane of foot point and residual, t is what is left along the curve.
-            t = torch.addcmul(u, d.J_u, d.r) * weight
-            return Linear(u, heads, K, d.r, (t * t).view(-1))
+            # In the plane of foot point and residual, what is left along the curve has one part.
+            t = torch.addcmul(u, d.J_u, d.r)
+            return Linear(u, torch.cat([d.J_beta, h, t], 1) * weight, K, d.r)
+        heads = torch.cat([d.J_beta, h], 1) * weight
     else:
         h = minus_times(d.r[:, None], d.J_u, u)
         white = _whiten(points.slack, d.J_u, torch.cat([d.J_beta, h, d.J_u], 1))
-        width = white.shape[1] - mu
-        heads, K = white[:, :width], white[:, width:]
+        heads, K = white[:, :-mu], white[:, -mu:]
     t = u + vector_times(heads[:, -1], K)
     tangent = squares(t)
     if points.slack:
         tangent = tangent + squares(times_vector(d.J_u, t))
-    return Linear(u, heads, K, d.r, tangent)
+    # One length says it all; the first response carries it.
+    rest = torch.zeros_like(h)
+    rest[0, 0] = tangent.sqrt()
+    return Linear(u, torch.cat([heads, rest], 1), K, d.r)
 
 
 def add_up(linear: Linear, grouping: Grouping, loss: Loss | None) -> Sums:
     """Sum one stretch over the points of each fit."""
     if loss is None:
-        return Sums(grouping.gram(linear.heads), grouping.sum(linear.tangent))
+        return Sums(grouping.gram(linear.heads, apart=1))
     phi = linear.phi
-    weight = loss.weight(phi)
-    gram = grouping.gram(linear.heads * weight.sqrt())
-    cost, tangent = grouping.sum(torch.stack([loss.value(phi), weight * linear.tangent]))
-    gram[:, -1, -1] = cost - tangent
-    return Sums(gram, tangent)
+    gram = grouping.gram(linear.heads * loss.weight(phi).sqrt(), apart=1)
+    gram[:, -2, -2] = grouping.sum(loss.value(phi)) - gram[:, -1, -1]
+    return Sums(gram)
 
 
 def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
@@ -192,7 +203,7 @@ def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
 
 
 def advance(linear: Linear, grouping: Grouping, ahead: Tensor) -> Tensor:
-    """Return the next foot points ``u`` after a step ``ahead`` (G, p + 1), last 1."""
+    """Return the next foot points ``u`` after a step ``ahead`` (G, p + 2), behind it 1 and 0."""
     if not linear.u.shape[0]:
         return linear.u
     return vector_times(grouping.along(linear.heads, ahead), linear.K).neg_()
@@ -200,7 +211,7 @@ def advance(linear: Linear, grouping: Grouping, ahead: Tensor) -> Tensor:
 
 def advance_alone(linear: Linear, share: Tensor) -> Tensor:
     """Return foot points moved by a share (N,) of their own correction, parameters standing."""
-    return (1 - share) * linear.u - share * vector_times(linear.heads[:, -1], linear.K)
+    return (1 - share) * linear.u - share * vector_times(linear.h, linear.K)
 
 
 class Newton(NamedTuple):

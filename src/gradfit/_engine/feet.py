@@ -105,7 +105,7 @@ def _slopes(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> tuple[Tenso
     """Return ``J_u`` (q, mu, N) and how steep each residual is (q, N), as a graph over ``u``."""
     if s.points.slack and linear.r.shape[0] == 1:
         # Elimination has divided the slope by the length of the normal; NaN where that is all.
-        normal = row_squares(linear.K).neg_().add_(1).rsqrt_()
+        normal = row_squares(linear.K).neg_().add_(1.0).rsqrt_()
         return linear.K * normal, normal[0]
     J_u = derive(s.points, w.field.fn, linear.u, columns, beta=False).J_u
     return J_u, (J_u.square().sum(1) + s.points.slack).sqrt()

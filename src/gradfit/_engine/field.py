@@ -172,7 +172,7 @@ class Field:
     ) -> Trial:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads.
 
-        ``ahead`` (G, p + 1) is the step and, last, 1: ``[J | h]`` times it is what ``h`` becomes.
+        ``ahead`` (G, p + 2) is the step with 1 and 0 behind: heads times it are what ``h`` becomes.
         """
         new = beta + db
 
@@ -252,7 +252,7 @@ class Field:
         if self.prior is not None:
             R = self._prior_rows(self.prior, beta[row : row + 1])[0]
         for s, linear in self.linears(beta, u, kept):
-            rows = linear.heads
+            rows = linear.heads[:, :-1]
             if self.loss is not None:
                 rows = rows * self.loss.weight(linear.phi).sqrt()
             if s.points.group is not None:
@@ -290,22 +290,19 @@ class Field:
         u = like if len(self.stretches) == 1 else torch.empty_like(like)
         kept: list[Linear] = []
         gram: Tensor | None = None
-        tangent: Tensor | None = None
         for s, linear in zip(self.stretches, linears, strict=True):
-            part = add_up(linear, s.grouping, self.loss)
-            gram = s.grouping.add(gram, part.gram)
-            tangent = s.grouping.add(tangent, part.tangent)
+            gram = s.grouping.add(gram, add_up(linear, s.grouping, self.loss).gram)
             if len(self.stretches) == 1:
                 u = linear.u
             else:
                 u[:, s.start : s.stop] = linear.u
             if self.keep:
                 kept.append(linear)
-        gram, tangent = _all([gram, tangent])
+        [gram] = _all([gram])
         if self.prior is not None:
             rows = self._prior_rows(self.prior, beta)
-            gram = gram + rows.mT @ rows
-        return Trial(beta, u, kept, Sums(gram, tangent))
+            gram[:, :-1, :-1] += rows.mT @ rows
+        return Trial(beta, u, kept, Sums(gram))
 
     def _prior_rows(self, prior: Tensor, beta: Tensor) -> Tensor:
         """Return the rows (G, p, p + 1) of ``[J | h]`` by which priors pull ``beta`` (G, p)."""
@@ -325,7 +322,7 @@ class Field:
         if basis is not None:
             T = s.grouping.spread(basis.permute(1, 2, 0))
             d = d._replace(J_beta=columns_along(d.J_beta, T))
-            heads = torch.cat([columns_along(linear.J, T), linear.heads[:, -1:]], 1)
+            heads = torch.cat([columns_along(linear.J, T), linear.heads[:, -2:]], 1)
             linear = linear._replace(heads=heads)
             bb = columns_along(columns_along(curvature.bb, T).transpose(0, 1), T)
             curvature = curvature._replace(ub=columns_along(curvature.ub, T), bb=bb)

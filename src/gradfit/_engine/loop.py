@@ -67,7 +67,7 @@ def _first_radius(field: Field, beta: Tensor, largest: Any, cost: Any) -> Any:
     if field.alone:
         pairs = zip(largest, beta.tolist()[0], strict=False)
         return NUMBERS.reach(math.hypot(*(math.sqrt(s) * b for s, b in pairs)), cost)
-    size = (largest[:, :-1].sqrt() * beta).square().sum(-1)
+    size = (largest[:, :-2].sqrt() * beta).square().sum(-1)
     return ROWS.reach((size if field.shared is None else pooled(size)).sqrt(), cost)
 
 
@@ -78,9 +78,9 @@ def _judged(field: Field, sums: Sums) -> tuple[Any, Any]:
     """
     if field.alone:
         numbers = sums.numbers
-        return numbers.cost, math.isfinite(sum(numbers.diagonal) + numbers.tangent)
+        return numbers.cost, math.isfinite(sum(numbers.diagonal))
     cost = sums.cost
-    finite = torch.isfinite(sums.diagonal.sum(-1) + sums.tangent)
+    finite = torch.isfinite(sums.diagonal.sum(-1))
     if field.shared is None:
         return cost, finite
     return pooled(cost), finite.all().expand(len(finite))
@@ -199,7 +199,7 @@ def _judge(
     a = accepted[:, None]
     state = State(
         torch.where(a, trial.beta, s.beta),
-        _merge_sums(accepted, trial.sums, s.sums),
+        Sums(torch.where(a[..., None], trial.sums.gram, s.sums.gram)),
         torch.where(a, largest, s.largest),
         control,
     )
@@ -270,14 +270,6 @@ def _next_control(c: Control, v: Verdict, running: Any) -> Control:
         v.status,
         c.n_steps + running,
         c.n_eval + running,
-    )
-
-
-def _merge_sums(accepted: Tensor, new: Sums, old: Sums) -> Sums:
-    a = accepted
-    return Sums(
-        torch.where(a[:, None, None], new.gram, old.gram),
-        torch.where(a, new.tangent, old.tangent),
     )
 
 

@@ -180,14 +180,17 @@ class Grouping:
             row.index_add_(0, self.group, value)
         return out.reshape(*lead, self.count)
 
-    def gram(self, rows: Tensor) -> Tensor:
-        """Sum the outer products of ``rows`` (q, r, N) to (count, r, r)."""
+    def gram(self, rows: Tensor, apart: int = 0) -> Tensor:
+        """Sum the outer products of ``rows`` (q, r, N) to (count, r, r).
+
+        Of as many rows at the end as are ``apart`` only the squares are asked for.
+        """
         if self.group is None:
             return _products(rows, rows)
         q, r, _ = rows.shape
-        out = rows.new_empty(self.count, r, r)
+        out = rows.new_zeros(self.count, r, r)
         for i in range(r):
-            for j in range(i, r):
+            for j in [i] if i >= r - apart else range(i, r - apart):
                 products = (rows[m, i] * rows[m, j] for m in range(1, q))
                 sums = self.sum(sum(products, rows[0, i] * rows[0, j]))
                 out[:, i, j] = sums
@@ -303,6 +306,10 @@ def vector_times(v: Tensor, rows: Tensor) -> Tensor:
 
 def squares(v: Tensor) -> Tensor:
     """Squared length (N,) of vectors ``v`` (a, N)."""
+    if v.shape[0] == 1:
+        return (v * v)[0]
+    if v.numel() <= SMALL:
+        return (v * v).sum(0)
     out = v[0] * v[0]
     for i in range(1, v.shape[0]):
         out = torch.addcmul(out, v[i], v[i])

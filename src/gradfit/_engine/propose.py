@@ -39,8 +39,8 @@ class Proposal(NamedTuple):
         Reduction of the cost by the quadratic model.
     exact : list of Newton or None
         Foot points of a Newton step.
-    ahead : Tensor (G, p + 1) or None
-        The step and, last, 1, where that was made along with it.
+    ahead : Tensor (G, p + 2) or None
+        The step with 1 and 0 behind it, where that was made along with it.
     """
 
     db: Tensor
@@ -52,8 +52,9 @@ class Proposal(NamedTuple):
 
 
 def ahead_of(db: Tensor) -> Tensor:
-    """Return a step (G, p) with 1 behind it."""
-    return torch.cat([db, torch.ones_like(db[:, :1])], 1)
+    """Return a step (G, p) with 1 and 0 behind it."""
+    one = torch.ones_like(db[:, :1])
+    return torch.cat([db, one, torch.zeros_like(one)], 1)
 
 
 def plain(w: Work, value: Tensor) -> Any:
@@ -108,8 +109,8 @@ def _propose_small(w: Work) -> Proposal | None:
     step = free_step(numbers.gram, s.largest, HARD if c.n_steps else FIRST)
     if step is None or not step.norm <= 1.1 * c.radius:
         return None
-    row = np.array([[*step.db, 1.0]])
-    db, ahead = torch.from_numpy(row[:, :-1]).to(s.beta), torch.from_numpy(row).to(s.beta)
+    row = np.array([[*step.db, 1.0, 0.0]])
+    db, ahead = torch.from_numpy(row[:, :-2]).to(s.beta), torch.from_numpy(row).to(s.beta)
     return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, ahead)
 
 

@@ -26,16 +26,17 @@ def free_step(gram: Matrix, largest: list[float], hard: float) -> Small | None:
 
     Parameters
     ----------
-    gram : list of p + 1 lists
-        Normal matrix, bordered by the half gradient, whose row is what elimination makes of it.
-    largest : list of p + 1 floats
+    gram : list of p + 2 lists
+        Sums: normal matrix and half gradient, which elimination runs through like one more row.
+    largest : list of p + 2 floats
         Squared length of every Jacobian column, by which steps are measured.
     hard : float
         Share of the diagonal below which a pivot is not safe.
     """
-    p = len(gram) - 1
+    p = len(gram) - 2
     L: Matrix = []
-    for i, given in enumerate(gram):
+    for i in range(p + 1):
+        given = gram[i]
         row: list[float] = []
         for j in range(min(i, p)):
             above, rest = L[j], given[j]

@@ -80,7 +80,7 @@ class State(NamedTuple):
     beta : Tensor (G, p)
     sums : Sums
         At ``beta``.
-    largest : Tensor (G, p + 1), or list of p + 1 floats for one fit
+    largest : Tensor (G, p + 2), or list of p + 2 floats for one fit
         Largest diagonal of ``sums.gram`` so far.
     control : Control
     """
@@ -94,8 +94,8 @@ class State(NamedTuple):
     def D(self) -> Tensor:
         """Largest length (G, p) of every Jacobian column so far."""
         if isinstance(self.largest, Tensor):
-            return self.largest[:, :-1].sqrt()
-        return self.beta.new_tensor([self.largest[:-1]]).sqrt()
+            return self.largest[:, :-2].sqrt()
+        return self.beta.new_tensor([self.largest[:-2]]).sqrt()
 
     @property
     def status(self) -> Tensor:
@@ -116,7 +116,7 @@ class State(NamedTuple):
         """Return the rows listed."""
         return State(
             self.beta[rows],
-            Sums(self.sums.gram[rows], self.sums.tangent[rows]),
+            Sums(self.sums.gram[rows]),
             self.largest[rows],
             Control(*(t[rows] for t in self.control)),
         )
@@ -129,9 +129,7 @@ class State(NamedTuple):
 
         return State(
             write(self.beta, part.beta),
-            Sums(
-                write(self.sums.gram, part.sums.gram), write(self.sums.tangent, part.sums.tangent)
-            ),
+            Sums(write(self.sums.gram, part.sums.gram)),
             write(self.largest, part.largest),
             Control(*(write(a, b) for a, b in zip(self.control, part.control, strict=True))),
         )

@@ -141,7 +141,8 @@ def combination(case: Case, found: Spread) -> str:
     names = case.problem.free
     pairs = zip(names, found.weakest[0, : len(names)].tolist(), strict=True)
     shown = [(n, w) for n, w in pairs if abs(w) > NAMED]
-    sign = -1 if shown and max(shown, key=lambda pair: abs(pair[1]))[1] < 0 else 1
+    # Of two parameters both count the same, so that only rounding would tell which is the larger.
+    sign = -1 if shown and max(shown, key=lambda pair: round(abs(pair[1]), 9))[1] < 0 else 1
     return " ".join(f"{sign * w:+.2g}*{n}" for n, w in shown).removeprefix("+")
 
 
