@@ -132,12 +132,13 @@ def tell(view: View, end: End, found: Spread) -> tuple[End, Spread]:
     :math:`b = 1/t,\ a = y_0 - (x_0 + c)/t`.
     """
     (t, c), (steep, x0, y0) = end.beta.mT, view
-    one, zero = torch.ones_like(t), torch.zeros_like(t)
-    slope = torch.where(steep, 1 / t, t)
-    intercept = y0 + torch.where(steep, -(x0 + c) / t, c - t * x0)
+    one, zero, inverse, at = torch.ones_like(t), torch.zeros_like(t), 1 / t, x0 + c
+    slope = torch.where(steep, inverse, t)
+    intercept = y0 + torch.where(steep, -at * inverse, c - t * x0)
+    square = inverse * inverse
     J = [
-        [torch.where(steep, -1 / (t * t), one), zero],
-        [torch.where(steep, (x0 + c) / (t * t), -x0), torch.where(steep, -1 / t, one)],
+        [torch.where(steep, -square, one), zero],
+        [torch.where(steep, at * square, -x0), torch.where(steep, -inverse, one)],
     ]
     vertical = steep & (t.abs() <= 1e-12 * found.cov[:, 0, 0].sqrt())
     beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)

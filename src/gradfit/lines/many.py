@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -71,6 +71,7 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
     cross: Any,
     view: Any,
     starts: Any,
+    begins: Any,
     lo: int,
     hi: int,
     fixed_x: int,
@@ -79,7 +80,8 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
 ) -> None:
     """Write the points of the lines from ``lo`` to ``hi`` as their frames show them, whitened.
 
-    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with.
+    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with, and
+    ``begins`` where the points of each line begin.
     ``fixed_x`` and ``fixed_y`` say that sigmas are one number, given for as many points as a piece
     has; ``correlated`` is 0 without correlations, 1 with one number, 2 with one for each point.
     """
@@ -110,6 +112,7 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
         view[3 * g + 2] = my
         starts[2 * (g - lo)] = slope if slope - slope == 0.0 else 0.0
         starts[2 * (g - lo) + 1] = 0.0
+        begins[g - lo] = np.float64(first - base)
         if steep:
             for i in range(first, last):
                 dx[i - base] = y[i] - my
@@ -122,6 +125,7 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
                 dy[i - base] = y[i] - my
                 scale[i - base] = sx[i - shift_x]
                 weight[i - base] = sy[i - shift_y]
+    begins[hi - lo] = np.float64(width)
     # Over all lines at once, so that whole registers are divided and few numbers alone.
     if correlated > 1:
         for i in range(width):
@@ -162,19 +166,29 @@ def leave(  # noqa: PLR0917
     firsts: Any,
     view: Any,
     dy: Any,
-    made: Any,
     delta: Any,
     eps: Any,
     x_hat: Any,
     y_hat: Any,
+    columns: Any,
+    made: Any,
+    told: Any,
     lo: int,
     hi: int,
     width: int,
+    start: int,
+    count: int,
+    size: int,
 ) -> None:
     """Write corrections and foot points of the lines from ``lo`` to ``hi`` as the user sees them.
 
     ``made`` holds corrections of the first coordinate and, behind twice ``width``, the second.
+    What is ``told`` of each line, in rows of that ``size``, goes into ``columns`` of the ``count``
+    lines from ``start`` on.
     """
+    for g in range(lo, hi):
+        for k in range(size):
+            columns[k * count + g - start] = told[(g - lo) * size + k]
     base = int(firsts[lo])
     for g in range(lo, hi):
         first, last = int(firsts[g]), int(firsts[g + 1])
@@ -244,7 +258,8 @@ def fit_many(
     width, count = max(PIECE, int(sizes.max())), len(sizes)
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
     view = torch.empty(count, 3, dtype=torch.float64)
-    arrays = PointArrays(*(_large(data.x.shape[1]) for _ in range(4)))
+    arrays = PointArrays(*(_large(1, data.x.shape[1]) for _ in range(4)))
+    ended = ended if ended is not None and bool(ended.any()) else None
     task = Task(problem, plan, firsts.double(), ended, view, arrays)
     edges = _edges(firsts.numpy(), width)
     threads = torch.get_num_threads()
@@ -266,9 +281,9 @@ def _edges(firsts: Any, width: int) -> list[int]:
     return edges
 
 
-def _large(n: int) -> Tensor:
+def _large(*shape: int) -> Tensor:
     # NumPy asks for large pages, which the system hands out in half the time.
-    return torch.from_numpy(np.empty((1, n)))
+    return torch.from_numpy(np.empty(shape))
 
 
 def _room(data: Data, width: int) -> Points:
@@ -282,42 +297,45 @@ def _run(task: Task, edges: list[int]) -> tuple[End, Spread]:
     """Fit one piece after the other, in the same room; tell what came of their lines."""
     plan, data, out, width = task.plan, task.problem.data, task.arrays, task.plan.spec.n
     points, fixed = _room(data, width), []
+    lines = edges[-1] - edges[0]
     sigmas: list[Tensor] = []
     for s in (data.sx, data.sy):
         fixed.append(int(s is None or s.shape[1] == 1))
         s = data.x.new_ones(1, 1) if s is None else s
         sigmas.append(s.expand(1, width).contiguous() if fixed[-1] else s)
     correlated = 0 if data.rho is None else 1 if len(data.rho) == 1 else 2
-    starts = data.x.new_empty(max(b - a for a, b in pairwise(edges)), 2)
+    most, size = max(b - a for a, b in pairwise(edges)), TOLD + 3 * plan.spec.p + plan.spec.p**2
+    starts, begins = data.x.new_empty(most, 2), data.x.new_empty(most + 1)
+    columns = data.x.new_empty(size, lines)
     room = points.x, points.y, points.scale_x, points.weight_y, points.cross
-    given = data.x, data.y, *sigmas, data.rho, task.firsts, *room, task.view, starts
-    to_enter = _caller(enter, given)
-    begin, count = edges[0], edges[-1] - edges[0]
-    told = data.x.new_empty(TOLD + 3 * plan.spec.p + plan.spec.p**2, count)
+    seen = data.x, data.y, *sigmas, data.rho, task.firsts
+    to_enter = _caller(enter, *seen, *room, task.view, starts, begins)
+    found = out.delta, out.eps, out.x_hat, out.y_hat, columns
+    to_leave = _caller(leave, data.x, data.y, task.firsts, task.view, points.y, *found)
     for lo, hi in pairwise(edges):
-        to_enter(lo, hi, *fixed, correlated)
-        firsts = task.firsts[lo : hi + 1] - task.firsts[lo]
+        to_enter((), lo, hi, *fixed, correlated)
         ended = None if task.ended is None else task.ended[lo:hi]
-        fitted = cpu.fit(plan, points, firsts, starts[: hi - lo], ended)
-        told[:, lo - begin : hi - begin] = fitted.told.mT
-        found = out.delta, out.eps, out.x_hat, out.y_hat
-        given = data.x, data.y, task.firsts, task.view, points.y, fitted.made, *found
-        _caller(leave, given)(lo, hi, width)
-    steep, x0, y0 = task.view[begin : edges[-1]].mT.contiguous()
-    whole = Fitted(plan.spec, told.mT, told)
+        fitted = cpu.fit(plan, points, begins[: hi - lo + 1], starts[: hi - lo], ended)
+        to_leave((fitted.made, fitted.told), lo, hi, width, edges[0], lines, size)
+    steep, x0, y0 = task.view[edges[0] : edges[-1]].mT.contiguous()
+    # What there is at each point has been written already.
+    whole = Fitted(plan.spec, columns.mT, columns[:0])
     return tell(View(steep > 0, x0, y0), *end_of(whole, task.problem, None, "expected"))
 
 
-def _caller(function: Callable[..., None], given: Sequence[Tensor | None]) -> Callable[..., None]:
-    """Return a function of whole numbers alone, with all memory given."""
+def _caller(function: Callable[..., None], *given: Tensor | None) -> Callable[..., None]:
+    """Return a function of more memory, in a tuple, and whole numbers; the rest is given."""
     compiled = machine.enabled()
     code = _code(function, compiled)
-    if compiled:
-        return partial(code.call, *(0 if t is None else t.data_ptr() for t in given))
-    flat = [None if t is None else t.numpy().reshape(-1) for t in given]
 
-    def interpret(*numbers: int) -> None:
-        with np.errstate(all="ignore"):
-            code.call(*flat, *numbers)
+    def memory(tensors: Sequence[Tensor | None]) -> list[Any]:
+        if compiled:
+            return [0 if t is None else t.data_ptr() for t in tensors]
+        return [None if t is None else t.numpy().reshape(-1) for t in tensors]
 
-    return interpret
+    fixed = memory(given)
+
+    def run(more: Sequence[Tensor], *numbers: int) -> None:
+        code.call(*fixed, *memory(more), *numbers)
+
+    return run if compiled else np.errstate(all="ignore")(run)
