@@ -16,6 +16,7 @@ from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import Data, gather
+from gradfit._data.checks import shown, to_count, to_number
 from gradfit._dispatch import choose, device_for, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
@@ -33,6 +34,8 @@ from gradfit._uncertainty.unbias import take_off
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
+WIDEST = 1e100
+"""Scale of a loss, in sigmas, up to which its square is far from the largest number."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,9 @@ def fit(
         ..., then y. The work grows with the cube of its size.
     loss : str or (str, float)
         ``"linear"``, or a robust loss of the distance in sigmas: ``"huber"``, ``"soft_l1"``,
-        ``"cauchy"``, ``"tukey"``, with a scale of your own as ``("huber", 2.0)``.
+        ``"cauchy"``, ``"tukey"``, with a scale of your own as ``("huber", 2.0)``. Left out it is
+        1.345, 1.0, 2.385 and 4.685 sigmas in this order, which for normal errors keeps 95 % of the
+        efficiency of least squares; 92.7 % for ``"soft_l1"``.
     absolute_sigma : bool, optional
         True takes sigmas as they are, False scales the covariance by ``mswd``. Default: True if any
         of ``sx``, ``sy``, ``rho``, ``cov`` is given.
@@ -307,31 +312,44 @@ def _told(
 
 def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
     """Return checked tolerances."""
-    if not (0 <= gtol < 1 and 0 <= ftol < 1 and 0 <= xtol < 1):
-        given = {"gtol": gtol, "ftol": ftol, "xtol": xtol}
-        name, value = next((n, v) for n, v in given.items() if not 0 <= v < 1)
-        raise InputError(f"`{name}` must be at least 0 and below 1, got {value!r}.")
-    if max_steps < 1:
-        raise InputError(f"`max_steps` must be at least 1, got {max_steps!r}.")
-    return Options(gtol, ftol, xtol, int(max_steps))
+    given = {"gtol": gtol, "ftol": ftol, "xtol": xtol}
+    for name, value in given.items():
+        given[name] = number = to_number(f"`{name}`", value)
+        if not 0 <= number < 1:
+            raise InputError(f"`{name}` must be at least 0 and below 1, got {number!r}.")
+    return Options(**given, max_steps=to_count("`max_steps`", max_steps))
 
 
-def choose_loss(loss: str | tuple[str, float]) -> Loss | None:
+def choose_loss(loss: Any) -> Loss | None:
     """Return the robust loss of that name, None for least squares."""
-    name, scale = (loss, None) if isinstance(loss, str) else loss
-    if name == "linear":
-        return None
+    try:
+        name, scale = (loss, None) if isinstance(loss, str) else loss
+    except (TypeError, ValueError):
+        raise InputError(
+            f'`loss` must be a name or a name and a scale, as ("huber", 2.0); got {shown(loss)}.'
+        ) from None
     refuse_unknown("loss", name, ("linear", *SCALES))
-    scale = SCALES[name] if scale is None else float(scale)
+    if name == "linear":
+        if scale is not None:
+            raise InputError(f'`loss` "linear" has no scale, got {shown(scale)}. Leave it out.')
+        return None
+    if scale is None:
+        return Loss(name, SCALES[name])
+    scale = to_number("`loss` needs a scale, which", scale)
     if not scale > 0:
         raise InputError(f"`loss` needs a scale above 0, in sigmas; got {scale!r}.")
+    if not 1 / WIDEST <= scale <= WIDEST:
+        raise InputError(
+            f"`loss` needs a scale between {1 / WIDEST:g} and {WIDEST:g} sigmas, got {scale!r}. "
+            'Least squares is loss="linear".'
+        )
     return Loss(name, scale)
 
 
 def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:
     """Raise unless ``value`` is one of the ``known``."""
-    if value not in known:
-        raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {value!r}.")
+    if not (isinstance(value, str) and value in known):
+        raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {shown(value)}.")
 
 
 def unfit(problem: Problem) -> Tensor | None:

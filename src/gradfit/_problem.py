@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gradfit._data import Data
+from gradfit._data.checks import shown, to_finite, to_flag, to_flags, to_mapping, to_number
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
 from gradfit._frozen import freeze
@@ -174,11 +175,9 @@ def state_problem(
     cov_joint: Any = None,
 ) -> Problem:
     """Put data and model together; check names and shapes, not yet the model itself."""
-    fixed, free = dict(fixed or {}), model.names
-    if fixed:
-        for name in fixed:
-            _known(name, model, "fixed")
-        free = tuple([n for n in free if n not in fixed])
+    held, free = _held(fixed, model), model.names
+    if held:
+        free = tuple([n for n in free if n not in held])
     if not free:
         raise InputError("`fixed` names every parameter: nothing is left to fit.")
     if cov_joint is not None and systematic is not None:
@@ -195,11 +194,13 @@ def state_problem(
         "points": points,
         "joined": joined,
         "free": free,
-        "fixed": fixed,
-        "bounds": _limits(bounds, model, free, data) if bounds else None,
-        "absolute": given if absolute_sigma is None else absolute_sigma,
+        "fixed": held,
+        "bounds": None if bounds is None else _limits(bounds, model, free, held, data),
+        "absolute": given
+        if absolute_sigma is None
+        else to_flag("`absolute_sigma`", absolute_sigma),
         "systematic": errors,
-        "shared": _common(shared, model, free, data) if shared else (),
+        "shared": () if shared is None else _common(shared, model, free, data),
         "implicit_equations": 1,
         "fix_x": exact,
         "redundant": 0,
@@ -215,10 +216,22 @@ def to_points(data: Data, exact: Tensor | None, errors: Systematic | None) -> tu
     return points, joined
 
 
-def _common(
-    shared: Sequence[str] | str, model: Model, free: tuple[str, ...], data: Data
-) -> tuple[str, ...]:
-    names = (shared,) if isinstance(shared, str) else tuple(shared)
+def _held(fixed: Any, model: Model) -> dict[str, float]:
+    """Return the value of each fixed parameter."""
+    held = to_mapping("`fixed`", fixed, '{"a": 1.0}')
+    for name, value in held.items():
+        _known(name, model, "fixed")
+        held[name] = to_finite(f"`fixed` of {name!r}", value)
+    return held
+
+
+def _common(shared: Any, model: Model, free: tuple[str, ...], data: Data) -> tuple[str, ...]:
+    try:
+        names = (shared,) if isinstance(shared, str) else tuple(shared)
+    except TypeError:
+        raise InputError(
+            f'`shared` must be a sequence of names, as ["a"]; got {shown(shared)}.'
+        ) from None
     for name in names:
         _known(name, model, "shared")
     if names and data.group is None:
@@ -237,9 +250,7 @@ def _known(name: str, model: Model, argument: str) -> None:
 def _exact_x(fix_x: Any, data: Data) -> Tensor | None:
     if fix_x is None:
         return None
-    fixed = torch.as_tensor(fix_x, device=data.x.device)
-    if fixed.dtype != torch.bool:
-        raise InputError(f"`fix_x` must hold True or False, got {fixed.dtype}.")
+    fixed = to_flags("`fix_x`", fix_x, data.x.device)
     m, n = data.x.shape
     if fixed.ndim == 1 and fixed.shape[0] == data.n_rows and (m == 1 or fixed.shape[0] != m):
         fixed = fixed[None, data.index]
@@ -257,30 +268,43 @@ def _exact_x(fix_x: Any, data: Data) -> Tensor | None:
 
 
 def _limits(
-    bounds: Mapping[str, tuple[float | None, float | None]],
-    model: Model,
-    free: tuple[str, ...],
-    data: Data,
-) -> Bounds:
+    bounds: Any, model: Model, free: tuple[str, ...], held: Mapping[str, float], data: Data
+) -> Bounds | None:
+    pairs = to_mapping("`bounds`", bounds, '{"a": (0, None)}')
+    if not pairs:
+        return None
     lower = data.x.new_full((1, len(free)), -torch.inf)
     upper = data.x.new_full((1, len(free)), torch.inf)
-    for name, limits in bounds.items():
+    for name, pair in pairs.items():
         _known(name, model, "bounds")
-        try:
-            low, high = limits
-        except (TypeError, ValueError):
+        low, high = _pair(name, pair)
+        if name in held and not low <= held[name] <= high:
             raise InputError(
-                f"`bounds` of {name!r} must be a pair (lower, upper), None for no limit; "
-                f"got {limits!r}."
-            ) from None
-        low = -torch.inf if low is None else float(low)
-        high = torch.inf if high is None else float(high)
-        if not low < high:
-            raise InputError(f"`bounds` of {name!r} must rise; got ({low:g}, {high:g}).")
+                f"`fixed` of {name!r} is {held[name]:g}, outside its bounds ({low:g}, {high:g})."
+            )
         if name in free:
             lower[0, free.index(name)] = low
             upper[0, free.index(name)] = high
     return Bounds(lower, upper)
+
+
+def _pair(name: str, pair: Any) -> tuple[float, float]:
+    """Return the limits of a parameter, infinite where there are none."""
+    try:
+        low, high = pair
+        if isinstance(pair, str):
+            raise TypeError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"`bounds` of {name!r} must be a pair (lower, upper), None for no limit; "
+            f"got {shown(pair)}."
+        ) from None
+    title = f"`bounds` of {name!r}: a limit"
+    low = -torch.inf if low is None else to_number(title, low)
+    high = torch.inf if high is None else to_number(title, high)
+    if not low < high:
+        raise InputError(f"`bounds` of {name!r} must rise; got ({low:g}, {high:g}).")
+    return low, high
 
 
 def start_of(problem: Problem, start: Any) -> Tensor | None:

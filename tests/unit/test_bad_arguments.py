@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import gradfit as gf
 from gradfit.errors import InputError
@@ -43,6 +44,44 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"bounds": {"a": (2, 1)}}, r"`bounds` of 'a' must rise; got \(2, 1\)"),
     ({"bounds": {"a": (np.nan, 1)}}, "`bounds` of 'a' must rise"),
     ({"bounds": {"a": (5, 6)}}, r"`start` of 'a' is 1, outside its bounds \(5, 6\)"),
+    ({"fixed": ["a"]}, r"`fixed` must be a mapping from names, as {\"a\": 1.0}; got \['a'\]"),
+    ({"fixed": {"a": "x"}}, "`fixed` of 'a' must be one number, got 'x'"),
+    ({"fixed": {"a": [1, 2]}, "groups": IDS}, r"`fixed` of 'a' must be one number, got \[1, 2\]"),
+    ({"fixed": {"a": None}}, "`fixed` of 'a' must be one number, got None"),
+    ({"fixed": {"a": True}}, "`fixed` of 'a' must be one number, got True"),
+    ({"fixed": {"a": np.nan}}, "`fixed` of 'a' must be finite, got nan"),
+    (
+        {"fixed": {"a": 5}, "bounds": {"a": (0, 1)}},
+        r"`fixed` of 'a' is 5, outside its bounds \(0, 1\)",
+    ),
+    ({"bounds": 0}, "`bounds` must be a mapping from names, as .*; got 0"),
+    ({"bounds": [(0, 1), (0, 1)]}, "`bounds` must be a mapping from names, as .*; got "),
+    ({"bounds": ([0, 0], [1, 1])}, "`bounds` must be a mapping from names, as .*; got "),
+    ({"bounds": {"a": "ab"}}, r"`bounds` of 'a' must be a pair \(lower, upper\)"),
+    ({"bounds": {"a": (0, 1, 2)}}, r"`bounds` of 'a' must be a pair \(lower, upper\)"),
+    ({"bounds": {"a": ("0", None)}}, "`bounds` of 'a': a limit must be one number, got '0'"),
+    ({"bounds": {"a": ([0, 1], 2)}}, r"`bounds` of 'a': a limit must be one number, got \[0, 1\]"),
+    ({"shared": 3, "groups": IDS}, "`shared` must be a sequence of names, .*; got 3"),
+    ({"shared": [0], "groups": IDS}, "`shared` names 0, which is no parameter"),
+    ({"absolute_sigma": "yes"}, "`absolute_sigma` must be True or False, got 'yes'"),
+    ({"fix_x": "yes"}, "`fix_x` must hold True or False, got 'yes'"),
+    ({"fix_x": [True] * 7 + [None]}, "`fix_x` must hold True or False, got None"),
+    ({"fix_x": [[True], [True, False]]}, "`fix_x` is ragged"),
+    ({"fix_x": torch.ones(8)}, "`fix_x` must hold True or False, got torch.float32"),
+    ({"loss": None}, "`loss` must be a name or a name and a scale, .*; got None"),
+    ({"loss": ("huber", 1, 2)}, "`loss` must be a name or a name and a scale"),
+    ({"loss": abs}, "`loss` must be a name or a name and a scale"),
+    ({"loss": (["huber"], 1)}, "`loss` must be one of linear, "),
+    ({"loss": ("huber", "1")}, "`loss` needs a scale, which must be one number, got '1'"),
+    ({"loss": ("huber", 1e200)}, r"`loss` needs a scale between 1e-100 and 1e\+100 sigmas"),
+    ({"loss": ("huber", np.inf)}, r"`loss` needs a scale between 1e-100 and 1e\+100 sigmas"),
+    ({"loss": ("huber", np.nan)}, "`loss` needs a scale above 0, in sigmas; got nan"),
+    ({"loss": ("linear", 2)}, '`loss` "linear" has no scale, got 2'),
+    ({"max_steps": "a"}, "`max_steps` must be one number, got 'a'"),
+    ({"max_steps": 2.5}, "`max_steps` must be a whole number, got 2.5"),
+    ({"max_steps": np.inf}, "`max_steps` must be finite, got inf"),
+    ({"gtol": None}, "`gtol` must be one number, got None"),
+    ({"xtol": [1e-3, 1e-3]}, r"`xtol` must be one number, got \[0.001, 0.001\]"),
     ({"fix_x": [0.0] * 8}, "`fix_x` must hold True or False"),
     ({"fix_x": [True, False, True]}, r"`fix_x` must have shape \(8,\)"),
     ({"loss": "l1"}, "`loss` must be one of linear, "),

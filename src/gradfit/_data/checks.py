@@ -1,11 +1,83 @@
 """What is wrong with numbers, in one line each."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradfit.errors import InputError
+
+
+def to_number(title: str, value: Any) -> float:
+    """Return one real number, which may be NaN or inf; the message begins with ``title``."""
+    try:
+        # Text that looks like a number, and True, are something else given by mistake.
+        if not isinstance(value, str | bytes | bool) and getattr(value, "ndim", 0) == 0:
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{title} must be one number, got {shown(value)}.")
+
+
+def to_finite(title: str, value: Any) -> float:
+    """Return one finite number."""
+    number = to_number(title, value)
+    if number - number != 0:
+        raise InputError(f"{title} must be finite, got {number:g}.")
+    return number
+
+
+def to_count(title: str, value: Any) -> int:
+    """Return a whole number of at least 1."""
+    number = to_finite(title, value)
+    if number != int(number):
+        raise InputError(f"{title} must be a whole number, got {shown(value)}.")
+    if number < 1:
+        raise InputError(f"{title} must be at least 1, got {shown(value)}.")
+    return int(number)
+
+
+def to_mapping(title: str, value: Any, example: str) -> dict[Any, Any]:
+    """Return a mapping as a dict, an empty one for None."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InputError(f"{title} must be a mapping from names, as {example}; got {shown(value)}.")
+    return dict(cast(Mapping[Any, Any], value))
+
+
+def to_flag(title: str, value: Any) -> bool:
+    """Return True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{title} must be True or False, got {shown(value)}.")
+    return bool(value)
+
+
+def to_flags(title: str, value: Any, device: torch.device | None) -> Tensor:
+    """Return True and False as a tensor of whatever shape they came in."""
+    if isinstance(value, Tensor):
+        if value.dtype != torch.bool:
+            raise InputError(f"{title} must hold True or False, got {value.dtype}.")
+        return value.to(device)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InputError(f"{title} is ragged, got {shown(value)}.") from None
+    if array.dtype.kind == "O" and all(isinstance(v, bool | np.bool_) for v in array.flat):
+        array = array.astype(bool)
+    if array.dtype.kind != "b":
+        wrong = next((v for v in array.flat if not isinstance(v, bool | np.bool_)), value)
+        raise InputError(f"{title} must hold True or False, got {shown(wrong)}.")
+    return torch.tensor(array, device=device)
+
+
+def shown(value: Any) -> str:
+    """Return how a message writes what came: one line, and not a long one."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    text = " ".join(repr(plain).split())
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def check_covariance(cov: Tensor) -> None:

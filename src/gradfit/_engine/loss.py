@@ -2,7 +2,8 @@ r"""Robust losses of the squared perpendicular distance in units of sigma.
 
 With :math:`\varphi = |u|^2 + s|r|^2` the cost of a point is :math:`\rho(\varphi)` and its weight
 :math:`w = \rho'(\varphi)`; far points count less, and the foot of a point stays the same. The
-scale ``c`` is in sigmas; the defaults give 95 % efficiency on normal errors in one response.
+scale ``c`` is in sigmas; on normal errors in one response the defaults give 95 % efficiency, 92.7 %
+for ``soft_l1``, whose scale of 1 is that of other programs.
 
 Holland and Welsch, Commun. Stat. A6 (1977) 813; Triggs et al., LNCS 1883 (2000) 298.
 """
