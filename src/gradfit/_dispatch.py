@@ -85,14 +85,16 @@ def choose(
     reason = obstacle(problem, on_step) or (_not_for_gpu(problem) if gpu else _not_here(problem))
     if reason is not None:
         return reason
-    known = known_of(problem)
+    known, block = known_of(problem), 1 if gpu else BLOCK
+    if backend != "auto":
+        return kernels_for(problem, beta0, loss, block, known)
     due = known.spent + times * (PER_FIT + PER_POINT * (n or problem.points.n))
-    if backend == "auto" and due < LOOKING:
+    if due < LOOKING:
         return ""
-    kernels = kernels_for(problem, beta0, loss, 1 if gpu else BLOCK, known)
-    if backend != "auto" or isinstance(kernels, str):
+    kernels = kernels_for(problem, beta0, loss, block, known)
+    if isinstance(kernels, str) or _is_there(kernels):
         return kernels
-    return kernels if _is_there(kernels) or due > _price(kernels) else ""
+    return kernels if due > _price(kernels) else ""
 
 
 def _is_there(kernels: Kernels) -> bool:
@@ -172,7 +174,7 @@ def _layout(problem: Problem, loss: Loss | None) -> Layout:
     points, names = problem.points, problem.model.names
     return Layout(
         points.rows,
-        tuple([names.index(n) for n in problem.free]),
+        tuple([names.index(n) for n in problem.free] if problem.fixed else range(len(names))),
         points.y is not None,
         points.scale_x.ndim == 3,
         points.weight_y is not None and points.weight_y.ndim == 3,
