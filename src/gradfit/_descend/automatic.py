@@ -44,6 +44,9 @@ BACKWARDS = 0.4
 QUIET = 4
 """Arrived after so many steps in a row that gained nothing; fewer for few parameters."""
 
+IDLE = 100
+"""So many steps without a better loss go astray in rounding: time to ask the curvature."""
+
 
 class Trial(NamedTuple):
     """A place on the line: how far, the loss there, the slope along the line."""

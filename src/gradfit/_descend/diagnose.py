@@ -6,7 +6,7 @@ from itertools import pairwise
 from operator import mul
 from typing import Literal, NamedTuple, TypeAlias
 
-from gradfit._descend.loop import NEGLIGIBLE, RUNAWAY, negligible
+from gradfit._descend.loop import NEGLIGIBLE, RUNAWAY
 from gradfit._descend.record import Kept
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import Valley
@@ -58,6 +58,8 @@ class Evidence(NamedTuple):
         Automatic steps; gradients cleared; losses over batches.
     reason : str
         What the loss or ``on_step`` said when it ended the descent.
+    arrived : bool
+        Whether the best step is as good as the minimum.
     """
 
     status: DescentStatus
@@ -71,6 +73,7 @@ class Evidence(NamedTuple):
     clear: bool
     batches: bool
     reason: str
+    arrived: bool
 
     @property
     def last(self) -> Kept:
@@ -93,9 +96,9 @@ def diagnose(e: Evidence) -> tuple[Verdict, str]:
         return "diverging", _diverging(e)
     if not e.clear:
         return "uncleared", _uncleared(e)
-    if e.status is DescentStatus.CONVERGED or _nothing_to_gain(e):
+    if e.arrived or (e.status is DescentStatus.CONVERGED and not e.valley.closed):
         return _arrived(e)
-    if e.status is DescentStatus.STALLED:
+    if e.status in (DescentStatus.STALLED, DescentStatus.CONVERGED):
         return "stalled", _stalled(e)
     risen, asked = _rises(e.tail)
     if asked >= 5 and e.batches and risen > RISING * asked:
@@ -119,10 +122,6 @@ def _bottomless(e: Evidence) -> bool:
     """Whether the loss fell out of all proportion before it stopped being a number."""
     best = e.best.point.loss
     return best < -RUNAWAY * abs(e.rows[0].point.loss) and best < 0
-
-
-def _nothing_to_gain(e: Evidence) -> bool:
-    return negligible(e.valley.gain, e.best.point.loss, e.rows[0].point.loss)
 
 
 def _rises(tail: Sequence[Kept]) -> tuple[int, int]:
@@ -265,18 +264,13 @@ def _shape(e: Evidence) -> str:
 
 def _arrived(e: Evidence) -> tuple[Verdict, str]:
     v = e.valley
+    if v.flat:
+        return "flat", f"The gradient vanished, but {_flat(e)}."
     if v.known and not v.closed:
-        if v.flattest < -1e-8 * abs(v.steepest):
-            return "saddle", (
-                "The gradient vanished, but this is no minimum: the loss bends down along "
-                f"`{v.slow}` (curvature {number(v.flattest, 3)}). Start from other values; a step "
-                "to either side will roll off."
-            )
-        return "flat", (
-            "The gradient vanished, but as far as double precision can tell the loss is flat "
-            f"along a direction that is mostly `{v.slow}`: many parameter values do equally well. "
-            "Fix one of them, simplify the loss, or measure the parameters in other units (centre "
-            "the data)."
+        return "saddle", (
+            "The gradient vanished, but this is no minimum: the loss bends down along "
+            f"`{v.slow}` (curvature {number(v.flattest, 3)}). Start from other values; a step "
+            "to either side will roll off."
         )
     said = f"Converged at step {count(e.best.step)}."
     if not v.known:
@@ -294,9 +288,33 @@ def _arrived(e: Evidence) -> tuple[Verdict, str]:
     return "converged", said
 
 
-def _lost_in_rounding(e: Evidence) -> bool:
-    v = e.valley
-    return v.closed and (v.condition > HOPELESS or v.gain < BARELY * abs(e.best.point.loss))
+def _flat(e: Evidence) -> str:
+    """Say along which direction slopes are rounding error, and how to get out of that."""
+    return (
+        "to rounding error the loss is flat along a direction that is mostly "
+        f"`{e.valley.slow}`: many parameter values do equally well, or their slopes are lost in "
+        "the rounding error of steeper ones. Fix one of them, simplify the loss, or measure the "
+        "parameters in other units (centre the data)"
+    )
+
+
+def _narrow(e: Evidence) -> str:
+    """Say how narrow the valley is, what that does to slopes, and how to get out of that."""
+    return (
+        f"{_shape(e)}. In a valley that narrow the slope along it is lost in the rounding error of "
+        f"the slope across.{_remaining(e)} Measure the parameters in units that suit them (with "
+        "each in units of its own curvature the condition number would be "
+        f"{number(e.valley.scaled, 2)}), or use a second-order fit (`gf.fit`)"
+    )
+
+
+def _hindered(e: Evidence) -> str:
+    """Say why slopes no longer show automatic steps the way, where it is so however they went."""
+    if not e.automatic:
+        return ""
+    if e.valley.flat:
+        return _flat(e)
+    return _narrow(e) if e.valley.closed and e.valley.condition > HOPELESS else ""
 
 
 def _next_to_nothing(e: Evidence) -> str:
@@ -311,14 +329,10 @@ def _next_to_nothing(e: Evidence) -> str:
 
 
 def _stalled(e: Evidence) -> str:
-    if e.automatic and _lost_in_rounding(e):
-        return (
-            f"Stalled at step {count(e.last.step)}: {_shape(e)}. In a valley that narrow the slope "
-            f"along it is lost in the rounding error of the slope across.{_remaining(e)} Measure "
-            "the parameters in units that suit them (with each in units of its own curvature the "
-            f"condition number would be {number(e.valley.scaled, 2)}), or use a second-order fit "
-            "(`gf.fit`)."
-        )
+    v = e.valley
+    missed = v.closed and v.gain < BARELY * abs(e.best.point.loss)
+    if e.automatic and v.closed and (v.condition > HOPELESS or missed):
+        return f"Stalled at step {count(e.last.step)}: {_narrow(e)}."
     if e.automatic:
         return (
             f"Stalled at step {count(e.last.step)}: along the downhill direction no step lowers "
@@ -405,6 +419,8 @@ def _crawling(e: Evidence) -> str:
         f"{percent(fell / loss) if loss else number(fell, 2)}"
     )
     advice = "Give it more `epochs`" if e.automatic else TRY_AUTO
+    if hindered := _hindered(e):
+        return f"{said}, and {hindered}."
     if not v.closed:
         other = "" if e.automatic else 'Raise `lr`, or try `optimizer="adam"`. '
         return f"{said}. {other}{advice}."
@@ -431,8 +447,11 @@ def _rescale(v: Valley) -> str:
 
 def _improving(e: Evidence) -> str:
     fell, steps = _pace(e)
-    return (
+    said = (
         f"Still on its way: over the last {plural(steps, 'step')} the loss fell by "
-        f"{number(fell, 2)}.{_remaining(e)} Give it more `epochs`"
-        + (", or a larger `lr`." if e.plain else ".")
+        f"{number(fell, 2)}"
     )
+    if hindered := _hindered(e):
+        return f"{said}, but {hindered}."
+    larger = ", or a larger `lr`" if e.plain else ""
+    return f"{said}.{_remaining(e)} Give it more `epochs`{larger}."

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gradfit._descend.automatic import IDLE
 from gradfit._descend.checkpoint import Checkpoint, random_devices, resume_from
 from gradfit._descend.diagnose import Evidence, diagnose
 from gradfit._descend.loop import DescentStep, Limits, Run
@@ -21,12 +22,16 @@ from gradfit._descend.record import as_table
 from gradfit._descend.result import Descent
 from gradfit._descend.rules import MakeOptimizer, MakeSchedule
 from gradfit._descend.status import DescentStatus
-from gradfit._descend.valley import survey
+from gradfit._descend.valley import Valley, survey
 from gradfit._format import count, number
 from gradfit._types import FloatArray
 
 TOLERANCE = 1e-10
-NO_MINIMUM = {"saddle": DescentStatus.SADDLE, "flat": DescentStatus.SINGULAR}
+NO_MINIMUM = {
+    "saddle": DescentStatus.SADDLE,
+    "flat": DescentStatus.SINGULAR,
+    "stalled": DescentStatus.STALLED,
+}
 """Where a gradient vanished without having arrived."""
 
 
@@ -85,8 +90,9 @@ def descend(
         Gradients with a larger norm are shortened to this norm.
     tol : float
         Converged when the norm of the gradient has fallen to this share of the largest one on the
-        way; with automatic steps, when these promise to lower the loss by less than ``tol**2`` of
-        it, twice in a row. Not asked over batches.
+        way; with automatic steps, when several in a row promise to lower the loss by less than
+        ``tol**2`` of it, or many did not lower it at all. Either way the curvature must agree that
+        nothing is left to gain, where it can be had. Not asked over batches.
     patience : int, optional
         Stop when the best loss did not improve for so many epochs.
     data : DataLoader or list of batches, optional
@@ -148,12 +154,13 @@ def descend(
         plan.epochs,
         None if patience is None else whole("patience", patience, 1),
         whole("record", record, 2),
+        IDLE if plan.automatic else None,
     )
     parameters = Parameters(checked_start(start))
     try:
         objective = Objective(loss, parameters, data)
         setup = set_up(objective, plan)
-        run = Run(objective, setup.stepper, limits, lambda: _gain(objective))
+        run = Run(objective, setup.stepper, limits, lambda: _look(objective))
         save = None if checkpoint is None else Checkpoint(checkpoint, setup.words)
         with _random(parameters, seed, resume), _watched(run, save, progress, on_step):
             if resume is not None:
@@ -221,7 +228,7 @@ def _conclude(run: Run, plan: Plan, setup: Setup) -> Descent:
     n_eval = run.objective.n_eval
     gradient, hessian = curvature(run.objective, run.seconds / max(n_eval, 1))
     columns = parameters.columns
-    valley = survey(hessian, gradient, columns)
+    valley = survey(hessian, gradient, columns, run.objective.eps)
     rows = run.record.with_steps(kept, run.tail[-1] if run.tail else None)
     evidence = Evidence(
         run.status,
@@ -235,6 +242,7 @@ def _conclude(run: Run, plan: Plan, setup: Setup) -> Descent:
         plan.clear,
         run.objective.batches is not None,
         run.reason,
+        run.negligible(valley, kept.point),
     )
     verdict, diagnosis = diagnose(evidence)
     if run.status is DescentStatus.CONVERGED:
@@ -271,10 +279,10 @@ def _conclude(run: Run, plan: Plan, setup: Setup) -> Descent:
     )
 
 
-def _gain(objective: Objective) -> float:
-    """Return how far the loss can still fall where the parameters stand; NaN when unknown."""
+def _look(objective: Objective) -> Valley:
+    """Return the valley where the parameters stand."""
     gradient, hessian = curvature(objective, 0.0)
-    return survey(hessian, gradient, objective.parameters.columns).gain
+    return survey(hessian, gradient, objective.parameters.columns, objective.eps)
 
 
 def _by_name(parameters: Parameters, table: FloatArray) -> dict[str, FloatArray]:

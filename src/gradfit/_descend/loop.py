@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,24 +19,21 @@ from gradfit._descend.objective import Objective, Point, one_line
 from gradfit._descend.record import Kept, Record
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.steppers import Stepper
+from gradfit._descend.valley import Valley
 from gradfit.errors import StopFit
 
 RUNAWAY = 1e10
 """Diverged when the loss exceeds the best one by so many times its size."""
-ROUNDING = 8
-"""Losses that agree to so many units in the last place are the same."""
+ROUNDING, BLUR = 8, 100
+"""Losses that agree to so many units in the last place are the same; around a minimum to more."""
 NEGLIGIBLE = 1e-10
 """A share of the loss that is not worth a step."""
 VANISHED = 1e-12
 """A share of the first loss that is as good as zero, for losses that end there."""
+AT_REST = 1e-5
+"""A share of its size by which a parameter may still move then."""
 TAIL = 64
 """Steps at the end that are kept one by one, however long the way."""
-
-
-def negligible(gain: float, loss: float, first_loss: float) -> bool:
-    """Whether a gain is nothing beside the loss; or the loss, itself all gain, beside the first."""
-    vanished = abs(loss) <= VANISHED * abs(first_loss) and gain >= 0.99 * abs(loss)
-    return gain <= NEGLIGIBLE * abs(loss) or vanished
 
 
 class DescentStep(NamedTuple):
@@ -72,18 +70,19 @@ class Best(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """When to end, and how much to record."""
+    """When to end, how much to record, and after how many idle steps to ask the curvature."""
 
     epochs: int
     patience: int | None
     record: int
+    idle: int | None
 
 
 class Run:
     """One descent while it runs."""
 
     def __init__(
-        self, objective: Objective, stepper: Stepper, limits: Limits, gain: Callable[[], float]
+        self, objective: Objective, stepper: Stepper, limits: Limits, look: Callable[[], Valley]
     ) -> None:
         self.objective = objective
         self.parameters = objective.parameters
@@ -102,7 +101,7 @@ class Run:
         self.reason = ""
         self.settled = False
         self.watchers: list[Callable[[Run], object]] = []
-        self._gain = gain
+        self._look = look
 
     def go(self) -> None:
         """Run until an exit is reached."""
@@ -136,11 +135,12 @@ class Run:
     def _advance(self) -> None:
         point = self.stepper.advance(self.point)
         if point is None:
-            gain = self._gain()
-            arrived = self.negligible(gain) or (
-                math.isnan(gain) and self.stepper.arrived(self.point)
-            )
-            self.status = DescentStatus.CONVERGED if arrived else DescentStatus.STALLED
+            valley = self._look()
+            if self.negligible(valley, self.point):
+                self.status = self._arrive()
+            else:
+                arrived = not valley.closed and self.stepper.arrived(self.point)
+                self.status = DescentStatus.CONVERGED if arrived else DescentStatus.STALLED
         else:
             self.point = point
             self.step += 1
@@ -151,14 +151,14 @@ class Run:
             kept = Kept(self.step, self.stepper.lr, self.point)
             self.record.add(kept)
             self.tail.append(kept)
-            self._compare(kept)
+            self._compare(kept, ROUNDING)
             self.status = self._exit()
         self.seconds = time.perf_counter() - began
         self.settled = True
         for watch in self.watchers:
             watch(self)
 
-    def _compare(self, kept: Kept) -> None:
+    def _compare(self, kept: Kept, rounding: float) -> None:
         """Keep the best: lowest loss, and of losses equal to rounding the smallest gradient."""
         loss, norm, row = kept.point
         if self.best is None:
@@ -168,7 +168,7 @@ class Run:
         best = self.best.kept.point
         if loss < self.lowest:
             self.lowest = loss
-        eps = ROUNDING * self.objective.eps
+        eps = rounding * self.objective.eps
         better = loss < best.loss - eps * abs(best.loss) or (
             norm < best.norm and loss <= self.lowest + eps * abs(self.lowest)
         )
@@ -186,10 +186,14 @@ class Run:
             return DescentStatus.DIVERGED
         if self.stepper.arrived(self.point):
             # A small gradient is not yet a minimum when the valley is long: ask the curvature.
-            gain = self._gain()
-            if math.isnan(gain) or self.negligible(gain):
+            valley = self._look()
+            if self.negligible(valley, self.point):
+                return self._arrive()
+            if not valley.closed:
                 return DescentStatus.CONVERGED
             self.stepper.doubt()
+        elif self._idle() and self.negligible(self._look(), self.point):
+            return self._arrive()
         patience = self.limits.patience
         if patience is not None and self.step - self.improved[0] >= patience:
             return DescentStatus.EARLY_STOP
@@ -197,9 +201,45 @@ class Run:
             return DescentStatus.MAX_EPOCHS
         return DescentStatus.RUNNING
 
-    def negligible(self, gain: float) -> bool:
-        """Whether the loss is so near its minimum that the rest is not worth a step."""
-        return negligible(gain, self.point.loss, self.first_loss)
+    def _arrive(self) -> DescentStatus:
+        """End here, which is best unless another's loss is lower beyond rounding."""
+        self._compare(self.tail[-1], BLUR)
+        return DescentStatus.CONVERGED
+
+    def _idle(self) -> bool:
+        """Whether the loss has shown no gain for long, so that steps may follow mere rounding."""
+        since, idle = self.step - self.improved[0], self.limits.idle
+        return idle is not None and since > 0 and since % idle == 0
+
+    def negligible(self, valley: Valley, point: Point) -> bool:
+        """Whether a point of the way is so near the minimum that the rest is not worth a step.
+
+        That is so where the rest is nothing beside the loss. Of a loss that ends at zero it is all,
+        or the loss is all rounding error: it must have vanished beside the first one, and not only
+        because that was high, so no parameter may have a way left to go.
+        """
+        loss, first = abs(point.loss), abs(self.first_loss)
+        if valley.gain <= NEGLIGIBLE * loss:
+            return True
+        ends_at_zero = (
+            valley.gain >= 0.99 * loss or loss <= (BLUR * self.objective.eps) ** 2 * first
+        )
+        return loss <= VANISHED * first and ends_at_zero and self._at_rest(valley, point)
+
+    def _at_rest(self, valley: Valley, point: Point) -> bool:
+        """Whether the way to the minimum is short for every parameter, beside its own size.
+
+        One that ends at zero, to rounding, has no size of its own. It is measured by its start, and
+        by what would do as much to the loss as the largest of all parameters does.
+        """
+        n, eps = len(valley.move), self.objective.eps
+        at, start = (np.array((p.row or [])[:n]) for p in (point, self.record.rows[0].point))
+        size = np.maximum(np.abs(at), np.abs(start))
+        scale = np.maximum(size, (valley.unit * size).max() / valley.unit)
+        zero = np.abs(at + valley.move) <= BLUR * eps * scale
+        measure = np.where(zero, scale, np.abs(at))
+        # In single precision parameters are not known to five digits.
+        return bool((np.abs(valley.move) <= max(AT_REST, 1e3 * eps) * measure).all())
 
     def told(self) -> DescentStep:
         """Return what ``on_step`` is told."""

@@ -107,11 +107,28 @@ def _holds(objective: Objective, gradient: FloatArray, hessian: FloatArray) -> b
     A hand-written backward that leaves torch on its way looks like a constant when it is
     differentiated, and no error is raised.
     """
+    here = objective.parameters.blocks[0].values
+    size = np.abs(_numbers(here))
+    unit = np.sqrt(np.abs(hessian.diagonal()))
+    unit = np.where(unit > 0, unit, 1 / np.maximum(size, 1.0))
+    small = max(objective.eps, torch.finfo(here.dtype).eps) ** 0.25
+    # Of a loss that is large a step of the first kind may change no more than rounding does.
+    return any(
+        _foretold(objective, gradient, hessian, unit, small * step)
+        for step in (1 / unit, np.maximum(size, 1 / unit))
+    )
+
+
+def _foretold(
+    objective: Objective,
+    gradient: FloatArray,
+    hessian: FloatArray,
+    unit: FloatArray,
+    step: FloatArray,
+) -> bool:
+    """Whether the gradient changes over a step as the second derivatives say."""
     block = objective.parameters.blocks[0]
     here, grads = block.values.clone(), block.grads.clone()
-    unit = np.sqrt(np.abs(hessian.diagonal()))
-    unit = np.where(unit > 0, unit, 1 / np.maximum(np.abs(_numbers(here)), 1.0))
-    step = max(objective.eps, torch.finfo(here.dtype).eps) ** 0.25 / unit
     try:
         block.values.add_(torch.as_tensor(step, dtype=here.dtype))
         objective.parameters.clear()
