@@ -202,11 +202,11 @@ def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
     return torch.stack(out)
 
 
-def advance(linear: Linear, grouping: Grouping, ahead: Tensor) -> Tensor:
-    """Return the next foot points ``u`` after a step ``ahead`` (G, p + 2), behind it 1 and 0."""
+def advance(linear: Linear, grouping: Grouping, back: Tensor) -> Tensor:
+    """Return the next foot points ``u``; ``back`` (G, p + 2) is minus the step, then -1 and 0."""
     if not linear.u.shape[0]:
         return linear.u
-    return vector_times(grouping.along(linear.heads, ahead), linear.K).neg_()
+    return vector_times(grouping.along(linear.heads, back), linear.K)
 
 
 def advance_alone(linear: Linear, share: Tensor) -> Tensor:

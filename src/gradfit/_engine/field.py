@@ -5,7 +5,7 @@ the linearisation of every stretch is kept from one step to the next; when they 
 formed again, so that memory beyond the data and the foot points does not grow with N.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -162,25 +162,24 @@ class Field:
     def linearize(self, beta: Tensor, u: Tensor) -> Trial:
         """Linearise everywhere; implicit foot points are first brought onto the curve."""
         return self._walk(
-            beta,
-            u,
-            (self._linear(s, self.columns(s, beta), self._own(u, s)) for s in self.stretches),
+            beta, u, lambda _, s: self._linear(s, self.columns(s, beta), self._own(u, s))
         )
 
     def attempt(
-        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, ahead: Tensor
+        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, back: Tensor
     ) -> Trial:
         """Take a Gauss-Newton step ``db`` (G, p) from ``beta`` and linearise where it leads.
 
-        ``ahead`` (G, p + 2) is the step with 1 and 0 behind: heads times it are what ``h`` becomes.
+        ``back`` (G, p + 2) is minus the step, then -1 and 0: by it heads become what is left of
+        ``h``, turned round.
         """
         new = beta + db
 
         def move(k: int, s: Stretch) -> Linear:
-            there = advance(self._kept(k, s, kept, beta, u), s.grouping, ahead)
+            there = advance(self._kept(k, s, kept, beta, u), s.grouping, back)
             return self._linear(s, self.columns(s, new), there)
 
-        return self._walk(new, u, (move(k, s) for k, s in enumerate(self.stretches)))
+        return self._walk(new, u, move)
 
     def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> Trial:
         """Put the foot points right at ``beta`` (G, p): of each point the better of two, then down.
@@ -190,7 +189,7 @@ class Field:
         moves on alone as far as its own distance shrinks.
         """
 
-        def settled(s: Stretch) -> Linear:
+        def settled(_: int, s: Stretch) -> Linear:
             columns = self.columns(s, beta)
             best = _nearer(
                 self._linear(s, columns, self._own(u, s)),
@@ -198,7 +197,7 @@ class Field:
             )
             return descend(s.points, self.fn, best, columns, SETTLE)
 
-        return self._walk(beta, u, (settled(s) for s in self.stretches))
+        return self._walk(beta, u, settled)
 
     def attempt_exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor, newton: list[Newton]
@@ -212,7 +211,7 @@ class Field:
             there = advance_exactly(linear, exact, s.grouping.spread(db.mT))
             return self._linear(s, self.columns(s, new), there)
 
-        return self._walk(new, u, (move(k, s) for k, s in enumerate(self.stretches)))
+        return self._walk(new, u, move)
 
     def exactly(
         self, beta: Tensor, u: Tensor, kept: list[Linear], basis: Tensor | None = None
@@ -285,12 +284,13 @@ class Field:
     def _own(self, u: Tensor, s: Stretch) -> Tensor:
         return u if len(self.stretches) == 1 else u[:, s.start : s.stop]
 
-    def _walk(self, beta: Tensor, like: Tensor, linears: Iterable[Linear]) -> Trial:
+    def _walk(self, beta: Tensor, like: Tensor, at: Callable[[int, Stretch], Linear]) -> Trial:
         """Add up the stretches one after the other; only what is kept outlives its turn."""
         u = like if len(self.stretches) == 1 else torch.empty_like(like)
         kept: list[Linear] = []
         gram: Tensor | None = None
-        for s, linear in zip(self.stretches, linears, strict=True):
+        for k, s in enumerate(self.stretches):
+            linear = at(k, s)
             gram = s.grouping.add(gram, add_up(linear, s.grouping, self.loss).gram)
             if len(self.stretches) == 1:
                 u = linear.u

@@ -97,7 +97,7 @@ def evaluate(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor
     """Return the residual (q, N) alone, without a graph."""
     with torch.no_grad():
         params = columns.expand(-1, points.n).unbind()
-        return residual(points, fn(points.x_hat(u), params), u)
+        return residual(points, fn(_flat(points.x_hat(u)), params), u)
 
 
 def derive(

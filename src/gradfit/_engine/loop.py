@@ -31,7 +31,7 @@ from gradfit._engine.eliminate import Linear, Sums
 from gradfit._engine.field import Field, Trial
 from gradfit._engine.propose import (
     Proposal,
-    ahead_of,
+    back_of,
     plain,
     propose_gauss,
     propose_newton,
@@ -128,8 +128,8 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
     if not w.field.alone:
         db = torch.where(running[:, None], db, 0.0)
     if proposal.exact is None:
-        ahead = ahead_of(db) if proposal.ahead is None else proposal.ahead
-        trial = w.field.attempt(s.beta, w.u, w.kept, db, ahead)
+        back = back_of(db) if proposal.back is None else proposal.back
+        trial = w.field.attempt(s.beta, w.u, w.kept, db, back)
     else:
         trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
     return _judge(w, proposal, (cost, eta, running), trial, options)

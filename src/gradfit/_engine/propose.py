@@ -39,8 +39,8 @@ class Proposal(NamedTuple):
         Reduction of the cost by the quadratic model.
     exact : list of Newton or None
         Foot points of a Newton step.
-    ahead : Tensor (G, p + 2) or None
-        The step with 1 and 0 behind it, where that was made along with it.
+    back : Tensor (G, p + 2) or None
+        What :func:`back_of` makes of the step, where that was made along with it.
     """
 
     db: Tensor
@@ -48,13 +48,13 @@ class Proposal(NamedTuple):
     bare: Any
     promise: Any
     exact: list[Newton] | None
-    ahead: Tensor | None = None
+    back: Tensor | None = None
 
 
-def ahead_of(db: Tensor) -> Tensor:
-    """Return a step (G, p) with 1 and 0 behind it."""
-    one = torch.ones_like(db[:, :1])
-    return torch.cat([db, one, torch.zeros_like(one)], 1)
+def back_of(db: Tensor) -> Tensor:
+    """Return minus a step (G, p), then -1 and 0: what foot points follow it by."""
+    zero = torch.zeros_like(db[:, :1])
+    return torch.cat([-db, zero - 1, zero], 1)
 
 
 def plain(w: Work, value: Tensor) -> Any:
@@ -109,9 +109,9 @@ def _propose_small(w: Work) -> Proposal | None:
     step = free_step(numbers.gram, s.largest, HARD if c.n_steps else FIRST)
     if step is None or not step.norm <= 1.1 * c.radius:
         return None
-    row = np.array([[*step.db, 1.0, 0.0]])
-    db, ahead = torch.from_numpy(row[:, :-2]).to(s.beta), torch.from_numpy(row).to(s.beta)
-    return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, ahead)
+    row = np.array([[*step.back, -1.0, 0.0]])
+    db, back = torch.from_numpy(-row[:, :-2]).to(s.beta), torch.from_numpy(row).to(s.beta)
+    return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, back)
 
 
 def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:

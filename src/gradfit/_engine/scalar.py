@@ -14,15 +14,15 @@ Matrix = list[list[float]]
 
 
 class Small(NamedTuple):
-    """A step that nothing holds back: its parameters, scaled length and promised reduction."""
+    """A step that nothing holds back: minus it, its scaled length and promised reduction."""
 
-    db: list[float]
+    back: list[float]
     norm: float
     promise: float
 
 
 def free_step(gram: Matrix, largest: list[float], hard: float) -> Small | None:
-    """Solve ``A db = -g`` by Cholesky; None where a pivot falls below ``hard`` of its diagonal.
+    """Solve ``A back = g`` by Cholesky; None where a pivot falls below ``hard`` of its diagonal.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def free_step(gram: Matrix, largest: list[float], hard: float) -> Small | None:
             row.append(math.sqrt(pivot))
         L.append(row)
     t = L[p]
-    db = [-entry for entry in t]
+    back = list(t)
     size = promise = 0.0
     for i in range(p - 1, -1, -1):
         for k in range(i + 1, p):
-            db[i] -= L[k][i] * db[k]
-        db[i] /= L[i][i]
-        size += largest[i] * db[i] * db[i]
+            back[i] -= L[k][i] * back[k]
+        back[i] /= L[i][i]
+        size += largest[i] * back[i] * back[i]
         promise += t[i] * t[i]
-    return Small(db, math.sqrt(size), promise)
+    return Small(back, math.sqrt(size), promise)
