@@ -22,7 +22,9 @@ from gradfit._native.plan import Fitted
 from gradfit._observe import observe
 from gradfit._problem import Problem
 from gradfit._result import FitResult
-from gradfit._types import FloatArray, Status
+from gradfit._types import STATUSES, FloatArray
+
+_NONE_MOVED = np.empty(0, np.int64)
 
 
 def conclude_fitted(
@@ -78,7 +80,7 @@ def _conclude(
     began: float,
 ) -> FitResult:
     data, names, p = problem.data, problem.model.names, len(problem.free)
-    status, chi2, free = Status(int(told[0])), told[3], told[-p:]
+    status, chi2, free = STATUSES[told[0]], told[3], told[-p:]
     count = int(sum(free))
     dof = data.n_rows * problem.n_equations - count + problem.redundant
     mswd = chi2 / dof if dof > 0 else math.nan
@@ -110,11 +112,11 @@ def _conclude(
         "loss": "linear" if loss is None else loss.name,
         "loss_scale": math.nan if loss is None else loss.scale,
         "fixed": tuple(problem.fixed),
-        "bounds": bounds_of(problem),
+        "bounds": bounds_of(problem) if problem.bounds is not None else {},
         "shared": (),
         "at_bound": tuple(held),
         "correction": {},
-        "moved": np.empty(0, np.int64),
+        "moved": _NONE_MOVED,
         "model": problem.model,
         **at_points,
         "seconds": time.perf_counter() - began,

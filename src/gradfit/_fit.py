@@ -312,16 +312,21 @@ def _told(
 
 def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
     """Return checked tolerances."""
-    given = {"gtol": gtol, "ftol": ftol, "xtol": xtol}
-    for name, value in given.items():
-        given[name] = number = to_number(f"`{name}`", value)
-        if not 0 <= number < 1:
-            raise InputError(f"`{name}` must be at least 0 and below 1, got {number!r}.")
-    return Options(**given, max_steps=to_count("`max_steps`", max_steps))
+    shares = _share("gtol", gtol), _share("ftol", ftol), _share("xtol", xtol)
+    return Options(*shares, to_count("`max_steps`", max_steps))
+
+
+def _share(name: str, value: Any) -> float:
+    number = value if type(value) is float else to_number(f"`{name}`", value)
+    if not 0 <= number < 1:
+        raise InputError(f"`{name}` must be at least 0 and below 1, got {number!r}.")
+    return number
 
 
 def choose_loss(loss: Any) -> Loss | None:
     """Return the robust loss of that name, None for least squares."""
+    if isinstance(loss, str) and loss == "linear":
+        return None
     try:
         name, scale = (loss, None) if isinstance(loss, str) else loss
     except (TypeError, ValueError):

@@ -75,8 +75,10 @@ def observe(problem: Problem) -> Observed:
 
 def _sigma(data: Data, values: Tensor, vector: bool) -> Any:
     """Return one number where there is only one, else an array."""
+    if values.numel() == 1 and data.x.shape[1] != 1:
+        return values.item()
     if values.shape[-1] == 1 and data.x.shape[1] != 1:
-        return values.item() if values.shape[0] == 1 else as_numpy(values)
+        return as_numpy(values)
     return give_array(data, values, vector)
 
 

@@ -29,7 +29,7 @@ from gradfit._problem import Problem, start_of, state_problem
 from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved
-from gradfit._types import FloatArray, Status
+from gradfit._types import STATUSES, FloatArray, Status
 from gradfit.errors import InputError, ModelError
 
 
@@ -144,7 +144,7 @@ class Fitter:
             "params": values,
             "chi2": told[3],
             "dof": kind.equations - int(sum(told[-p:])),
-            "status": Status(int(told[0])),
+            "status": STATUSES[told[0]],
             "n_steps": int(told[1]),
             "_kind": kind,
             "_fitted": fitted,

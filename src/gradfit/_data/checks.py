@@ -31,6 +31,8 @@ def to_finite(title: str, value: Any) -> float:
 
 def to_count(title: str, value: Any) -> int:
     """Return a whole number of at least 1."""
+    if type(value) is int and value >= 1:
+        return value
     number = to_finite(title, value)
     if number != int(number):
         raise InputError(f"{title} must be a whole number, got {shown(value)}.")
