@@ -1,9 +1,10 @@
 """A model's promise: the shape that is wanted, pointwise, and with a graph that is whole."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -11,8 +12,12 @@ from torch import Tensor
 from gradfit._problem import Problem
 from gradfit.errors import ModelError
 
-_CHECKED: "WeakSet[Any]" = WeakSet()
-"""Model functions that kept their promise once; testing them again would teach nothing."""
+_Shape = tuple[int, int, bool, bool]
+_CHECKED: "WeakKeyDictionary[Any, dict[_Shape, frozenset[str]]]" = WeakKeyDictionary()
+"""Parameters for which a function kept its promise, by the shape of x and of what is wanted.
+
+Testing it again would teach nothing; another number of variables or responses would.
+"""
 SAMPLE = 8
 """Points at which a model function is tested."""
 
@@ -27,7 +32,9 @@ def check_model(problem: Problem, beta0: Tensor) -> Problem:
         with torch.no_grad():
             one = _call(problem, problem.data.x[:, :1], [c[:1] for c in beta0.mT])
         problem = replace(problem, implicit_equations=1 if one.ndim < 2 else one.shape[0])
-    if _remembered(fn):
+    shape = _shape(problem)
+    known = _remembered(fn).get(shape)
+    if known is not None and known.issuperset(problem.free):
         return problem
     take = torch.arange(min(SAMPLE, problem.data.x.shape[1]), device=beta0.device)
     x = problem.data.x[:, take]
@@ -36,18 +43,24 @@ def check_model(problem: Problem, beta0: Tensor) -> Problem:
     _check_shape(problem, x, beta)
     _check_pointwise(problem, x, beta)
     _check_graph(problem, x, beta)
-    try:
-        _CHECKED.add(fn)
-    except TypeError:
-        return problem
+    kept = {**_remembered(fn), shape: (known or frozenset()).union(problem.free)}
+    with suppress(TypeError):
+        _CHECKED[fn] = kept
     return problem
 
 
-def _remembered(fn: Any) -> bool:
+def _shape(problem: Problem) -> _Shape:
+    """Return how many variables and equations there are, and whether x is a vector, y is there."""
+    data = problem.data
+    return data.x.shape[0], problem.n_equations, data.vector_x, data.y is None
+
+
+def _remembered(fn: Any) -> dict[_Shape, frozenset[str]]:
+    """Return what is known of a function; nothing of one that cannot be remembered."""
     try:
-        return fn in _CHECKED
+        return _CHECKED.get(fn, {})
     except TypeError:
-        return False
+        return {}
 
 
 def _call(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import gradfit as gf
 from gradfit import models
 from gradfit._formula import Formula
 from gradfit._model import Model, as_model
@@ -210,3 +211,29 @@ def test_an_error_of_ours_inside_a_model_comes_through():
 
 def test_models_compare_by_identity():
     assert Model(fn=curve, names=("a",), label="c") != Model(fn=curve, names=("a",), label="c")
+
+
+def test_a_promise_holds_for_data_of_that_shape_alone():
+    def line(x, a, b):
+        return a * x + b
+
+    x = torch.linspace(0, 5, 8, dtype=torch.float64)
+    y = 2 * x + 1 + 0.1 * torch.cos(5 * x)
+    for _ in range(2):
+        assert gf.fit(line, x, y, start=[2, 1]).success
+    for backend in ("native", "eager"):
+        with pytest.raises(ModelError, match=r"must return shape \(2, N\)"):
+            gf.fit(line, x, torch.stack([y, -y]), start=[2, 1], backend=backend)
+    with pytest.raises(ModelError, match=r"must return shape"):
+        gf.fit(line, torch.stack([x, x]), y, start=[2, 1])
+
+
+def test_a_parameter_that_was_fixed_is_tested_once_it_is_free():
+    def cut(x, a, b):
+        return a * x + b.detach()
+
+    x = torch.linspace(0, 5, 8, dtype=torch.float64)
+    y = 2 * x + 1 + 0.1 * torch.cos(5 * x)
+    assert gf.fit(cut, x, y, start=[2, 1], fixed={"b": 1.0}).success
+    with pytest.raises(ModelError, match="breaks its graph: its value depends on 'b'"):
+        gf.fit(cut, x, y, start=[2, 1])
