@@ -112,6 +112,8 @@ class Bootstrap(Resampled):
             .. math::  \Phi\!\left(z_0 + \frac{z_0 + z}{1 - a(z_0 + z)}\right) ,
 
             with the bias correction :math:`z_0` and the acceleration :math:`a` [1]_.
+            A parameter that is the same in all samples, at a bound or because exact data fix it,
+            has an interval of no width.
 
         Raises
         ------
@@ -283,11 +285,20 @@ def _acceleration(case: Case, kind: str) -> Tensor:
     h = h - h.mean(0)
     skewed = (h**3).mean(0) / (h**2).mean(0) ** 1.5
     third, second = (levers**3).sum(0).mT @ skewed, (levers**2).sum((0, 1))
-    return third / (6 * second**1.5)
+    return _sixth(third, second)
 
 
 def _sixth_of_skewness(pulls: Tensor) -> Tensor:
-    return (pulls**3).sum(0) / (6 * (pulls**2).sum(0) ** 1.5)
+    return _sixth((pulls**3).sum(0), (pulls**2).sum(0))
+
+
+def _sixth(third: Tensor, second: Tensor) -> Tensor:
+    """Return a sixth of the skewness of such moments, 0 where no point moves the parameter.
+
+    That is so at a bound, or where exact data fix it.
+    """
+    size = second**1.5
+    return torch.where(size > 0, third / (6 * size), 0.0)
 
 
 def _pulls(case: Case) -> tuple[Tensor, Tensor]:

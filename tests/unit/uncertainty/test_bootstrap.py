@@ -317,6 +317,35 @@ def test_summaries_read_well():
     assert repr(made.york().bootstrap(20)) == "<Bootstrap of 20 refits>"
 
 
+def test_a_parameter_that_is_the_same_in_all_refits_has_an_interval_of_no_width():
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 6, 20)
+    y = 4.3 * np.exp(-0.5 * x) + 1 + 0.02 * rng.normal(size=20)
+    start = {"a": 4, "b": 0.5, "c": 1}
+    held = gf.fit("a*exp(-b*x)+c", x, y, start=start, sx=0.02, sy=0.02, bounds={"a": (None, 4)})
+    assert held.at_bound == ("a",)
+    samples = held.bootstrap(200, "pairs")
+    assert np.ptp(samples.samples["a"]) == 0
+    assert samples.acceleration["a"] == 0
+    for method in ("bca", "percentile"):
+        assert samples.interval(method=method)["a"] == (4, 4)
+    fixed = gf.fit("4*exp(-b*x)+c", x, y, start={"b": 0.5, "c": 1}, sx=0.02, sy=0.02)
+    others = fixed.bootstrap(200, "pairs").interval()
+    for name, interval in others.items():
+        np.testing.assert_allclose(samples.interval()[name], interval, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["residual", "parametric"])
+def test_a_bound_that_holds_some_refits_ends_their_interval(kind):
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 6, 20)
+    y = 4.1 * np.exp(-0.5 * x) + 1 + 0.03 * rng.normal(size=20)
+    start = {"a": 4, "b": 0.5, "c": 1}
+    fit = gf.fit("a*exp(-b*x)+c", x, y, start=start, sx=0.1, sy=0.05, bounds={"a": (None, 4)})
+    low, high = fit.bootstrap(200, kind).interval()["a"]
+    assert low < high == 4
+
+
 @pytest.mark.slow
 def test_ten_thousand_refits_take_less_than_half_a_minute():
     import time
