@@ -158,7 +158,7 @@ def eliminate(points: Points, u: Tensor, d: Derivatives) -> Linear:
     else:
         h = minus_times(d.r[:, None], d.J_u, u)
         white = _whiten(points.slack, d.J_u, torch.cat([d.J_beta, h, d.J_u], 1))
-        heads, K = white[:, :-mu], white[:, -mu:]
+        heads, K = white.split((white.shape[1] - mu, mu), 1)
     t = u + vector_times(heads[:, -1], K)
     tangent = squares(t)
     if points.slack:
