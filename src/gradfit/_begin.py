@@ -1,5 +1,7 @@
 """Start values that nobody gave: the most promising of a search, fitted side by side."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -20,16 +22,10 @@ TRIES = Options(gtol=1e-4, max_steps=40)
 
 
 def find_start(problem: Problem, loss: Loss | None) -> Tensor:
-    """Return start values (G, p) for the free parameters."""
-    found = propose_starts(
-        problem.model,
-        problem.data,
-        STARTS if problem.data.group is None else 1,
-        known=problem.fixed,
-        bounds=_ranges(problem),
-    ).to(problem.data.x)
-    columns = [problem.model.names.index(n) for n in problem.free]
-    starts = _clip(problem, found[:, :, columns])
+    """Return start values (G, p) for the free parameters; shared ones are equal in all groups."""
+    starts = _propose(problem, problem.fixed)
+    if problem.shared:
+        starts = _agree(problem, starts)
     best = starts[:, 0] if starts.shape[1] == 1 else _best(problem, loss, starts[0])
     if problem.data.group is None and not bool(torch.isfinite(best).all()):
         raise InputError(
@@ -37,6 +33,41 @@ def find_start(problem: Problem, loss: Loss | None) -> Tensor:
             f"was tried. Give values for {', '.join(problem.free)}."
         )
     return best.nan_to_num(0.0, 0.0, 0.0).contiguous()
+
+
+def _propose(problem: Problem, known: Mapping[str, float]) -> Tensor:
+    """Return starts (G, n, p) inside the bounds, with ``known`` parameters as they are."""
+    found = propose_starts(
+        problem.model,
+        problem.data,
+        STARTS if problem.data.group is None else 1,
+        known=known,
+        bounds=_ranges(problem),
+    ).to(problem.data.x)
+    columns = [problem.model.names.index(n) for n in problem.free]
+    return _clip(problem, found[:, :, columns])
+
+
+def _agree(problem: Problem, starts: Tensor) -> Tensor:
+    """Make shared parameters one, and search the others again beside them.
+
+    They are taken together from the group that stands nearest to the medians of all: medians of
+    single parameters could mix two solutions, as of exponentials that have changed places.
+    """
+    common = [problem.free.index(n) for n in problem.shared]
+    found = starts[:, 0, common]
+    found = found[torch.isfinite(found).all(1)]
+    if not len(found):
+        return torch.zeros_like(starts)
+    away = (found - found.median(0).values).abs()
+    usual = away.median(0).values.clamp(min=torch.finfo(away.dtype).tiny)
+    values = found[int((away / usual).sum(1).argmin())]
+    if len(common) < len(problem.free):
+        chosen = dict(zip(problem.shared, values.tolist(), strict=True))
+        starts = _propose(problem, {**problem.fixed, **chosen})
+    starts = starts.clone()
+    starts[:, :, common] = values
+    return starts
 
 
 def _ranges(problem: Problem) -> dict[str, tuple[float | None, float | None]]:

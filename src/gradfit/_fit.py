@@ -23,6 +23,7 @@ from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.state import Options
+from gradfit._format import plural
 from gradfit._model import Model, as_model
 from gradfit._native.plan import Kernels
 from gradfit._problem import Problem, start_of, state_problem
@@ -129,7 +130,8 @@ def fit(
         Label of the fit that each point belongs to: one fit per label, in one call.
     shared : sequence of str, optional
         Parameters that all groups have in common: one joint fit, whose chi-square, degrees of
-        freedom and status all rows of the table share.
+        freedom and status all rows of the table share. It leaves no group out: each needs points
+        enough for its own parameters.
     systematic : sequence of mappings, optional
         Errors that points share, each ``{"x": ..., "y": ...}`` with one-sigma shifts in the units
         of x and y: a calibration error, a common offset. Each group has its own.
@@ -369,12 +371,44 @@ def unfit(problem: Problem) -> Tensor | None:
                 f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
             )
         return None
+    bad = None
+    if not data.finite:
+        bad = torch.zeros_like(sizes, dtype=torch.bool)
+        bad[group[~_finite_points(data)]] = True
+    if problem.shared:
+        _refuse_unfit_group(problem, sizes, bad)
+        return torch.zeros_like(sizes)
     status = torch.where(sizes * problem.n_equations < p, int(Status.TOO_FEW_POINTS), 0)
-    if data.finite:
-        return status
-    bad = torch.zeros_like(status, dtype=torch.bool)
-    bad[group[~_finite_points(data)]] = True
-    return torch.where(bad, int(Status.BAD_DATA), status)
+    return status if bad is None else torch.where(bad, int(Status.BAD_DATA), status)
+
+
+def _refuse_unfit_group(problem: Problem, sizes: Tensor, bad: Tensor | None) -> None:
+    """Raise where groups cannot be fitted together: a joint fit leaves none out by itself.
+
+    ``bad`` (G,) marks groups that hold NaN or inf, if any do. A group has to determine its own
+    parameters; those that all share are up to all of them.
+    """
+    keys, names = problem.data.keys, ", ".join(problem.shared)
+    if bad is not None and bool(bad.any()):
+        raise InputError(
+            f"group {keys[int(bad.int().argmax())]!r} holds NaN or inf, and the groups share "
+            f'{names}. Leave such rows out with nan_policy="omit", or leave the group out.'
+        )
+    own = [n for n in problem.free if n not in problem.shared]
+    given = sizes * problem.n_equations
+    if bool((given < len(own)).any()):
+        short = int((given < len(own)).int().argmax())
+        raise InputError(
+            f"group {keys[short]!r} has {plural(int(sizes[short]), 'point')}, too few for its own "
+            f"{', '.join(own)}; the groups share only {names}. Leave the group out, or add data."
+        )
+    total, p = int(given.sum()), len(own) * len(sizes) + len(problem.shared)
+    if total < p:
+        raise InputError(
+            f"{plural(int(sizes.sum()), 'point')} in {plural(len(sizes), 'group')} (first "
+            f"{keys[0]!r}) cannot determine {p} parameters: {len(own)} in each group, and "
+            f"{names} in all. Add data, or share more."
+        )
 
 
 def _finite_points(data: Data) -> Tensor:

@@ -354,6 +354,8 @@ def _column(problem: Problem, name: str, value: Any) -> Tensor:
         )
     if not bool(torch.isfinite(column).all()):
         raise InputError(f"`start` of {name!r} must be finite, got {value!r}.")
+    if name in problem.shared:
+        _refuse_unlike(problem, name, column)
     if problem.bounds is not None:
         j = problem.free.index(name)
         low, high = problem.bounds.lower[0, j], problem.bounds.upper[0, j]
@@ -363,3 +365,20 @@ def _column(problem: Problem, name: str, value: Any) -> Tensor:
                 f"({float(low):g}, {float(high):g})."
             )
     return column.detach().expand(problem.n_groups)
+
+
+def _refuse_unlike(problem: Problem, name: str, column: Tensor) -> None:
+    """Raise where groups start from different values of a parameter that they share.
+
+    A joint step moves the parameter by the same amount in every group, so that it would never
+    become one.
+    """
+    unlike = torch.nonzero(column != column[0])[:, 0].tolist()
+    if unlike:
+        keys = problem.data.keys
+        told = ", ".join(f"{float(column[i]):g} for group {keys[i]!r}" for i in unlike[:3])
+        more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        raise InputError(
+            f"`start` of {name!r} must be one number, because the groups share it; got "
+            f"{float(column[0]):g} for group {keys[0]!r}, but {told}{more}."
+        )
