@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from gradfit._data import Data
-from gradfit._data.checks import shown, to_finite, to_flag, to_flags, to_mapping, to_number
+from gradfit._data.checks import shown, to_finite, to_flag, to_flags, to_list, to_mapping, to_number
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
 from gradfit._frozen import freeze
 from gradfit._model import Model
 from gradfit._systematic import Systematic, gather_systematic, split_covariance
-from gradfit._whitening import whiten
+from gradfit._whitening import refuse_exact, whiten
 from gradfit.errors import InputError
 
 HUGE = 1e300
@@ -186,6 +186,7 @@ def state_problem(
     if cov_joint is not None:
         data, errors = split_covariance(cov_joint, data)
     exact = _exact_x(fix_x, data)
+    refuse_exact(data, exact, named=() if cov_joint is None else ("cov_joint",))
     points, joined = to_points(data, exact, errors)
     given = not (data.sx is data.sy is data.rho is data.cov is None)
     fields = {
@@ -226,12 +227,7 @@ def _held(fixed: Any, model: Model) -> dict[str, float]:
 
 
 def _common(shared: Any, model: Model, free: tuple[str, ...], data: Data) -> tuple[str, ...]:
-    try:
-        names = (shared,) if isinstance(shared, str) else tuple(shared)
-    except TypeError:
-        raise InputError(
-            f'`shared` must be a sequence of names, as ["a"]; got {shown(shared)}.'
-        ) from None
+    names = [shared] if isinstance(shared, str) else to_list("`shared`", shared, '["a"]')
     for name in names:
         _known(name, model, "shared")
     if names and data.group is None:

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 from gradfit._data import Data
+from gradfit._data.arrays import to_tensor
+from gradfit._data.checks import refuse_where, shown, to_list
 from gradfit._engine.points import Function
 from gradfit.errors import InputError
 
@@ -94,6 +96,7 @@ def gather_systematic(components: Any, data: Data) -> Systematic | None:
         return None
     if isinstance(components, Mapping):
         components = [components]
+    components = to_list("`systematic`", components, '[{"x": 0.1}]')
     m, q = data.x.shape[0], 0 if data.y is None else data.y.shape[0]
     shifts: list[Shift] = []
     sizes: list[Tensor] = []
@@ -101,7 +104,7 @@ def gather_systematic(components: Any, data: Data) -> Systematic | None:
         if not isinstance(component, Mapping) or not set(component) <= {"x", "y"} or not component:
             raise InputError(
                 f"`systematic[{k}]` must be a mapping with one-sigma shifts for 'x' and/or 'y', "
-                f"got {component!r}."
+                f"got {shown(component)}."
             )
         for key, first, count in (("x", 0, m), ("y", m, q)):
             if component.get(key) is None:
@@ -120,10 +123,7 @@ def _sizes(value: Any, k: int, key: str, count: int, data: Data) -> Tensor:
     name = f"`systematic[{k}][{key!r}]`"
     if count == 0:
         raise InputError(f"{name} is given, but the model is implicit: there is no y.")
-    try:
-        t = torch.as_tensor(value, dtype=data.x.dtype, device=data.x.device)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} must hold numbers, got {value!r}.") from None
+    t = to_tensor(name, value, data.x.device)
     n = data.n_rows
     if t.shape not in ((), (n,), (count,), (count, n)):
         raise InputError(
@@ -132,11 +132,12 @@ def _sizes(value: Any, k: int, key: str, count: int, data: Data) -> Tensor:
         )
     if t.shape == (count,) and count != n:
         t = t[:, None]
-    t = t.expand(count, n)[:, data.index]
-    if not bool(torch.isfinite(t).all()):
-        at = int(torch.nonzero(~torch.isfinite(t))[0, 1])
-        raise InputError(f"{name} must be finite; first NaN or inf at index {at}.")
-    return t
+    t = t.expand(count, n)
+    left_out = torch.ones(n, dtype=torch.bool, device=t.device).index_fill(0, data.index, False)
+    refuse_where(
+        ~torch.isfinite(t) & ~left_out, t, f"{name} must be finite", "Give 0 where nothing shifts."
+    )
+    return t[:, data.index]
 
 
 def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
@@ -146,12 +147,14 @@ def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
     """
     z = data.x if data.y is None else torch.cat([data.x, data.y])
     k, n = z.shape
-    V = torch.as_tensor(cov, dtype=z.dtype, device=z.device)
+    V = to_tensor("`cov_joint`", cov, z.device)
     _check(V, data, k * data.n_rows)
     rows = (data.index + torch.arange(k, device=z.device)[:, None] * data.n_rows).reshape(-1)
     V = V[rows][:, rows]
     size = V.diagonal().sqrt()
     live = torch.nonzero(size > 0)[:, 0]
+    if not len(live):
+        return _with_sigmas(data, z.new_zeros(k, n)), None
     R = V[live][:, live] / (size[live, None] * size[live])
     e, Q = torch.linalg.eigh((R + R.mT) / 2)
     if bool(e[0] < 1e-10):
@@ -163,9 +166,7 @@ def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
     keep = e - e[0] > 1e-12 * e[-1]
     vectors = z.new_zeros(k * n, int(keep.sum()))
     vectors[live] = size[live, None] * Q[:, keep] * (e[keep] - e[0]).sqrt()
-    m = data.x.shape[0]
-    sy = None if data.y is None else sigma[m:]
-    data = replace(data, sx=sigma[:m], sy=sy, definite=False)
+    data = _with_sigmas(data, sigma)
     shifts: list[Shift] = []
     sizes: list[Tensor] = []
     for component, vector in enumerate(vectors.mT.reshape(-1, k, n)):
@@ -193,8 +194,24 @@ def _check(V: Tensor, data: Data, size: int) -> None:
             f"`cov_joint` may describe at most {MOST} coordinates, got {size}. "
             "Give errors that points share as `systematic`."
         )
-    if not bool(torch.isfinite(V).all()):
-        raise InputError("`cov_joint` must be finite.")
-    scale = V.diagonal().abs().max()
-    if bool(((V - V.mT).abs() > 1e-10 * scale).any()) or bool((V.diagonal() < 0).any()):
-        raise InputError("`cov_joint` must be symmetric with no negative variance.")
+    refuse_where(
+        ~torch.isfinite(V), V, "`cov_joint` must be finite", "Give all variances and covariances."
+    )
+    variance, advice = V.diagonal(), "Give variances on the diagonal and covariances beside it."
+    refuse_where(variance < 0, variance, "`cov_joint` must have no negative variance", advice)
+    skew = (V - V.mT).abs() > 1e-10 * variance.max()
+    refuse_where(skew, V, "`cov_joint` must be symmetric", advice)
+    exact = variance == 0
+    refuse_where(
+        (exact | exact[:, None]) & (V != 0),
+        V,
+        "`cov_joint` must be 0 beside a variance of 0",
+        "Exact coordinates have no covariance.",
+    )
+
+
+def _with_sigmas(data: Data, sigma: Tensor) -> Data:
+    """Return the data with standard deviations (k, N) of x and y."""
+    m = data.x.shape[0]
+    sy = None if data.y is None else sigma[m:]
+    return replace(data, sx=sigma[:m], sy=sy, definite=False)

@@ -10,6 +10,7 @@ Where y given x is exact at some point that inverse does not exist. Then x and y
 as the variables of the implicit model :math:`f(x) - y = 0`, for which no inverse is needed.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -56,6 +57,46 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
     return Whitened(_points(data.x, data.y, rows, sx, weight, cross, data.group), False)
 
 
+def refuse_exact(
+    data: Data, fix_x: Tensor | None, equations: int = 1, named: Sequence[str] = ()
+) -> None:
+    """Raise unless every point has as many coordinates with an error as there are equations.
+
+    ``equations`` are those of an implicit model; ``named`` are the arguments that gave the errors,
+    by default those that stand in the data.
+    """
+    m, q = data.x.shape[0], equations if data.y is None else data.y.shape[0]
+    some_y = data.sy is not None or data.sx is None
+    most = m if data.y is None else m + q * some_y
+    if data.definite and fix_x is None and data.cov is None and q <= most:
+        return
+    if data.cov is not None:
+        inexact = data.cov.diagonal(dim1=0, dim2=1).mT != 0
+    else:
+        inexact = torch.cat([(s != 0).expand(-1, data.x.shape[1]) for s in _sigmas(data)])
+    if fix_x is not None:
+        inexact = torch.cat([inexact[:m] & ~fix_x, inexact[m:].expand(-1, inexact.shape[1])])
+    counts = inexact.sum(0).expand(data.x.shape[1])
+    few = torch.nonzero(counts < q)[:, 0]
+    if not len(few):
+        return
+    at, count = int(data.index[few[0]]), int(counts[few[0]])
+    where = f"at {len(few)} of {data.x.shape[1]} points (first at index {at})"
+    if q > 1:
+        raise InputError(
+            f"`model` has {q} equations for each point, but only {count} of {len(inexact)} "
+            f"coordinates have an error {where}. Leave equations out, or give more coordinates a "
+            "standard deviation."
+        )
+    given = named or [k for k in ("sx", "sy", "cov") if getattr(data, k) is not None]
+    names = [f"`{k}`" for k in (*given, *(() if fix_x is None else ("fix_x",)))]
+    verb = "leaves" if len(names) == 1 else "leave"
+    raise InputError(
+        f"{' and '.join(names)} {verb} no error {where}: such points "
+        "cannot be fitted. Give one of their coordinates a standard deviation."
+    )
+
+
 def _inexact(sx: Tensor) -> tuple[int, ...]:
     """Return the variables that have an error at any point."""
     if sx.numel() == 1:
@@ -95,13 +136,6 @@ def _points(  # noqa: PLR0917 - the fields of Points
 
 
 def _join_diagonal(data: Data, y: Tensor, sx: Tensor, sy: Tensor) -> Whitened:
-    both = (sx.sum(0) == 0) & (sy == 0).any(0)
-    if bool(both.any()):
-        at = int(torch.nonzero(both)[0])
-        raise InputError(
-            f"`sx` and `sy` are both 0 at point {at}: a point without any error cannot be fitted. "
-            "Give one of them a standard deviation."
-        )
     n = data.x.shape[1]
     wide = n if max(sx.shape[1], sy.shape[1]) > 1 or data.rho is not None else 1
     sigma = torch.cat([sx.expand(-1, wide), sy.expand(-1, wide)])

@@ -12,6 +12,7 @@ from gradfit.errors import InputError
 X = np.linspace(0, 5, 8)
 Y = 2 * X + 1 + 0.1 * np.cos(5 * X)
 IDS = np.repeat([0, 1], 4)
+ONE_EXACT = np.where(np.arange(8)[:, None, None] == 3, 0, np.eye(2))
 
 
 def never(x: Any, a: Any, b: Any) -> Any:
@@ -19,14 +20,34 @@ def never(x: Any, a: Any, b: Any) -> Any:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"systematic": 0.1}, "`systematic` must be a sequence, as .*; got 0.1"),
+    ({"systematic": "x"}, "`systematic` must be a sequence, as .*; got 'x'"),
+    ({"systematic": [{"x": 1j}]}, r"`systematic\[0\]\['x'\]` must hold numbers, got complex"),
+    ({"systematic": [{"x": [[1, 2], [3]]}]}, r"`systematic\[0\]\['x'\]` is ragged"),
     ({"systematic": [0.1]}, r"`systematic\[0\]` must be a mapping with one-sigma shifts"),
     ({"systematic": [{"z": 0.1}]}, r"`systematic\[0\]` must be a mapping"),
     ({"systematic": [{"x": "a"}]}, r"`systematic\[0\]\['x'\]` must hold numbers"),
     ({"systematic": [{"y": [0.1, 0.2]}]}, r"`systematic\[0\]\['y'\]` must be a number or have sh"),
-    ({"systematic": [{"y": np.where(X > 4, np.nan, 0.1)}]}, "must be finite; first NaN or inf at "),
+    (
+        {"systematic": [{"y": np.where(X > 4, np.nan, 0.1)}]},
+        r"must be finite; 2 of 8 values are wrong \(first at index 6: nan\)",
+    ),
+    ({"cov_joint": "a"}, "`cov_joint` must hold numbers, got text"),
+    ({"cov_joint": [["a"]]}, "`cov_joint` must hold numbers, got text"),
+    ({"cov_joint": [[1, 2], [3]]}, "`cov_joint` is ragged"),
+    ({"cov_joint": 1j * np.eye(16)}, "`cov_joint` must hold numbers, got complex"),
+    ({"cov_joint": np.zeros((16, 16))}, "`cov_joint` leaves no error at 8 of 8 points"),
+    (
+        {"cov_joint": np.diag([1.0] * 3 + [0] + [1] * 7 + [0] + [1] * 4)},
+        r"`cov_joint` leaves no error at 1 of 8 points \(first at index 3\)",
+    ),
+    (
+        {"cov_joint": np.diag([0.0] + [1] * 15) + 0.1 * (np.eye(16, k=1) + np.eye(16, k=-1))},
+        r"`cov_joint` must be 0 beside a variance of 0; 2 of 256 v.*\(0, 1\): 0.1\)",
+    ),
     ({"cov_joint": np.eye(15)}, r"`cov_joint` must have shape \(16, 16\), all x before all y"),
-    ({"cov_joint": np.triu(np.ones((16, 16)))}, "`cov_joint` must be symmetric"),
-    ({"cov_joint": -np.eye(16)}, "`cov_joint` must be symmetric with no negative variance"),
+    ({"cov_joint": np.triu(np.ones((16, 16)))}, r"`cov_joint` must be symmetric; .*\(0, 1\)"),
+    ({"cov_joint": -np.eye(16)}, "`cov_joint` must have no negative variance; 16 of 16"),
     ({"cov_joint": np.ones((16, 16))}, "`cov_joint` must be positive definite"),
     ({"cov_joint": np.full((16, 16), np.nan)}, "`cov_joint` must be finite"),
     ({"cov_joint": np.eye(16), "sx": 0.1}, "`cov_joint` holds all errors; leave `sx`"),
@@ -61,7 +82,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"bounds": {"a": (0, 1, 2)}}, r"`bounds` of 'a' must be a pair \(lower, upper\)"),
     ({"bounds": {"a": ("0", None)}}, "`bounds` of 'a': a limit must be one number, got '0'"),
     ({"bounds": {"a": ([0, 1], 2)}}, r"`bounds` of 'a': a limit must be one number, got \[0, 1\]"),
-    ({"shared": 3, "groups": IDS}, "`shared` must be a sequence of names, .*; got 3"),
+    ({"shared": 3, "groups": IDS}, "`shared` must be a sequence, as .*; got 3"),
     ({"shared": [0], "groups": IDS}, "`shared` names 0, which is no parameter"),
     ({"absolute_sigma": "yes"}, "`absolute_sigma` must be True or False, got 'yes'"),
     ({"fix_x": "yes"}, "`fix_x` must hold True or False, got 'yes'"),
@@ -92,6 +113,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"ftol": 1.0}, "`ftol` must be at least 0 and below 1"),
     ({"xtol": float("nan")}, "`xtol` must be at least 0 and below 1"),
     ({"max_steps": 0}, "`max_steps` must be at least 1"),
+    ({"cov": np.zeros((2, 2))}, r"`cov` leaves no error at 8 of 8 points \(first at index 0\)"),
+    ({"cov": ONE_EXACT}, r"`cov` leaves no error at 1 of 8 points \(first at index 3\)"),
+    ({"cov": np.diag([1, 0]), "fix_x": True}, "`cov` and `fix_x` leave no error at 8 of 8 points"),
+    ({"sx": 0}, "`sx` leaves no error at 8 of 8 points"),
+    ({"sx": 0, "sy": np.where(X > 3, 0, 1)}, r"`sx` and `sy` leave no error at 3 of 8 points"),
+    ({"sx": 1, "sy": 0.0, "fix_x": True}, "`sx` and `sy` and `fix_x` leave no error"),
     ({"cov": np.eye(3)}, r"`cov` must have shape \(2, 2\) or \(8, 2, 2\)"),
     ({"cov": [[1, 2], [2, 1]]}, "`cov` is not positive semidefinite"),
     ({"cov": [[1, 0.5], [0.4, 1]]}, "`cov` is not symmetric"),
@@ -117,6 +144,39 @@ def test_wrong_argument_is_told_in_one_line(options: dict[str, Any], match: str)
 def test_shift_of_y_needs_a_y() -> None:
     with pytest.raises(InputError, match="is given, but the model is implicit: there is no y"):
         gf.fit(never, np.stack([X, Y]), start={"a": 1, "b": 1}, systematic=[{"y": 0.1}])
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"sx": 0}, "`sx` leaves"),
+        ({"cov": np.zeros((2, 2))}, "`cov` leaves"),
+        ({"cov": ONE_EXACT}, "`cov` leaves"),
+        ({"fix_x": True}, "`fix_x` leaves"),
+        ({"sx": [1.0, 0.0], "fix_x": [True, False]}, "`sx` and `fix_x` leave"),
+    ],
+)
+def test_points_of_an_implicit_model_need_an_error(options: dict[str, Any], names: str) -> None:
+    with pytest.raises(InputError, match=f"{names} no error at [18] of 8 points"):
+        gf.fit(never, np.stack([X, Y]), start={"a": 1, "b": 1}, **options)
+
+
+def test_more_equations_than_coordinates_with_an_error_are_told_as_such() -> None:
+    def three(x: Any, a: Any, b: Any) -> Any:
+        return torch.stack([x[0] - a, x[1] - b, x[0] * x[1] - a])
+
+    points, start = np.stack([X, Y]), {"a": 1, "b": 1}
+    with pytest.raises(InputError, match="`model` has 3 equations for each point, but only 2 of"):
+        gf.fit(three, points, start=start)
+    with pytest.raises(
+        InputError, match=r"but only 1 of 2 coordinates have an error at 8 of 8 points"
+    ):
+        gf.fit(lambda x, a, b: three(x, a, b)[:2], points, start=start, sx=[1, 0])
+
+
+def test_index_of_a_point_without_an_error_is_that_of_the_data() -> None:
+    with pytest.raises(InputError, match=r"first at index 5\)"):
+        gf.fit(never, X, Y, start=[1, 1], groups=[1, 0] * 4, sx=0, sy=np.where(X[5] == X, 0, 1))
 
 
 def test_too_many_coordinates_for_a_full_covariance_are_refused_before_they_are_looked_at() -> None:

@@ -1,6 +1,6 @@
 """What is wrong with numbers, in one line each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -48,6 +48,13 @@ def to_mapping(title: str, value: Any, example: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{title} must be a mapping from names, as {example}; got {shown(value)}.")
     return dict(cast(Mapping[Any, Any], value))
+
+
+def to_list(title: str, value: Any, example: str) -> list[Any]:
+    """Return whatever can be gone through as a list, but no text."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InputError(f"{title} must be a sequence, as {example}; got {shown(value)}.")
+    return list(cast(Iterable[Any], value))
 
 
 def to_flag(title: str, value: Any) -> bool:
@@ -133,3 +140,15 @@ def refuse_where(bad: Tensor, values: Tensor, what: str, advice: str) -> None:
         f"{what}; {count} of {bad.numel()} values {'is' if count == 1 else 'are'} wrong "
         f"(first at index {place}: {float(values[tuple(at)]):g}). {advice}"
     )
+
+
+def refuse_negative(title: str, sigma: Tensor) -> None:
+    """Raise where a standard deviation is negative."""
+    what, advice = "must not be negative", "Give standard deviations, 0 for exact values."
+    refuse_where(sigma < 0, sigma, f"{title} {what}", advice)
+
+
+def refuse_nonfinite(title: str, values: Tensor) -> None:
+    """Raise where a number is NaN or inf."""
+    advice = 'Clean the data, or leave such rows out with nan_policy="omit".'
+    refuse_where(~torch.isfinite(values), values, f"{title} must be finite", advice)

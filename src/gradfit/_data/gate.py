@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from gradfit._data.arrays import constant, is_finite, to_rows, to_tensor
-from gradfit._data.checks import check_covariance, refuse_where
+from gradfit._data.checks import (
+    check_covariance,
+    refuse_negative,
+    refuse_nonfinite,
+    refuse_where,
+)
 from gradfit._data.frames import take_columns
 from gradfit._data.groups import number_groups
 from gradfit._frozen import freeze
@@ -245,12 +250,7 @@ class _Gate:
         low = self.range(t)[0]
         self.definite = self.definite and low > 0
         if not low >= 0:
-            refuse_where(
-                t < 0,
-                t,
-                f"{self.title(key)} must not be negative",
-                "Give standard deviations, 0 for exact values.",
-            )
+            refuse_negative(self.title(key), t)
         return t
 
     def range(self, t: Tensor) -> tuple[float, float]:
@@ -359,12 +359,7 @@ def _finite_rows(points: Data) -> Tensor:
 
 def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> None:
     for key, t in _numbers(points).items():
-        refuse_where(
-            ~torch.isfinite(t),
-            t,
-            f"{title(key, names)} must be finite",
-            'Clean the data, or leave such rows out with nan_policy="omit".',
-        )
+        refuse_nonfinite(title(key, names), t)
 
 
 def _take(points: Data, rows: Tensor) -> Data:

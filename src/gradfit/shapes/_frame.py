@@ -12,7 +12,6 @@ from torch import Tensor
 
 from gradfit._data import Data
 from gradfit._engine.points import Grouping
-from gradfit.errors import InputError
 
 
 class Cloud(NamedTuple):
@@ -162,19 +161,8 @@ def _largest(values: Tensor, group: Tensor | None, n_groups: int) -> Tensor:
 def _variance(data: Data) -> Tensor:
     """Return the mean variance (N|1,) of the coordinates of every point."""
     if data.cov is not None:
-        variance = data.cov.diagonal(dim1=0, dim2=1).mean(-1)
-    elif data.sx is not None:
-        variance = data.sx.square().mean(0)
-    else:
-        return data.x.new_ones(1)
-    exact = torch.nonzero(variance == 0)[:, 0]
-    if len(exact):
-        where = "" if len(variance) == 1 else f" at point {int(data.index[exact[0]])}"
-        raise InputError(
-            f"the errors of all coordinates are 0{where}: such points cannot be off the shape. "
-            "Give one coordinate a standard deviation."
-        )
-    return variance
+        return data.cov.diagonal(dim1=0, dim2=1).mean(-1)
+    return data.x.new_ones(1) if data.sx is None else data.sx.square().mean(0)
 
 
 def repeat(data: Data, copies: int, n_groups: int) -> Data:

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from gradfit._data import Data, gather
-from gradfit._data.arrays import to_array, to_tensor
+from gradfit._data.arrays import from_array, to_array, to_tensor
+from gradfit._data.checks import refuse_negative, refuse_nonfinite, refuse_where
 from gradfit._types import FloatArray
+from gradfit._whitening import refuse_exact
 from gradfit.errors import InputError
 
 CovType: TypeAlias = Literal["expected", "observed", "propagated", "sandwich"]
 NanPolicy: TypeAlias = Literal["raise", "omit"]
 AXES = ("x", "y", "z")
+LARGEST = 1e300
+"""Size of coordinates up to which the sum of some is a number."""
 
 
 def gather_points(
@@ -30,6 +34,9 @@ def gather_points(
     """Return the points; ``coordinates`` are m arrays, or one of shape (m, N) and None."""
     m = len(coordinates)
     first, rest = coordinates[0], coordinates[1:]
+    # As the gate does, which would call all of them `x`.
+    strict = nan_policy == "raise" and groups is None
+    named: list[str] = []
     if all(c is None for c in rest):
         _refuse_sigmas(sigmas)
         points, sx = first, sigmas[0]
@@ -40,14 +47,24 @@ def gather_points(
         if _texts(coordinates):
             points, sx = list(coordinates), _by_name(sigmas)
         else:
-            points = _stack(coordinates)
-            sx = _sigma(sigmas, points.shape[1])
+            points = _stack(coordinates, strict)
+            sx = _sigma(sigmas, points.shape[1], strict)
+        named = [f"s{a}" for a, s in zip(AXES, sigmas, strict=False) if s is not None]
     found = gather(points, None, sx, None, None, cov, groups, data=data, nan_policy=nan_policy)
     if found.x.shape[0] != m:
         raise InputError(
             f"`x` alone must hold all coordinates, ({m}, N), got "
             f"{'(N,)' if found.vector_x else tuple(found.x.shape)}. Give {', '.join(AXES[:m])}, "
             "or transpose if points came first."
+        )
+    refuse_exact(found, None, named=named)
+    for i, row in enumerate(found.x):
+        title = f"`{'x' if first is None or all(c is None for c in rest) else AXES[i]}`"
+        refuse_where(
+            row.abs() > LARGEST,
+            row,
+            f"{title} must be smaller than {LARGEST:g}",
+            "Choose a larger unit.",
         )
     return found if data is not None else replace(found, x_names=AXES[:m])
 
@@ -62,7 +79,7 @@ def _texts(values: Sequence[Any]) -> bool:
     return any(isinstance(v, str) for v in values)
 
 
-def _stack(columns: Sequence[Any]) -> Any:
+def _stack(columns: Sequence[Any], strict: bool) -> Any:
     """Return columns of equal length as rows of one array, or of a tensor if one of them is."""
     titles = [f"`{a}`" for a in AXES[: len(columns)]]
     if any(isinstance(c, Tensor) for c in columns):
@@ -77,6 +94,8 @@ def _stack(columns: Sequence[Any]) -> Any:
                 f"`x` and {title} must have the same number of points: {len(rows[0])} in `x`, "
                 f"{len(row)} in {title}."
             )
+        if strict:
+            refuse_nonfinite(title, row if isinstance(row, Tensor) else from_array(row, None))
     return torch.stack(rows) if isinstance(rows[0], Tensor) else np.stack(rows)
 
 
@@ -85,10 +104,10 @@ def _by_name(sigmas: Sequence[Any]) -> Any:
     if all(s is None for s in sigmas):
         return None
     given = [0.0 if s is None else s for s in sigmas]
-    return given if _texts(given) else _sigma(sigmas, None)
+    return given if _texts(given) else _sigma(sigmas, None, False)
 
 
-def _sigma(sigmas: Sequence[Any], n: int | None) -> Any:
+def _sigma(sigmas: Sequence[Any], n: int | None, strict: bool) -> Any:
     """Return standard deviations (m, N|1) of n points; 0 for a coordinate that has none."""
     if all(s is None for s in sigmas):
         return None
@@ -103,5 +122,9 @@ def _sigma(sigmas: Sequence[Any], n: int | None) -> Any:
                 f"{title} must be a number or have shape ({'N' if n is None else n},), "
                 f"got {row.shape}."
             )
+        values = from_array(row.reshape(-1), None)
+        refuse_negative(title, values)
+        if strict:
+            refuse_nonfinite(title, values)
         rows.append(row.reshape(-1))
     return np.stack(np.broadcast_arrays(*rows))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradfit._conclude import End, PointArrays, conclude, give_back
 from gradfit._data import Data
+from gradfit._data.checks import to_count
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options, Work
@@ -19,6 +20,7 @@ from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import solve
 from gradfit._types import Status
+from gradfit._whitening import refuse_exact
 from gradfit.errors import InputError
 from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repeat
 from gradfit.shapes._starts import Seed, Seeder
@@ -127,10 +129,10 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     """Fit a shape to the points, geometrically."""
     began = time.perf_counter()
     refuse_unknown("cov_type", asked.cov_type, ("expected", "observed", "propagated", "sandwich"))
-    if asked.max_steps < 1:
-        raise InputError(f"`max_steps` must be at least 1, got {asked.max_steps!r}.")
+    options = Options(max_steps=to_count("`max_steps`", asked.max_steps))
     loss = choose_loss(asked.loss)
     _refuse_few(shape, data)
+    refuse_exact(data, None, shape.equations)
     problem = _problem(shape.model, data, asked, shape)
     cloud = gather_cloud(data, problem.n_groups)
     with torch.enable_grad():
@@ -138,7 +140,6 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         start = _best(shape, data, cloud, asked, loss, ended)
         frame = start.frame
         inner = _problem(shape.chart, enter(data, frame), asked, shape)
-        options = Options(max_steps=asked.max_steps)
         ended = torch.where(start.exact & (ended == 0), int(Status.COST), ended)
         work, moved = solve(inner, start.beta, options, loss, ended=ended, u0=start.u)
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
