@@ -97,7 +97,7 @@ def test_bench_reports_ratios_for_equal_answers(cli, tmp_path):
     report = json.loads(run.out)
     assert len(report["rows"]) == 5
     for row in report["rows"]:
-        assert set(row["seconds"]) - {"prepared"} == {"gradfit", *row["ratio"]}
+        assert set(row["seconds"]) - {"prepared", "eager"} == {"gradfit", *row["ratio"]}
         assert all(ratio > 0 for ratio in row["ratio"].values())
     assert json.loads((tmp_path / "new" / "quick.json").read_text(encoding="utf-8")) == report
     table = (tmp_path / "new" / "quick.md").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ def cases(*, quick: bool) -> Iterator[Case]:
         yield one_fit("one fit", DECAY, 20, 10, 10)
         yield one_fit("one fit", DECAY, 1_000, 5, 5)
         yield one_fit("one fit", DECAY, 100_000, 3, 1)
-        yield batch(2_000, 20, 3)
+        yield batch(5_000, 20, 3)
         yield lines(10_000, 20, 3)
         return
     yield one_fit("one fit", DECAY, 20, 25, 20)
@@ -58,15 +58,19 @@ def cases(*, quick: bool) -> Iterator[Case]:
 
 
 def one_fit(title: str, problem: Problem, n: int, rounds: int, block: int) -> Case:
-    """One fit of so many points, with its full result; prepared, with what is asked for most."""
+    """Fit so many points: with the full result, prepared with what is asked for most, by torch."""
     x, y = simulate(problem, n)
     given: dict[str, Any] = {"start": problem.start, **problem.errors, **LIMITS}
     fitter = prepare(problem.formula, **given)
 
-    def whole() -> FloatArray:
-        return _row(fit(problem.formula, x, y, backend="native", **given).params)
+    def whole(backend: Any = "native") -> FloatArray:
+        return _row(fit(problem.formula, x, y, backend=backend, **given).params)
 
-    ours = {"gradfit": timed(whole), "prepared": timed(lambda: _row(fitter(x, y).params))}
+    ours = {
+        "gradfit": timed(whole),
+        "prepared": timed(lambda: _row(fitter(x, y).params)),
+        "eager": timed(lambda: whole("eager")),
+    }
     others = {
         name: timed(lambda one=one: np.array([one(x, y)])) for name, one in peers(problem).items()
     }
@@ -80,13 +84,13 @@ def batch(fits: int, n: int, rounds: int) -> Case:
     groups, x, y = np.repeat(np.arange(fits), n), points.x.ravel(), points.y.ravel()
     given: dict[str, Any] = {"start": DECAY.start, **DECAY.errors, **LIMITS, "groups": groups}
 
-    def whole() -> FloatArray:
-        return _rows(fit(DECAY.formula, x, y, backend="native", **given).params)
+    def whole(backend: Any = "native") -> FloatArray:
+        return _rows(fit(DECAY.formula, x, y, backend=backend, **given).params)
 
     stderr = _rows(fit(DECAY.formula, x, y, **given).stderr)
     return Case(
         f"{fits:,} fits of {n} points",
-        {"gradfit": timed(whole)},
+        {"gradfit": timed(whole), "eager": timed(lambda: whole("eager"))},
         _one_by_one(DECAY, points),
         stderr,
         rounds,
