@@ -75,6 +75,7 @@ ERRORS = {
     "covariances": {"cov": V * SIZES[:, None, None]},
     "singular covariance": {"cov": np.full((2, 2), 0.01)},
     "exact y": {"sx": 0.05, "sy": 0.0},
+    "exact x in a covariance": {"cov": np.diag([0.0, 0.0025])},
     "much noise": {"sx": 1.0, "sy": 0.5},
 }
 
@@ -149,6 +150,13 @@ def test_two_responses(errors, rng):
     y = np.stack([3 * np.exp(-0.7 * x), 2.1 * x]) + 0.03 * rng.standard_normal((2, 40))
     x = x + 0.03 * rng.standard_normal(40)
     assert_same(*problem_of(two_responses, x, y, {"a": 2, "b": 0.5}, **errors))
+
+
+def test_responses_that_tell_about_each_other_at_exact_x(rng):
+    x = np.linspace(0, 3, 40)
+    cov = np.array([[0.0, 0.0, 0.0], [0.0, 9.0, 4.0], [0.0, 4.0, 9.0]]) * 1e-4
+    y = np.stack([3 * np.exp(-0.7 * x), 2.1 * x]) + 0.03 * rng.standard_normal((2, 40))
+    assert_same(*problem_of(two_responses, x, y, {"a": 2, "b": 0.5}, cov=cov))
 
 
 def test_groups_of_any_sizes(rng):

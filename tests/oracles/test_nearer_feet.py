@@ -52,3 +52,37 @@ def test_feet_on_an_implicit_curve(formula: str, backend: str) -> None:
     curve = np.stack(IMPLICIT[formula](FINE, fit.params["a"]))
     found = (fit.delta**2).sum(0) / SIGMA**2
     assert (found <= nearest(z, curve) * (1 + 1e-7)).all()
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize(
+    ("formula", "truth"), [("a + b*x", (1, 2)), ("a*exp(-b*x)", (3, 0.7)), ("a*x/(b + x)", (3, 1))]
+)
+def test_points_on_the_curve_stay_where_they_are(formula, truth, backend):
+    """Their distance is rounding error, in which every curve bends."""
+    a, b = truth
+    x = np.linspace(0, 4, 9)
+    y = {"a + b*x": a + b * x, "a*exp(-b*x)": a * np.exp(-b * x)}.get(formula, a * x / (b + x))
+    start = (a * 1.1, b * 0.9)
+    got = gf.fit(formula, x, y, start=start, sx=0.1, sy=0.1, backend=backend)
+    assert got.success
+    assert len(got.moved) == 0
+    np.testing.assert_allclose(list(got.params.values()), truth, 1e-12)
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize(("seed", "sigma"), [(1, 0.15), (3, 0.3), (15, 0.3), (6, 0.5), (5, 0.5)])
+def test_every_foot_is_the_nearest_place_of_a_wave(seed, sigma, backend):
+    """Held against a fine walk along the curve that was fitted."""
+    rng = np.random.default_rng(seed)
+    at = rng.uniform(0, 8, 100)
+    x = at + sigma * rng.standard_normal(100)
+    y = 2 * np.sin(3.6 * at) + sigma * rng.standard_normal(100)
+    start = {"a": 2.0, "w": 3.6}
+    got = gf.fit("a*sin(w*x)", x, y, start=start, sx=sigma, sy=sigma, backend=backend)
+    assert got.backend == backend
+    t = np.linspace(-4, 12, 400_001)
+    curve = got.params["a"] * np.sin(got.params["w"] * t)
+    nearest = [np.min((t - u) ** 2 + (curve - v) ** 2) for u, v in zip(x, y, strict=True)]
+    found = got.delta**2 + got.eps**2
+    assert (found - nearest <= 1e-6 * sigma**2).all()

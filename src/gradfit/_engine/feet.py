@@ -2,7 +2,7 @@ r"""Nearer foot points: a search at the end, since descent finds only the neares
 
 On a strongly curved or periodic model a point may have several feet. Any foot nearer than the one
 found, at distance :math:`d`, lies within :math:`|u| \le d`, so trial points are laid over that
-ball, the best of each is followed down at fixed parameters, and kept if it is nearer.
+ball, the most promising are followed down at fixed parameters, and what is nearest is kept.
 
 Nothing is tried where the curve is almost straight across the ball. Let its normal turn there by
 less than :math:`c`. From a foot at :math:`u_0` to another point of the curve in the ball, the way
@@ -17,8 +17,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from gradfit._engine.control import EXACT
 from gradfit._engine.eliminate import Linear
-from gradfit._engine.field import Stretch, descend, linearize, restore
+from gradfit._engine.field import Stretch, descend, linearize, restore, rounding
 from gradfit._engine.linearize import derive, evaluate
 from gradfit._engine.points import Function, Points, minus_times, row_squares, squares
 from gradfit._engine.state import Work
@@ -27,9 +28,11 @@ FARTHEST = 1 << 16
 """Points that are searched, the farthest ones, when there are more."""
 TOGETHER = 1 << 16
 """Trial points that are evaluated at once."""
-FOOT_ROUNDS = 5
+FOOT_ROUNDS = 20
 """Times that nearer feet are searched and the fit goes on from them, at most."""
 TRIALS = 32
+WELLS = 4
+"""Places that are followed down for each point, where they are ordered along a line."""
 BENT = 1 / 16
 """Part of the distance by which a curve may leave its tangent and still be called straight."""
 STRAIGHT = 1e-9
@@ -94,7 +97,9 @@ def _candidates(s: Stretch, linear: Linear, columns: Tensor, w: Work) -> Tensor 
         bent = here if bent is None else bent | here
     if bent is None:
         return None
-    index = torch.nonzero(bent & (d > 0))[:, 0]
+    # A distance that is no more than rounding error tells nothing.
+    far = linear.phi > EXACT * rounding(s.points, linear, columns)
+    index = torch.nonzero(bent & far)[:, 0]
     limit = max(1, FARTHEST // len(w.field.stretches))
     if index.shape[0] > limit:
         index = index[torch.topk(d[index], limit).indices].sort().values
@@ -142,29 +147,53 @@ def _nearer(
     s: Stretch, linear: Linear, columns: Tensor, index: Tensor, w: Work
 ) -> tuple[Tensor, Tensor]:
     """Return the feet of the points in ``index``, and which of them are nearer than before."""
-    fn = w.field.fn
-    u0, phi0 = linear.u[:, index], linear.phi[index]
-    best_u, best = u0, phi0
-    ball = offsets(u0.shape[0], u0)
-    many = max(1, TOGETHER // len(index))
-    for part in ball.split(many):
-        tiled = index.repeat(len(part))
-        u = (part.mT[:, :, None] * phi0.sqrt()).reshape(u0.shape[0], -1)
-        u, phi = _try(s.points.take(tiled), fn, u, _of(columns, tiled))
-        phi, k = phi.reshape(len(part), -1).nan_to_num(torch.inf).min(0)
-        u = u.reshape(u0.shape[0], len(part), -1).gather(1, k.expand(u0.shape[0], 1, -1))[:, 0]
-        near = phi < best
-        best_u, best = torch.where(near, u, best_u), torch.where(near, phi, best)
+    fn, phi0 = w.field.fn, linear.phi[index]
+    best_u, best = linear.u[:, index], phi0
+    points, own = s.points.take(index), _of(columns, index)
+    for u, phi in zip(*_wells(points, fn, own, phi0), strict=True):
+        promising = torch.nonzero(torch.isfinite(phi))[:, 0]
+        if not len(promising):
+            continue
+        chosen, there = points.take(promising), _of(own, promising)
+        start = linearize(chosen, fn, u[:, promising], there)
+        found = descend(chosen, fn, start, there, DESCENTS)
+        near = found.phi < best[promising]
+        u = torch.where(near, found.u, best_u[:, promising])
+        best_u = best_u.index_copy(1, promising, u)
+        best = best.index_copy(0, promising, torch.where(near, found.phi, best[promising]))
     better = best < phi0 * (1 - 1e-9)
-    promising = torch.nonzero(better)[:, 0]
-    if not len(promising):
-        return u0, better
-    chosen = index[promising]
-    points = s.points.take(chosen)
-    columns = _of(columns, chosen)
-    start = linearize(points, fn, best_u[:, promising], columns)
-    found = descend(points, fn, start, columns, DESCENTS)
-    return u0.index_copy(1, promising, found.u), better
+    return torch.where(better, best_u, linear.u[:, index]), better
+
+
+def _wells(
+    points: Points, fn: Function, columns: Tensor, phi0: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return places (mu, N) to follow down, a few for each point, and squared distances there.
+
+    On a line the lowest of those lower than their neighbours, where each may lead to a foot of its
+    own; elsewhere the lowest of all. The distance is inf where there is none.
+    """
+    mu = len(points.rows)
+    ball = offsets(mu, phi0)
+    us: list[Tensor] = []
+    phis: list[Tensor] = []
+    for part in ball.split(max(1, TOGETHER // points.n)):
+        u = (part.mT[:, :, None] * phi0.sqrt()).reshape(mu, -1)
+        tiled = columns if columns.shape[1] == 1 else columns.repeat(1, len(part))
+        u, phi = _try(points.repeat(len(part)), fn, u, tiled)
+        u, phi = u.reshape(mu, len(part), -1), phi.reshape(len(part), -1).nan_to_num(torch.inf)
+        if mu > 1:
+            k = phi.argmin(0, keepdim=True)
+            u, phi = u.gather(1, k.expand(mu, 1, -1)), phi.gather(0, k)
+        us.append(u)
+        phis.append(phi)
+    u, phi = torch.cat(us, 1), torch.cat(phis)
+    if mu == 1:
+        wall = phi.new_full((1, points.n), torch.inf)
+        low = (phi <= torch.cat([wall, phi[:-1]])) & (phi <= torch.cat([phi[1:], wall]))
+        phi = torch.where(low, phi, torch.inf)
+    lowest, k = phi.topk(WELLS if mu == 1 else 1, 0, largest=False)
+    return list(u.gather(1, k.expand(mu, -1, -1)).unbind(1)), list(lowest)
 
 
 def _of(columns: Tensor, index: Tensor) -> Tensor:

@@ -270,9 +270,9 @@ class Field:
         """
         total: Tensor | None = None
         for s, linear in self.linears(beta, u, kept):
-            part = s.grouping.sum(_rounding(s.points, linear, self.columns(s, beta)))
+            part = s.grouping.sum(rounding(s.points, linear, self.columns(s, beta)))
             total = s.grouping.add(total, part)
-        return (4 * torch.finfo(u.dtype).eps) ** 2 * _all([total])[0]
+        return _all([total])[0]
 
     def _kept(self, k: int, s: Stretch, kept: list[Linear], beta: Tensor, u: Tensor) -> Linear:
         if kept:
@@ -398,8 +398,8 @@ def normal_step(d: Derivatives) -> Tensor:
     return -(J * nu[:, None]).sum(0)
 
 
-def _rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
-    """Squared size (N,) of the data and the parameters as the whitened residual sees them."""
+def rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
+    """Square (N,) of what rounding errors of data and parameters do to the whitened residual."""
     parts = [(linear.J * columns).flatten(0, 1)]
     if points.rows:
         x = points.x if len(points.rows) == len(points.x) else points.x[list(points.rows)]
@@ -412,4 +412,4 @@ def _rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
             parts.append(points.weight_y * points.y)
         else:
             parts.append(times_vector(points.weight_y, points.y))
-    return torch.cat(parts).square().sum(0)
+    return (4 * torch.finfo(linear.J.dtype).eps) ** 2 * torch.cat(parts).square().sum(0)

@@ -1,8 +1,9 @@
 """The model, and the whole fit, as machine code.
 
 ``capture`` runs a model on two points and writes every torch operation down as scalar expressions;
-``differentiate`` takes their derivatives; ``pointwise`` says what the engine asks at one point;
-``lower`` writes it as straight-line Python over a block of points. ``solver`` and what it stands
+``differentiate`` takes their derivatives; ``point`` eliminates its foot, and ``pointwise`` says
+what the engine asks there; ``lower`` writes it as straight-line Python over a block of points, with
+what they add up to, so that a step takes one call for a block. ``solver`` and what it stands
 on (``place``, ``sweep``, ``feet``, ``newton``, ``matrix``, ``carry``, ``proposal``, ``ending``) are
 the engine on numbers, entered at ``entry``. ``translate`` turns both into LLVM, ``machine`` keeps
 the machine code on disk, ``cpu`` runs it in threads. What cannot be captured is refused with a

@@ -10,6 +10,7 @@ from gradfit._native.place import (
     Spec,
     added,
     given,
+    lanes,
     own_room,
     results,
     shared_room,
@@ -61,7 +62,7 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
     count = told(s)
     other = (given(s) + s.mu) * BLOCK
     out, width = 2 * other, results(s) * BLOCK
-    lanes = out + 3 * width
+    numbers = out + 3 * width
     constants = (at(head, HEAD), at(head, HEAD + s.p), at(head, tail + count))
     size, value = s.mu * s.n, at(made, 2 * s.mu * s.n)
     results_of = (made, at(made, size), value, at(value, s.q * s.n))
@@ -77,8 +78,8 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
         at(own, out),
         at(own, out + width),
         at(own, out + 2 * width),
-        at(own, lanes),
-        at(own, lanes + (s.mu + 8) * BLOCK),
+        at(own, numbers),
+        at(own, numbers + lanes(s) * BLOCK),
     )
     # As many as there are fields, though no tuple says how long it is.
     return Place(*kernels, *data, *constants, *results_of, *common, *private)  # pyright: ignore[reportCallIssue]

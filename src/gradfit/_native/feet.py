@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gradfit._engine.feet import WELLS
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.place import double, feet_of, fill, given
-from gradfit._native.pointer import at, call
+from gradfit._native.place import SEARCHED, double, feet_of, fill, given
+from gradfit._native.pointer import at, call, copy
 
 RESTORE = 40
 SETTLES = 5
@@ -139,47 +140,99 @@ def search(c: Any, s: Any, start: int, n: int) -> None:
     """Look for nearer feet; what moves is counted, and marked in ``value``."""
     mu, q = s.mu, s.q
     phi = (q * s.p + q + q * mu + 1) * BLOCK
-    bent, size = at(c.lanes, 2 * BLOCK), at(c.lanes, 4 * BLOCK)
+    follow, size = at(c.lanes, 2 * BLOCK), at(c.lanes, 4 * BLOCK)
+    best, first, bent = at(c.lanes, 5 * BLOCK), at(c.lanes, 6 * BLOCK), at(c.lanes, 7 * BLOCK)
     if not bends(c, s, n, bent):
         return
     call(c.linear, c.rows, c.pars, c.out, c.total, n)
     double(c, s, n)
-    best, which = at(c.lanes, 5 * BLOCK), at(c.lanes, 6 * BLOCK)
-    feet, others = feet_of(s, c.rows), feet_of(s, c.other)
+    feet, old = feet_of(s, c.rows), at(c.lanes, SEARCHED * BLOCK)
     for i in range(n):
-        size[i] = np.sqrt(c.out[phi + i])
-        best[i] = c.out[phi + i]
-        which[i] = 0.0
-    for t in range(s.trials):
+        first[i] = c.out[phi + i]
+        best[i] = first[i]
+        size[i] = np.sqrt(first[i])
         for a in range(mu):
-            for i in range(n):
-                others[a * BLOCK + i] = c.trials[t * mu + a] * size[i]
-        restore(c, s, c.other, c.pars, n)
-        call(c.probe, c.other, c.pars, c.third, c.total, n)
+            old[a * BLOCK + i] = feet[a * BLOCK + i]
+    found = at(old, mu * BLOCK)
+    for a in range(mu):
+        copy(at(old, a * BLOCK), at(found, a * BLOCK), n)
+    wells(c, s, n, size)
+    for k in range(WELLS if mu == 1 else 1):
+        place, depth = at(c.lanes, (8 + 2 * k) * BLOCK), at(c.lanes, (9 + 2 * k) * BLOCK)
+        some = False
         for i in range(n):
-            d = 0.0
+            follow[i] = 1.0 if bent[i] > 0.0 and depth[i] < np.inf else 0.0
+            some = some or follow[i] > 0.0
             for a in range(mu):
-                d += others[a * BLOCK + i] * others[a * BLOCK + i]
-            if s.explicit:
-                for j in range(q):
-                    d += c.third[j * BLOCK + i] * c.third[j * BLOCK + i]
-            closer = d < best[i]
-            best[i] = d if closer else best[i]
-            which[i] = float(t) if closer else which[i]
-    found = 0
+                there = c.trials[int(place[i]) * mu + a] * size[i]
+                feet[a * BLOCK + i] = there if follow[i] > 0.0 else old[a * BLOCK + i]
+        if some:
+            restore(c, s, c.rows, c.pars, n)
+            call(c.linear, c.rows, c.pars, c.out, c.total, n)
+            descend(c, s, c.pars, n, DESCENTS)
+            for i in range(n):
+                if follow[i] > 0.0 and c.out[phi + i] < best[i]:
+                    best[i] = c.out[phi + i]
+                    for a in range(mu):
+                        found[a * BLOCK + i] = feet[a * BLOCK + i]
     for i in range(n):
-        if bent[i] > 0.0 and best[i] < c.out[phi + i] * (1.0 - 1e-9):
-            found += 1
+        nearer = best[i] < first[i] * (1.0 - 1e-9)
+        if nearer:
             c.total[0] += 1.0
             c.value[start + i] = 1.0
+        for a in range(mu):
+            feet[a * BLOCK + i] = found[a * BLOCK + i] if nearer else old[a * BLOCK + i]
+
+
+def wells(c: Any, s: Any, n: int, size: Any) -> None:
+    """Write down the trial points to follow, and squared distances there; inf where there is none.
+
+    On a line the lowest of those lower than their neighbours, elsewhere the lowest of all.
+    """
+    mu, q = s.mu, s.q
+    many = WELLS if mu == 1 else 1
+    before, here = at(c.lanes, (8 + 2 * WELLS) * BLOCK), at(c.lanes, (9 + 2 * WELLS) * BLOCK)
+    others = feet_of(s, c.other)
+    for i in range(n):
+        before[i] = np.inf
+        here[i] = np.inf
+        for k in range(many):
+            c.lanes[(8 + 2 * k) * BLOCK + i] = 0.0
+            c.lanes[(9 + 2 * k) * BLOCK + i] = np.inf
+    for t in range(s.trials + 1):
+        if t < s.trials:
             for a in range(mu):
-                feet[a * BLOCK + i] = c.trials[int(which[i]) * mu + a] * size[i]
-        else:
-            bent[i] = 0.0
-    if found:
-        restore(c, s, c.rows, c.pars, n)
-        call(c.linear, c.rows, c.pars, c.out, c.total, n)
-        descend(c, s, c.pars, n, DESCENTS)
+                for i in range(n):
+                    others[a * BLOCK + i] = c.trials[t * mu + a] * size[i]
+            restore(c, s, c.other, c.pars, n)
+            call(c.probe, c.other, c.pars, c.third, c.total, n)
+        for i in range(n):
+            d = np.inf
+            if t < s.trials:
+                d = 0.0
+                for a in range(mu):
+                    d += others[a * BLOCK + i] * others[a * BLOCK + i]
+                if s.explicit:
+                    for j in range(q):
+                        d += c.third[j * BLOCK + i] * c.third[j * BLOCK + i]
+                d = d if d == d else np.inf
+            if here[i] < np.inf and (mu > 1 or (here[i] <= before[i] and here[i] <= d)):
+                keep(at(c.lanes, 8 * BLOCK + i), many, t - 1, here[i])
+            before[i] = here[i]
+            here[i] = d
+
+
+def keep(lanes: Any, many: int, place: int, depth: float) -> None:
+    """Enter a trial point among the lowest so far, in order."""
+    k = many
+    while k > 0 and depth < lanes[(2 * k - 1) * BLOCK]:
+        if k < many:
+            lanes[2 * k * BLOCK] = lanes[2 * (k - 1) * BLOCK]
+            lanes[(2 * k + 1) * BLOCK] = lanes[(2 * k - 1) * BLOCK]
+        k -= 1
+    if k < many:
+        lanes[2 * k * BLOCK] = float(place)
+        lanes[(2 * k + 1) * BLOCK] = depth
 
 
 def bends(c: Any, s: Any, n: int, bent: Any) -> bool:

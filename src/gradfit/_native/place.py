@@ -2,8 +2,12 @@
 
 from typing import Any, NamedTuple
 
+from gradfit._engine.feet import WELLS
 from gradfit._native.lower import BLOCK, LANES
 from gradfit._native.pointer import at, copy
+
+SEARCHED = 10 + 2 * WELLS
+"""Rows of numbers by lane in front of the feet that a search begins with, and finds."""
 
 
 class Spec(NamedTuple):
@@ -148,6 +152,11 @@ def told(s: Any) -> int:
     return s.everything + s.p + 1 + s.together * s.mu
 
 
+def lanes(s: Any) -> int:
+    """Return the rows of numbers by lane."""
+    return SEARCHED + 2 * s.mu
+
+
 def shared_room(s: Any) -> int:
     """Return the room that the threads of one fit share."""
     return 2 * told(s) + added(s) + 2
@@ -156,7 +165,7 @@ def shared_room(s: Any) -> int:
 def own_room(s: Any) -> int:
     """Return the room that each thread needs for itself."""
     k = s.mu + s.q
-    blocks = 2 * (given(s) + s.mu) + 3 * results(s) + s.mu + 8
+    blocks = 2 * (given(s) + s.mu) + 3 * results(s) + lanes(s)
     return BLOCK * blocks + k * (k + s.p + 2) + 2 * (s.p + 1) * (s.p + 1)
 
 

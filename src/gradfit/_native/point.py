@@ -324,7 +324,7 @@ class Point:
     def square(self, terms: Sequence[Term]) -> list[list[Term]]:
         """Cut a flat matrix into rows; each has as many elements as there are u, or responses."""
         n = self.q if terms is self.weight else len(self.layout.rows)
-        return [list(terms[i : i + n]) for i in range(0, len(terms), n)]
+        return [list(terms[i : i + n]) for i in range(0, len(terms), max(1, n))]
 
     def number(self, value: float) -> Term:
         return self.program.beta[0].pool.constant(value)

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from gradfit._engine.control import EXACT
 from gradfit._engine.feet import BENT, STRAIGHT
 from gradfit._native.expression import FREE, Term, needed, substitute
 from gradfit._native.point import Point, dot, flat, total, transposed
@@ -74,6 +75,10 @@ class Pointwise(Point):
     @property
     def noise(self) -> Term:
         """Square of what rounding errors of data and parameters do to the residuals."""
+        return self._rounding * self.live
+
+    @cached_property
+    def _rounding(self) -> Term:
         J, _, K, _ = self.white
         beta = [self.beta[j] for j in self.layout.free]
         x = [self.x[i] for i in self.layout.rows]
@@ -85,7 +90,7 @@ class Pointwise(Point):
         errors += [dot(row, parts) for row in K if parts]
         if self.layout.explicit:
             errors += [row[0] for row in self.weighted([[y] for y in self.y])]
-        return ROUNDING * dot(errors, errors) * self.live
+        return ROUNDING * dot(errors, errors)
 
     @cached_property
     def together(self) -> int:
@@ -98,9 +103,13 @@ class Pointwise(Point):
 
     @property
     def bends(self) -> Term:
-        """1 where the residual bends across the ball of the distance, else 0."""
+        """1 where the residual bends across the ball of the distance, else 0.
+
+        A distance that is no more than rounding error tells nothing.
+        """
         share = BENT if self.layout.explicit or self.q == 1 else STRAIGHT
-        size, mu = self.robust[0].at("sqrt"), len(self.u)
+        phi, mu = self.robust[0], len(self.u)
+        size = phi.at("sqrt")
         straight: Term | None = None
         for turn in range(self.together):
             place = self.places[turn * mu : (turn + 1) * mu]
@@ -119,8 +128,8 @@ class Pointwise(Point):
                 straight = near if straight is None else straight.at("and", near)
         if straight is None:
             return self.number(0.0)
-        bent = straight.at("where", 0.0, 1.0) * size.at("gt", 0.0).at("where", 1.0, 0.0)
-        return bent * self.live
+        far = phi.at("gt", EXACT * self._rounding)
+        return straight.at("where", 0.0, 1.0) * far.at("where", 1.0, 0.0) * self.live
 
     @cached_property
     def exact(self) -> list[Term]:
