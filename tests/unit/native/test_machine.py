@@ -14,6 +14,8 @@ from gradfit._native.vector import FUNCTIONS as VECTOR
 from .compare import assert_close, by_kernel, kernel_of
 from .models import ONE, TWO
 
+compiled = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
+
 PROBE = """
 import sys
 import numpy as np
@@ -101,6 +103,7 @@ def test_vector_exp_is_right_to_one_unit(rng):
     assert np.all(np.abs(found - wanted) <= np.spacing(wanted))
 
 
+@compiled
 def test_kernel_is_found_again_by_another_process_without_numba(tmp_path):
     first, second = run_probe(tmp_path), run_probe(tmp_path)
     assert first[0].startswith("False")
@@ -125,6 +128,7 @@ DAMAGE = {
 }
 
 
+@compiled
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_file_is_made_anew(fresh, damage, monkeypatch):
     kernel = kernel_of(decay, 1, 2)
@@ -161,6 +165,7 @@ def test_memory_is_bounded(fresh, monkeypatch):
     assert len(machine._loaded) == 3
 
 
+@compiled
 def test_eight_threads_compile_one_kernel_once(fresh, monkeypatch):
     made = []
     original = machine._compile

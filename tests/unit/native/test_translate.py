@@ -10,6 +10,8 @@ from gradfit._native.emit import TranslationError
 from gradfit._native.machine import INTEGER, POINTER
 from gradfit._native.pointer import at
 
+pytestmark = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
+
 TABLE = np.array([0.5, -1.5, 2.5])
 LIMIT = 3
 
