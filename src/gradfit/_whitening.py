@@ -70,18 +70,17 @@ def refuse_exact(
     most = m if data.y is None else m + q * some_y
     if data.definite and fix_x is None and data.cov is None and q <= most:
         return
-    if data.cov is not None:
-        inexact = data.cov.diagonal(dim1=0, dim2=1).mT != 0
-    else:
-        inexact = torch.cat([(s != 0).expand(-1, data.x.shape[1]) for s in _sigmas(data)])
+    n = data.x.shape[1]
+    errors = _sigmas(data) if data.cov is None else [data.cov.diagonal(dim1=0, dim2=1).mT]
+    inexact = torch.cat([(error != 0).expand(-1, n) for error in errors])
     if fix_x is not None:
-        inexact = torch.cat([inexact[:m] & ~fix_x, inexact[m:].expand(-1, inexact.shape[1])])
-    counts = inexact.sum(0).expand(data.x.shape[1])
+        inexact = torch.cat([inexact[:m] & ~fix_x, inexact[m:]])
+    counts = inexact.sum(0)
     few = torch.nonzero(counts < q)[:, 0]
     if not len(few):
         return
     at, count = int(data.index[few[0]]), int(counts[few[0]])
-    where = f"at {len(few)} of {data.x.shape[1]} points (first at index {at})"
+    where = f"at {len(few)} of {n} points (first at index {at})"
     if q > 1:
         raise InputError(
             f"`model` has {q} equations for each point, but only {count} of {len(inexact)} "

@@ -116,6 +116,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cov": np.zeros((2, 2))}, r"`cov` leaves no error at 8 of 8 points \(first at index 0\)"),
     ({"cov": ONE_EXACT}, r"`cov` leaves no error at 1 of 8 points \(first at index 3\)"),
     ({"cov": np.diag([1, 0]), "fix_x": True}, "`cov` and `fix_x` leave no error at 8 of 8 points"),
+    (
+        {"cov": np.diag([1, 0]), "fix_x": [True] + [False] * 7},
+        r"`cov` and `fix_x` leave no error at 1 of 8 points \(first at index 0\)",
+    ),
     ({"sx": 0}, "`sx` leaves no error at 8 of 8 points"),
     ({"sx": 0, "sy": np.where(X > 3, 0, 1)}, r"`sx` and `sy` leave no error at 3 of 8 points"),
     ({"sx": 1, "sy": 0.0, "fix_x": True}, "`sx` and `sy` and `fix_x` leave no error"),
