@@ -309,7 +309,13 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
     if start is None:
         return None
     if not isinstance(start, Mapping):
-        values = list(start)
+        try:
+            values = list(start)
+        except TypeError:
+            raise InputError(
+                f"`start` must give a number for each of {', '.join(names)}, by name or in this "
+                f"order; got {start!r}."
+            ) from None
         if len(values) != len(names):
             raise InputError(
                 f"`start` has {len(values)} values, but {problem.model.label!r} has "

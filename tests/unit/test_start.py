@@ -306,3 +306,8 @@ def test_start_is_found_where_some_parameters_are_fixed_and_some_bounded() -> No
         for some in (bounds, dict(list(bounds.items())[:1]), dict(list(bounds.items())[1:])):
             fit = gf.fit("a*exp(-b*x) + c", x, y, fixed=fixed, bounds=some)
             assert fit.params == pytest.approx({"a": 5, "b": 0.5, "c": 1}, rel=1e-9)
+
+
+def test_a_start_that_is_one_number_is_told_what_is_missing() -> None:
+    with pytest.raises(gf.errors.InputError, match="`start` must give a number for each of a, b"):
+        gf.fit("a + b*x", [0, 1, 2, 3], [1, 2, 3, 5], start=3.0)
