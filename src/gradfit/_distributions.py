@@ -22,6 +22,8 @@ FEW, FAR = 80, 600
 """Degrees of freedom, and half a chi-square, up to which a tail is a short sum."""
 NEAR = 0.1
 """Up to this much, log(1 + m) - m is a short series."""
+TINY = 1e-300
+"""Below this a density is 0, whatever it is divided by."""
 
 
 def check_level(level: float) -> None:
@@ -193,8 +195,9 @@ def _gamma_density(a: FloatArray, x: FloatArray) -> FloatArray:
 def _gamma_density_one(a: float, x: float) -> float:
     """Return the same of two numbers, for ``a > 20``."""
     m = (x - a) / a
-    drop = _drop_near(m) if abs(m) < NEAR else math.log1p(m) - m
-    return math.sqrt(a / (2 * math.pi)) / x * math.exp(a * drop - _stirling(a))
+    # Of the smallest x nothing but -1 is left in m.
+    drop = _drop_near(m) if abs(m) < NEAR else math.log(x / a) - m
+    return math.sqrt(a / (2 * math.pi)) / max(x, TINY) * math.exp(a * drop - _stirling(a))
 
 
 def _drop_near(m: Any) -> Any:

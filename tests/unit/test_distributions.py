@@ -117,3 +117,10 @@ def test_chi2_quantile_equals_scipy(dof):
     levels = [1e-6, 0.01, 0.05, 0.3, 0.5, 0.7, 0.9, 0.95, 0.999, 1 - 1e-7]
     found = [chi2_quantile(level, dof) for level in levels]
     assert found == pytest.approx(scipy.stats.chi2.ppf(levels, dof), rel=1e-12)
+
+
+@pytest.mark.parametrize("dof", [1, 7, 60, 397, 4001])
+@pytest.mark.parametrize("chi2", [5e-324, 1e-300, 5.5e-28, 1e-12])
+def test_a_chi_square_of_almost_nothing_is_sure(chi2, dof):
+    wanted = 1.0 if dof > 1 else 1 - np.sqrt(2 * chi2 / np.pi)
+    assert chi2_sf_one(chi2, dof) == pytest.approx(wanted, abs=1e-15)
