@@ -28,7 +28,14 @@ from gradfit._engine.eliminate import (
 )
 from gradfit._engine.linearize import Derivatives, curve, derive
 from gradfit._engine.loss import Loss
-from gradfit._engine.points import Function, Grouping, Points, even_size, times_vector
+from gradfit._engine.points import (
+    Function,
+    Grouping,
+    Points,
+    even_size,
+    squares,
+    times_vector,
+)
 
 STRETCH = 1 << 16
 """Points in a stretch: large enough for all cores, small enough for their caches."""
@@ -412,4 +419,4 @@ def rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:
             parts.append(points.weight_y * points.y)
         else:
             parts.append(times_vector(points.weight_y, points.y))
-    return (4 * torch.finfo(linear.J.dtype).eps) ** 2 * torch.cat(parts).square().sum(0)
+    return (4 * torch.finfo(linear.r.dtype).eps) ** 2 * squares(torch.cat(parts))

@@ -110,7 +110,9 @@ def _propose_small(w: Work) -> Proposal | None:
     if step is None or not step.norm <= 1.1 * c.radius:
         return None
     row = np.array([[*step.back, -1.0, 0.0]])
-    db, back = torch.from_numpy(-row[:, :-2]).to(s.beta), torch.from_numpy(row).to(s.beta)
+    db, back = torch.from_numpy(-row[:, :-2]), torch.from_numpy(row)
+    if not s.beta.is_cpu or s.beta.dtype != db.dtype:
+        db, back = db.to(s.beta), back.to(s.beta)
     return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, back)
 
 
