@@ -140,8 +140,10 @@ def _still(w: Work, proposal: Proposal, options: Options) -> Any:
     if not options.xtol:
         return False if w.field.alone else torch.zeros_like(proposal.bare)
     if w.field.alone:
-        pairs = zip(proposal.db.tolist()[0], w.state.beta.tolist()[0], strict=True)
-        return all(abs(d) <= options.xtol * abs(b) for d, b in pairs)
+        for d, b in zip(proposal.db.tolist()[0], w.state.beta.tolist()[0], strict=True):
+            if not abs(d) <= options.xtol * abs(b):
+                return False
+        return True
     still = (proposal.db.abs() <= options.xtol * w.state.beta.abs()).all(-1)
     return plain(w, still if w.field.shared is None else still.all().expand(len(still)))
 
