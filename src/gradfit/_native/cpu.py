@@ -64,8 +64,8 @@ def _digest(name: str, compiled: bool) -> str:
     return machine.digest(name, *(path.read_text("utf-8") for path in paths))
 
 
-@lru_cache(maxsize=4)
 def _solver(name: str, compiled: bool) -> Code:
+    # Asked for again each time: of what a process remembers, what is used last goes last.
     kinds, function = (_FIT, entry.fit_many) if name == "fit" else (_WALK, entry.walk_part)
     return machine.code(_digest(name, compiled), kinds, lambda: function, vectors=False)
 

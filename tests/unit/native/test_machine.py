@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import gradfit as gf
 from gradfit._native import machine
 from gradfit._native.vector import FUNCTIONS as VECTOR
 
@@ -200,3 +201,16 @@ def test_capture_in_eight_threads_at_once(monkeypatch):
     for t in threads:
         t.join()
     assert len(set.union(*texts)) == 1
+
+
+@compiled
+def test_the_solver_is_not_forgotten_while_it_is_used(monkeypatch, tmp_path):
+    """However many kernels are made between its fits, and wherever files lie by then."""
+    from gradfit._native import cpu
+
+    monkeypatch.setattr(machine, "MOST", 12)
+    x = np.linspace(0, 1, 9)
+    for k in range(3):
+        gf.fit(f"a + {k + 2}.5*b*x", x, 1 + x, start=(0.5, 0.3), sx=0.1, backend="native")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert cpu.is_solver_ready()
