@@ -32,7 +32,6 @@ from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved, solve
 from gradfit._types import Status
 from gradfit._uncertainty.unbias import take_off
-from gradfit._whitening import refuse_exact
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
@@ -227,7 +226,6 @@ def fit(
             beta0 = find_start(problem, robust)
         problem = check_model(problem, beta0)
         if problem.data.y is None:
-            refuse_exact(problem.data, problem.fix_x, problem.n_equations)
             ended = unfit(problem)
         kernels = choose(problem, beta0, robust, backend, on_step)
         if bias_correction:
@@ -369,7 +367,7 @@ def unfit(problem: Problem) -> Tensor | None:
         n = data.x.shape[1] * problem.n_equations
         if n < p:
             raise InputError(
-                f"{data.x.shape[1]} points cannot determine {p} parameters "
+                f"{plural(data.x.shape[1], 'point')} cannot determine {plural(p, 'parameter')} "
                 f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
             )
         return None

@@ -120,6 +120,18 @@ def plural(n: int, word: str) -> str:
     return f"{count(n)} {word}{'' if n == 1 else 's'}"
 
 
+def enumerated(words: Sequence[str]) -> str:
+    """Write a list as one does in a sentence.
+
+    Examples
+    --------
+    >>> enumerated(["a"]), enumerated(["a", "b"]), enumerated(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def percent(ratio: float) -> str:
     """Write a ratio as a percentage with two significant digits.
 

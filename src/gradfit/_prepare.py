@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
-from gradfit._fit import choose_loss, options_of
+from gradfit._fit import choose_loss, options_of, unfit
 from gradfit._frozen import freeze
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import fit
@@ -56,10 +56,10 @@ class PreparedFit:
     dof: int
     status: Status
     n_steps: int
-    _kind: "_Kind"
-    _fitted: Fitted
-    _x: Tensor
-    _y: Tensor | None
+    _kind: "_Kind" = field(repr=False)
+    _fitted: Fitted = field(repr=False)
+    _x: Tensor = field(repr=False)
+    _y: Tensor | None = field(repr=False)
 
     @property
     def success(self) -> bool:
@@ -162,6 +162,7 @@ class Fitter:
             if beta0 is None:
                 raise InputError("`start` must be given: it is the same for all fits.")
             problem = check_model(problem, beta0)
+            unfit(problem)
             kernels = choose(problem, beta0, self._loss, "native", None)
         if isinstance(kernels, str):
             raise ModelError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradfit._problem import Problem
+from gradfit._whitening import refuse_exact
 from gradfit.errors import ModelError
 
 _Shape = tuple[int, int, bool, bool]
@@ -25,13 +26,15 @@ SAMPLE = 8
 def check_model(problem: Problem, beta0: Tensor) -> Problem:
     """Test once that the model returns the right shape, is pointwise, and keeps its graph.
 
-    Returns the problem, which now knows how many equations an implicit model has.
+    Returns the problem, which now knows how many equations an implicit model has; each of them
+    needs a coordinate with an error.
     """
     fn = problem.model.fn
     if problem.data.y is None:
         with torch.no_grad():
             one = _call(problem, problem.data.x[:, :1], [c[:1] for c in beta0.mT])
         problem = replace(problem, implicit_equations=1 if one.ndim < 2 else one.shape[0])
+        refuse_exact(problem.data, problem.fix_x, problem.n_equations)
     shape = _shape(problem)
     known = _remembered(fn).get(shape)
     if known is not None and known.issuperset(problem.free):

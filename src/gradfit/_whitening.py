@@ -19,6 +19,7 @@ from torch import Tensor
 from gradfit._data import Data
 from gradfit._data.arrays import constant
 from gradfit._engine.points import Points
+from gradfit._format import enumerated, plural
 from gradfit.errors import InputError
 
 
@@ -58,12 +59,16 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
 
 
 def refuse_exact(
-    data: Data, fix_x: Tensor | None, equations: int = 1, named: Sequence[str] = ()
+    data: Data,
+    fix_x: Tensor | None,
+    equations: int = 1,
+    named: Sequence[str] = (),
+    shape: str = "",
 ) -> None:
     """Raise unless every point has as many coordinates with an error as there are equations.
 
-    ``equations`` are those of an implicit model; ``named`` are the arguments that gave the errors,
-    by default those that stand in the data.
+    ``equations`` are those of an implicit model, or of a ``shape``, by its name; ``named`` are the
+    arguments that gave the errors, by default those that stand in the data.
     """
     m, q = data.x.shape[0], equations if data.y is None else data.y.shape[0]
     some_y = data.sy is not None or data.sx is None
@@ -80,8 +85,8 @@ def refuse_exact(
     if not len(few):
         return
     at, count = int(data.index[few[0]]), int(counts[few[0]])
-    where = f"at {len(few)} of {n} points (first at index {at})"
-    if q > 1:
+    where = f"at {len(few)} of {plural(n, 'point')} (first at index {at})"
+    if q > 1 and not shape:
         raise InputError(
             f"`model` has {q} equations for each point, but only {count} of {len(inexact)} "
             f"coordinates have an error {where}. Leave equations out, or give more coordinates a "
@@ -89,10 +94,15 @@ def refuse_exact(
         )
     given = named or [k for k in ("sx", "sy", "cov") if getattr(data, k) is not None]
     names = [f"`{k}`" for k in (*given, *(() if fix_x is None else ("fix_x",)))]
-    verb = "leaves" if len(names) == 1 else "leave"
+    told = f"{enumerated(names)} {'leaves' if len(names) == 1 else 'leave'}"
+    if q > 1:
+        raise InputError(
+            f"{shape} needs an error of {q} coordinates at every point, but {told} only {count} "
+            f"of {len(inexact)} {where}. Give more coordinates a standard deviation."
+        )
     raise InputError(
-        f"{' and '.join(names)} {verb} no error {where}: such points "
-        "cannot be fitted. Give one of their coordinates a standard deviation."
+        f"{told} no error {where}: such points cannot be fitted. "
+        "Give one of their coordinates a standard deviation."
     )
 
 

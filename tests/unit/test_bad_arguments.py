@@ -122,7 +122,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"sx": 0}, "`sx` leaves no error at 8 of 8 points"),
     ({"sx": 0, "sy": np.where(X > 3, 0, 1)}, r"`sx` and `sy` leave no error at 3 of 8 points"),
-    ({"sx": 1, "sy": 0.0, "fix_x": True}, "`sx` and `sy` and `fix_x` leave no error"),
+    ({"sx": 1, "sy": 0.0, "fix_x": True}, "`sx`, `sy` and `fix_x` leave no error"),
     ({"cov": np.eye(3)}, r"`cov` must have shape \(2, 2\) or \(8, 2, 2\)"),
     ({"cov": [[1, 2], [2, 1]]}, "`cov` is not positive semidefinite"),
     ({"cov": [[1, 0.5], [0.4, 1]]}, "`cov` is not symmetric"),
@@ -176,6 +176,31 @@ def test_more_equations_than_coordinates_with_an_error_are_told_as_such() -> Non
         InputError, match=r"but only 1 of 2 coordinates have an error at 8 of 8 points"
     ):
         gf.fit(lambda x, a, b: three(x, a, b)[:2], points, start=start, sx=[1, 0])
+
+
+def test_prepared_fits_need_as_many_errors_and_points_as_others_do() -> None:
+    def two(x: Any, a: Any, b: Any) -> Any:
+        return torch.stack([x[0] - a, x[1] - b])
+
+    with pytest.raises(InputError, match="`model` has 2 equations for each point, but only 1 of 2"):
+        gf.prepare(two, start=[1, 1], sx=[1, 0])(np.stack([X, Y]))
+    with pytest.raises(InputError, match="1 point cannot determine 2 parameters"):
+        gf.prepare("a + b*x", start=[1, 1])([1.0], [2.0])
+
+
+def test_one_point_is_one() -> None:
+    with pytest.raises(InputError, match=r"1 point cannot determine 2 parameters \(a, b\)"):
+        gf.fit("a + b*x", [1.0], [2.0], start=[1, 1])
+    with pytest.raises(InputError, match="1 point cannot determine a circle: give at least 3"):
+        gf.shapes.circle([0], [1])
+
+
+def test_a_value_missing_in_one_of_several_columns_is_told_by_the_name_of_the_column() -> None:
+    table = {"t": X, "u": np.where(X == X[2], np.nan, X), "v": Y}
+    with pytest.raises(
+        InputError, match=r"`x` \(column 'u'\) must be finite; 1 of 8 .* index 2: nan"
+    ):
+        gf.fit("a*t + b*u", data=table, x=["t", "u"], y="v", start=[1, 1])
 
 
 def test_index_of_a_point_without_an_error_is_that_of_the_data() -> None:

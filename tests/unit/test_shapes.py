@@ -13,6 +13,7 @@ from gradfit.errors import ConvergenceWarning, InputError
 
 T = np.linspace(0.3, 2.8, 12)
 X, Y = 3 + 2 * np.cos(T), -1 + 2 * np.sin(T) + 0.01 * np.cos(9 * T)
+TABLE = {"px": X, "py": Y, "nan": np.where(T == T[4], np.nan, 1.0), "text": ["a"] * len(X)}
 
 
 def quietly(fit: Any, *args: Any, **options: Any) -> Any:
@@ -219,6 +220,20 @@ def test_fewer_points_than_a_shape_needs_are_refused() -> None:
         gf.shapes.ellipse([0, 1, 2, 3], [0, 1, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"sx": 0.1}, "`sx` leaves only 1 of 3"),
+        ({"sx": 0.1, "sy": 0, "sz": 0}, "`sx`, `sy` and `sz` leave only 1 of 3"),
+        ({"cov": np.diag([0.1, 0, 0])}, "`cov` leaves only 1 of 3"),
+    ],
+)
+def test_line_in_space_needs_errors_across_it(options: Any, told: str) -> None:
+    wanted = f"a straight line in space needs an error of 2 coordinates at every point, but {told}"
+    with pytest.raises(InputError, match=wanted):
+        gf.shapes.line3d(LINE, 2 * LINE, 3 * LINE, **options)
+
+
 def test_groups_with_too_few_points_have_a_status_of_their_own() -> None:
     ids = ["a"] * len(X) + ["b"] * 2 + ["c"] * 6
     x = np.concatenate([X, [0, 1], LINE])
@@ -270,7 +285,18 @@ def test_group_with_nan_does_not_touch_the_others() -> None:
         ((X, Y, 0.0, 0.0), {}, "`sx` and `sy` leave no error at 12 of 12 points"),
         ((X, Y, T - T[2], 0.0 * T), {}, "`sx` must not be negative; 2 of 12"),
         ((X, Y, (T - T[2]) ** 2, 0.0), {}, r"`sx` and `sy` leave no error at 1 .*index 2\)"),
-        (("px", "pz"), {"data": {"px": X, "py": Y}}, "names column 'pz'"),
+        (("px", "pz"), {"data": TABLE}, "`y` names column 'pz'"),
+        (("px", "py", 0.1, "sz"), {"data": TABLE}, "`sy` names column 'sz'"),
+        (
+            ("px", "nan"),
+            {"data": TABLE},
+            r"`y` \(column 'nan'\) must be finite; 1 of 12 .* index 4",
+        ),
+        (("px", "py", "nan"), {"data": TABLE}, r"`sx` \(column 'nan'\) must be finite; 1 of 12"),
+        ((["px", "nan"],), {"data": TABLE}, r"`x` \(column 'nan'\) must be finite; 1 of 12"),
+        (("px", "py", "py"), {"data": TABLE}, r"`sx` \(column 'py'\) must not be negative"),
+        (("px", "text"), {"data": TABLE}, r"`y` \(column 'text'\) must hold numbers, got text"),
+        (("px", "py"), {}, "`x` is the text 'px'"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(args: Any, options: Any, match: str) -> None:

@@ -137,12 +137,13 @@ def gather(  # noqa: PLR0917 - the order at the door
     if data is not None:
         asked, names = take_columns(data, asked)
     else:
-        _refuse_text(asked)
+        refuse_text(asked)
     points = _Gate(asked, names, device).points()
     return _clean(points, asked["groups"], nan_policy, names)
 
 
-def _refuse_text(asked: Mapping[str, Any]) -> None:
+def refuse_text(asked: Mapping[str, Any]) -> None:
+    """Raise where a name was given, but no table that could have such a column."""
     for key, value in asked.items():
         if isinstance(value, str):
             raise InputError(
@@ -359,6 +360,9 @@ def _finite_rows(points: Data) -> Tensor:
 
 def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> None:
     for key, t in _numbers(points).items():
+        if len(columns := names.get(key, ())) > 1:
+            for name, row in zip(columns, t, strict=True):
+                refuse_nonfinite(f"`{key}` (column {name!r})", row)
         refuse_nonfinite(title(key, names), t)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._result import FitResult
 from gradfit._types import FloatArray, Status
@@ -144,7 +145,9 @@ class _Points:
         data = fit.observed
         x, y = np.asarray(data.x), np.asarray(data.y)
         if len(x) < least:
-            raise InputError(f"{len(x)} points cannot tell a scatter; at least {least} are needed.")
+            raise InputError(
+                f"{plural(len(x), 'point')} cannot tell a scatter; at least {least} are needed."
+            )
         sx, sy, rho = (np.asarray(0.0 if v is None else v) for v in (data.sx, data.sy, data.rho))
         return cls(x, y, (sx**2, sy**2, rho * sx * sy))
 

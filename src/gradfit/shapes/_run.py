@@ -15,12 +15,12 @@ from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options, Work
 from gradfit._fit import choose_loss, refuse_unknown, unfit, warn_of
+from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import solve
 from gradfit._types import Status
-from gradfit._whitening import refuse_exact
 from gradfit.errors import InputError
 from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repeat
 from gradfit.shapes._starts import Seed, Seeder
@@ -132,7 +132,6 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     options = Options(max_steps=to_count("`max_steps`", asked.max_steps))
     loss = choose_loss(asked.loss)
     _refuse_few(shape, data)
-    refuse_exact(data, None, shape.equations)
     problem = _problem(shape.model, data, asked, shape)
     cloud = gather_cloud(data, problem.n_groups)
     with torch.enable_grad():
@@ -168,8 +167,7 @@ def _refuse_few(shape: Shape, data: Data) -> None:
     if data.group is None and n * shape.equations < p:
         least = -(-p // shape.equations)
         raise InputError(
-            f"{n} point{'s' if n > 1 else ''} cannot determine {_a(shape.model.label)}: "
-            f"give at least {least}."
+            f"{plural(n, 'point')} cannot determine {_a(shape.model.label)}: give at least {least}."
         )
 
 

@@ -151,7 +151,13 @@ def line3d(
     0.7201 0.6937
     """
     given = gather_points(
-        (x, y, z), (sx, sy, sz), data=data, cov=cov, groups=groups, nan_policy=nan_policy
+        (x, y, z),
+        (sx, sy, sz),
+        data=data,
+        cov=cov,
+        groups=groups,
+        nan_policy=nan_policy,
+        equations=_LINE.equations,
     )
     return fit_shape(_LINE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
