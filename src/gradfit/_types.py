@@ -62,6 +62,6 @@ _MESSAGES = {
     Status.BAD_START: "the model is NaN or inf at the start values; choose others",
     Status.TOO_FEW_POINTS: "fewer points than free parameters; add data or fix a parameter",
     Status.BAD_DATA: 'the data hold NaN or inf; clean them or use nan_policy="omit"',
-    Status.DEGENERATE: "the best fit lies at infinity: the parameters run away without end; "
+    Status.DEGENERATE: "the points leave the shape open, or the best one lies at infinity; "
     "choose a simpler shape",
 }

@@ -1,6 +1,7 @@
 """What shapes take, what they refuse, and what they say where there is no such shape."""
 
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from gradfit.errors import ConvergenceWarning, InputError
 
 T = np.linspace(0.3, 2.8, 12)
 X, Y = 3 + 2 * np.cos(T), -1 + 2 * np.sin(T) + 0.01 * np.cos(9 * T)
-TABLE = {"px": X, "py": Y, "nan": np.where(T == T[4], np.nan, 1.0), "text": ["a"] * len(X)}
+TABLE = {"px": X, "py": Y, "nan": np.where(T[4] == T, np.nan, 1.0), "text": ["a"] * len(X)}
 
 
 def quietly(fit: Any, *args: Any, **options: Any) -> Any:
@@ -159,6 +160,53 @@ def test_vertical_line_is_a_line_like_any_other(x: float) -> None:
     assert got.success
     assert got.params["angle"] == pytest.approx(np.pi / 2, rel=1e-15)
     assert got.params["offset"] == pytest.approx(-x, rel=1e-15)
+
+
+ALIKE = 0 * LINE + 3
+FLAT = {
+    "line2d": ((ALIKE, LINE, 0.0, 0.1), "x is exact .* the line2d is x = 3, and nothing is left"),
+    "line2d of y": ((LINE, ALIKE, 0.1, 0.0), "y is exact .* the line2d is y = 3, and nothing"),
+    "plane": ((LINE, LINE**2, ALIKE, 0.1, 0.0, 0.0), "z is exact .* the plane is z = 3, and"),
+    "line3d": ((LINE, ALIKE, LINE**2, 0.1, 0.0, 0.1), "y is exact .* line3d lies in y = 3: fit"),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_coordinates_exact_and_all_the_same_leave_nothing_to_fit(name: str) -> None:
+    args, told = FLAT[name]
+    got = quietly(getattr(gf.shapes, name.split()[0]), *args)
+    assert got.status is Status.DEGENERATE
+    assert re.search(told, got.message)
+    assert re.search("or give . a standard deviation$", got.message)
+
+
+def test_exact_points_that_are_not_all_the_same_leave_a_line() -> None:
+    """A line through exact x is the one of ordinary least squares."""
+    y = 2 * LINE + np.cos(LINE)
+    slope, intercept = np.polyfit(LINE, y, 1)
+    got = gf.shapes.line2d(LINE, y, 0, 0.1)
+    assert np.tan(got.params["angle"]) == pytest.approx(slope, rel=1e-12)
+    assert got.params["offset"] / np.cos(got.params["angle"]) == pytest.approx(intercept, rel=1e-12)
+
+
+def test_errors_in_one_direction_alone_do_not_tell_a_line_along_it() -> None:
+    got = quietly(gf.shapes.line2d, LINE, LINE, cov=np.ones((2, 2)))
+    assert got.status is Status.DEGENERATE
+    assert re.search(r"no point has an error along \(-?0.707, -?0.707\)", got.message)
+
+
+def test_points_without_errors_across_a_line_are_told() -> None:
+    got = quietly(gf.shapes.line2d, ALIKE, LINE, [0, 0, 0, 0.1, 0.1, 0.1], 0.1)
+    assert got.status is Status.DEGENERATE
+    assert "some points have no error across the best line2d" in got.message
+
+
+def test_a_group_that_is_exact_leaves_the_others_alone() -> None:
+    x, y = np.append(ALIKE, LINE), np.append(LINE, 2 * LINE + np.cos(LINE))
+    both = quietly(gf.shapes.line2d, x, y, 0, 0.1, groups=np.repeat(["flat", "other"], 6))
+    alone = gf.shapes.line2d(LINE, y[6:], 0, 0.1)
+    assert both["flat"].status is Status.DEGENERATE
+    assert dict(both["other"].params) == pytest.approx(dict(alone.params), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["plane", "sphere", "cylinder", "cone"])

@@ -13,6 +13,9 @@ from torch import Tensor
 from gradfit._data import Data
 from gradfit._engine.points import Grouping
 
+ROUNDING = 64
+"""Rounding errors of the coordinates within which a bend, or a width, is none."""
+
 
 class Cloud(NamedTuple):
     """The points of all fits about their centres, at unit size.
@@ -61,6 +64,11 @@ class Cloud(NamedTuple):
         axis = self.grouping.spread(torch.linalg.eigh(self.moments(self.x))[1][:, :, -1].mT)
         off = self.x - axis * (axis * self.x).sum(0)
         return _largest(off.square().sum(0).sqrt(), self.grouping.group, self.grouping.n_groups)
+
+    def width(self, axis: Tensor) -> Tensor:
+        """Return how far (G,) points lie from their centre along ``axis`` (m, G), at most."""
+        along = (self.grouping.spread(axis) * self.x).sum(0).abs()
+        return _largest(along, self.grouping.group, self.grouping.n_groups)
 
     def thinned(self, k: int, seed: int) -> "Cloud":
         """Return the cloud with k random points of every fit, and no weight on the others."""
@@ -163,6 +171,38 @@ def _variance(data: Data) -> Tensor:
     if data.cov is not None:
         return data.cov.diagonal(dim1=0, dim2=1).mean(-1)
     return data.x.new_ones(1) if data.sx is None else data.sx.square().mean(0)
+
+
+class Exact(NamedTuple):
+    """Directions in which no point has an error, and all are the same.
+
+    Attributes
+    ----------
+    axis : Tensor (m, G)
+        Such a unit vector of every fit.
+    there : Tensor (G,) bool
+        Whether it is one.
+    """
+
+    axis: Tensor
+    there: Tensor
+
+
+def find_exact(data: Data, cloud: Cloud) -> Exact:
+    """Look for a direction across which distances have no error to be measured in."""
+    m, n = data.x.shape
+    if data.cov is not None:
+        V = data.cov
+    else:
+        sx = data.x.new_ones(m, 1) if data.sx is None else data.sx
+        V = torch.diag_embed(sx.square().mT).permute(1, 2, 0)
+    share = (V / V.diagonal(dim1=0, dim2=1).sum(-1)).expand(-1, -1, n)
+    total = cloud.grouping.sum(share.reshape(m * m, n)) / cloud.grouping.sum(cloud.x[:1] * 0 + 1)
+    errors = total.mT.reshape(-1, m, m).nan_to_num(0.0, 0.0, 0.0)
+    axis = torch.linalg.eigh(errors + cloud.moments(cloud.x))[1][:, :, :1]
+    none = (axis.mT @ errors @ axis)[:, 0, 0] <= ROUNDING * torch.finfo(axis.dtype).eps
+    axis = axis[..., 0].mT
+    return Exact(axis, none & (cloud.width(axis) <= ROUNDING * cloud.blur))
 
 
 def repeat(data: Data, copies: int, n_groups: int) -> Data:

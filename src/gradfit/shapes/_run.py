@@ -22,7 +22,17 @@ from gradfit._result import FitResult, FitTable
 from gradfit._solve import solve
 from gradfit._types import Status
 from gradfit.errors import InputError
-from gradfit.shapes._frame import Cloud, Frame, enter, gather_cloud, leave, repeat
+from gradfit.shapes._frame import (
+    ROUNDING,
+    Cloud,
+    Exact,
+    Frame,
+    enter,
+    find_exact,
+    gather_cloud,
+    leave,
+    repeat,
+)
 from gradfit.shapes._starts import Seed, Seeder
 from gradfit.shapes._tell import Told, carry
 
@@ -34,8 +44,6 @@ SPARE = 1
 """Points in each of them beyond what the shape needs."""
 SURE = 2.0
 """Standard errors within which a bend may as well be none."""
-ROUNDING = 64
-"""Rounding errors of the coordinates within which a bend is none."""
 SETTLED = 1e-8
 """Standard errors within which a fit knows its own minimum."""
 
@@ -134,8 +142,9 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     _refuse_few(shape, data)
     problem = _problem(shape.model, data, asked, shape)
     cloud = gather_cloud(data, problem.n_groups)
+    exact = None if shape.limits else find_exact(data, cloud)
     with torch.enable_grad():
-        ended = _ended(shape, data, cloud, asked)
+        ended = _ended(shape, data, cloud, asked, exact)
         start = _best(shape, data, cloud, asked, loss, ended)
         frame = start.frame
         inner = _problem(shape.chart, enter(data, frame), asked, shape)
@@ -157,7 +166,8 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         began=began,
     )
     if isinstance(result, FitResult):
-        result = _say(result, judged, cloud)
+        why = "" if exact is None or not bool(exact.there[0]) else _pinned(shape, data, exact)
+        result = _say(result, replace(judged, why=why or judged.why), cloud)
     warn_of(result)
     return result
 
@@ -183,10 +193,11 @@ def _problem(model: Model, data: Data, asked: Asked, shape: Shape) -> Problem:
     return replace(stated, implicit_equations=shape.equations, redundant=redundant)
 
 
-def _ended(shape: Shape, data: Data, cloud: Cloud, asked: Asked) -> Tensor:
+def _ended(shape: Shape, data: Data, cloud: Cloud, asked: Asked, exact: Exact | None) -> Tensor:
     """Return the status (G,) of fits that cannot be made, 0 for the others."""
     found = unfit(_problem(shape.chart, data, asked, shape))
-    same = torch.where(cloud.same, int(Status.DEGENERATE), 0)
+    open_ = cloud.same if exact is None else cloud.same | exact.there
+    same = torch.where(open_, int(Status.DEGENERATE), 0)
     return same if found is None else torch.where(found > 0, found, same)
 
 
@@ -322,6 +333,10 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
         lost = lost | (thin & fitted)
         if bool(thin[0]):
             why = f"the points lie on one straight line, which leaves {_a(name)} open; add others"
+    stuck = status == int(Status.BAD_START)
+    lost = lost | stuck
+    if bool(stuck[0]):
+        why = f"some points have no error across the best {name}, which fixes it; give them one"
     scatter = torch.ones_like(s.sums.cost)
     if not absolute:
         counts = cloud.grouping.sum(torch.ones_like(cloud.x[0])) * shape.equations
@@ -368,6 +383,24 @@ def _arrays(data: Data, frame: Frame, problem: Problem, work: Work) -> PointArra
     inside = give_back(problem, work)
     delta = leave(data, frame, inside.delta)
     return PointArrays(delta, None, data.x + delta, None, inside.weights)
+
+
+def _pinned(shape: Shape, data: Data, exact: Exact) -> str:
+    """Say that coordinates without errors leave nothing, or less, to fit."""
+    axis, name = exact.axis[:, 0].tolist(), shape.model.label
+    if max(map(abs, axis)) < 1 - ROUNDING * torch.finfo(torch.float64).eps:
+        told = ", ".join(f"{v:.3g}" for v in axis)
+        return f"no point has an error along ({told}), and none lies apart there; give it one"
+    k = max(range(len(axis)), key=lambda i: abs(axis[i]))
+    x, value = data.x_names[k], f"{data.x_names[k]} = {float(data.x[k, 0]):g}"
+    if shape.equations > 1:
+        rest = f"lies in {value}: fit the other coordinates as a line2d"
+    else:
+        rest = f"is {value}, and nothing is left to fit: leave it at that"
+    return (
+        f"{x} is exact and the same at every point, so that the {name} {rest}, or give {x} a "
+        "standard deviation"
+    )
 
 
 def _say(result: FitResult, judged: Judged, cloud: Cloud) -> FitResult:
