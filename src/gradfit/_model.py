@@ -17,6 +17,33 @@ from gradfit._formula import Formula
 from gradfit.errors import GradfitError, InputError, ModelError
 
 
+@dataclass(frozen=True)
+class Ties:
+    """What holds parameters together of which some follow from others, as of a unit vector.
+
+    The model is zero on the same curve for all parameters that ``settle`` makes the same.
+
+    Attributes
+    ----------
+    of : tuple of str
+        Parameters of which the largest may be held while all curves near by are still reached.
+    along : tuple of str
+        In the same order, others that are held along with it; empty if there are none.
+    settle : callable
+        ``settle(params, centre)``: parameters as they are told, from any; ``centre`` (m,) is the
+        mean of the points.
+    """
+
+    of: tuple[str, ...]
+    along: tuple[str, ...]
+    settle: Callable[[Sequence[Tensor], Tensor], list[Tensor]]
+
+    def held(self, params: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the names of parameters to hold near these values: as many as follow."""
+        k = max(range(len(self.of)), key=lambda k: abs(params[self.of[k]]))
+        return (self.of[k], *self.along[k : k + 1])
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A function of x and parameters, and what is known about it.
@@ -39,6 +66,8 @@ class Model:
         Names that a formula may use for the variables.
     positive : tuple of str
         Parameters that are positive by convention; a search for start values keeps to it.
+    ties : Ties or None
+        What holds parameters together, where some follow from others.
     """
 
     fn: Callable[..., Tensor]
@@ -49,6 +78,7 @@ class Model:
     defaults: Mapping[str, float] = field(default_factory=dict[str, float])
     x_names: tuple[str, ...] = ("x",)
     positive: tuple[str, ...] = ()
+    ties: Ties | None = None
 
     @property
     def source(self) -> str | None:
@@ -93,7 +123,8 @@ class Model:
         if self.source is not None:
             return as_model, (self.source, self.x_names)
         fn = self.fn if _pickles(self.fn) else _Lost(self.label)
-        return Model, (fn, self.names, self.label, None, self.n_x, dict(self.defaults))
+        known = self.n_x, dict(self.defaults), self.x_names, self.positive, self.ties
+        return Model, (fn, self.names, self.label, None, *known)
 
     def __deepcopy__(self, memo: Any) -> "Model":
         return self

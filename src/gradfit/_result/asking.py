@@ -418,8 +418,7 @@ class Asking:
             case = self._case("bias")
         except GradfitError:
             return unknown_bias(self.names)
-        known = bias_of(case, 1.0 if self.absolute_sigma else self.mswd)
-        return {n: known.get(n, 0.0) for n in self.names}
+        return bias_of(case, 1.0 if self.absolute_sigma else self.mswd)
 
     def influence(self) -> "Influence":
         r"""Return how every parameter moves with every datum, standard deviation and correlation.

@@ -226,13 +226,14 @@ def bootstrap(
             warnings.warn(
                 f"interrupted after {done:,} of {n:,} refits", GradfitWarning, stacklevel=3
             )
-    beta = _enough(torch.cat(rows), failed)
-    mean = beta.mean(0)
-    cov = torch.cov(beta.mT).reshape(case.p, case.p)
+    told = _enough(case.told(torch.cat(rows)), failed)
+    # Of a parameter that is fixed all are the same, and their spread is 0 without rounding error.
+    away = told - case.told(case.beta[:, : case.p])
+    cov = torch.cov(away.mT).reshape(2 * away.shape[1:])
     return Bootstrap(
-        **_resampled(fit, case, beta, mean - case.beta[0, : case.p], cov, failed),
+        **_resampled(fit, case, told, away.mean(0), cov, failed),
         kind=kind,
-        acceleration=_named(fit, case, _acceleration(case, kind)),
+        acceleration=dict(zip(fit.names, _acceleration(case, kind).tolist(), strict=True)),
     )
 
 
@@ -242,18 +243,19 @@ def jackknife(fit: Fitted, case: Case, progress: bool) -> Jackknife:
         raise InputError("jackknife() leaves points out one by one, but these share errors.")
     if fit.dof < 1:
         raise InputError("jackknife() needs more points than parameters.")
-    beta, good = _leave_one_out(case, progress)
+    told, good = _leave_one_out(case, progress)
     failed = int((~good).sum())
-    used = _enough(beta[good], failed, 2)
+    used = _enough(told[good], failed, 2)
     count = len(used)
-    away = used - used.mean(0)
+    moved = used - case.told(case.beta[:, : case.p])
+    away = moved - moved.mean(0)
     cov = (count - 1) / count * away.mT @ away
-    bias = (count - 1) * (used.mean(0) - case.beta[0, : case.p])
+    bias = (count - 1) * moved.mean(0)
     return Jackknife(**_resampled(fit, case, used, bias, cov, failed), dof=fit.dof)
 
 
 def _leave_one_out(case: Case, progress: bool) -> tuple[Tensor, Tensor]:
-    """Return the parameters (N, p) without each point, and which of them can be used."""
+    """Return all parameters (N, P) without each point, and which of them can be used."""
     n = case.n
     rows: list[Tensor] = []
     good: list[Tensor] = []
@@ -266,19 +268,20 @@ def _leave_one_out(case: Case, progress: bool) -> tuple[Tensor, Tensor]:
             rows.append(beta)
             good.append(fine)
             bar.advance(len(index))
-    return torch.cat(rows), torch.cat(good)
+    return case.told(torch.cat(rows)), torch.cat(good)
 
 
 def _acceleration(case: Case, kind: str) -> Tensor:
-    """Return a sixth of the skewness (p,) of what single points do to each parameter.
+    """Return a sixth of the skewness (P,) of what single points do to each parameter.
 
     Normal errors are not skewed, so that it vanishes for the parametric bootstrap, to first order.
     """
     if kind == "parametric":
-        return case.beta.new_zeros(case.p)
+        return case.beta.new_zeros(len(case.problem.model.names))
     if kind == "pairs" and case.n <= LEAVE_ONE_OUT:
-        beta, good = _leave_one_out(case, False)
-        return _sixth_of_skewness(beta[good].mean(0) - beta[good])
+        told, good = _leave_one_out(case, False)
+        moved = told[good] - case.told(case.beta[:, : case.p])
+        return _sixth_of_skewness(moved.mean(0) - moved)
     levers, h = _pulls(case)
     if kind == "pairs":
         return _sixth_of_skewness(torch.einsum("nqp,nq->np", levers, h))
@@ -302,12 +305,13 @@ def _sixth(third: Tensor, second: Tensor) -> Tensor:
 
 
 def _pulls(case: Case) -> tuple[Tensor, Tensor]:
-    """Return what a standardised residual does to the parameters (N, q, p), and those (N, q).
+    """Return what a standardised residual does to the parameters (N, q, P), and those (N, q).
 
     Their product is the empirical influence of each point, to which the jackknife tends.
     """
     with torch.enable_grad():
         C = spread(case.work, "observed", case.problem.limits()).cov[0, : case.p]
+    C = case.jacobian @ C
     levers: list[Tensor] = []
     residuals: list[Tensor] = []
     for _, linear in case.work.field.linears(case.beta, case.work.u, case.work.kept):
@@ -335,30 +339,18 @@ def _enough(beta: Tensor, failed: int, fewest: int = FEWEST) -> Tensor:
     return beta
 
 
-def _named(fit: Fitted, case: Case, values: Tensor) -> dict[str, float]:
-    """Return one number per parameter, 0 where fixed."""
-    known = dict(zip(case.problem.free, values.tolist(), strict=True))
-    return {name: known.get(name, 0.0) for name in fit.names}
-
-
 def _resampled(
-    fit: Fitted, case: Case, beta: Tensor, bias: Tensor, cov: Tensor, failed: int
+    fit: Fitted, case: Case, told: Tensor, bias: Tensor, cov: Tensor, failed: int
 ) -> dict[str, Any]:
-    p = len(fit.names)
-    wide = np.zeros((p, p))
-    wide[np.ix_(case.at, case.at)] = cov.numpy()
-    columns = dict(zip(case.problem.free, beta.mT.numpy(), strict=True))
-    count = len(beta)
+    stderr = cov.diagonal().clamp(min=0).sqrt()
     return {
         "names": fit.names,
         "estimate": dict(fit.params),
-        "samples": {
-            n: columns[n] if n in columns else np.full(count, fit.params[n]) for n in fit.names
-        },
-        "stderr": _named(fit, case, cov.diagonal().clamp(min=0).sqrt()),
-        "bias": _named(fit, case, bias),
-        "cov": wide,
-        "n": count,
+        "samples": dict(zip(fit.names, told.mT.numpy(), strict=True)),
+        "stderr": dict(zip(fit.names, stderr.tolist(), strict=True)),
+        "bias": dict(zip(fit.names, bias.tolist(), strict=True)),
+        "cov": cov.numpy(),
+        "n": len(told),
         "n_failed": failed,
         "n_points": case.n,
     }

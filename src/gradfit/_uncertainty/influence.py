@@ -117,7 +117,7 @@ class Response:
 
     def backward(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the gradient of ``weights @ params`` (all p) by every number at every point."""
-        free = weights[list(self.case.at)]
+        free = weights @ self.case.jacobian
         along = -(free @ self.inverse[: len(free)])
         with torch.enable_grad():
             total = (along[:, None] * self.m).sum()

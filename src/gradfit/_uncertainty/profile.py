@@ -21,10 +21,11 @@ from torch import Tensor
 
 from gradfit._engine.covariance import spread
 from gradfit._engine.state import Bounds, Options
+from gradfit._format import enumerated
 from gradfit._uncertainty.refit import at_once, refit, repeat
 from gradfit._uncertainty.restate import Case
 from gradfit._views.fitted import Fitted
-from gradfit.errors import ConvergenceWarning
+from gradfit.errors import ConvergenceWarning, InputError
 
 ROUNDS = 40
 """Refits of every end, at most."""
@@ -60,7 +61,20 @@ class Ends(NamedTuple):
 
 
 def profile_interval(fit: Fitted, case: Case, width: float) -> dict[str, tuple[float, float]]:
-    """Return where every parameter's profile reaches ``width`` standard errors on each side."""
+    """Return where every parameter's profile reaches ``width`` standard errors on each side.
+
+    Raises
+    ------
+    InputError
+        Parameters hang together, so that none can be held while the others follow.
+    """
+    ties = case.problem.model.ties
+    if ties is not None:
+        raise InputError(
+            f"`method` \"profile\" holds one parameter while the others follow, but in "
+            f"{fit.model.label!r} {enumerated(ties.of)} hang together. Use \"bootstrap\" or "
+            "\"jackknife\"."
+        )
     scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
     found = find_ends(case, torch.tensor(fit_errors(fit, case)) / scale, width * scale)
     ends = dict(zip(case.problem.free, found.tolist(), strict=True))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,20 +35,51 @@ class Case:
         All unknowns at the solution.
     work : Work
         The engine at the solution.
-    at : tuple of int
-        Places of the free parameters among all.
     """
 
     problem: Problem
     loss: Loss | None
     beta: Tensor
     work: Work
-    at: tuple[int, ...]
 
     @property
     def p(self) -> int:
         """Number of free parameters."""
-        return len(self.at)
+        return len(self.problem.free)
+
+    def told(self, beta: Tensor) -> Tensor:
+        """Return all parameters (B, P) as they are told, from free ones (B, p)."""
+        problem, free = self.problem, dict(zip(self.problem.free, beta.mT, strict=True))
+        columns = [
+            free[n] if n in free else beta.new_full((len(beta),), problem.fixed[n])
+            for n in problem.model.names
+        ]
+        ties = problem.model.ties
+        if ties is not None:
+            columns = ties.settle(columns, problem.data.x.mean(1))
+        return torch.stack(columns, 1)
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """Derivatives (P, p) of the parameters that are told by the free ones."""
+        with torch.enable_grad():
+            J = torch.autograd.functional.jacobian(self._tell, self.beta[0, : self.p])
+        return cast(Tensor, J)
+
+    def bend(self, cov: Tensor) -> Tensor:
+        """Return what the curvature of :meth:`told` adds to the mean (P,) for such a covariance."""
+        at = self.beta[0, : self.p]
+        if self.problem.model.ties is None:
+            return at.new_zeros(len(self.problem.model.names))
+        with torch.enable_grad():
+            H = [
+                torch.autograd.functional.hessian(lambda b, j=j: self._tell(b)[j], at)
+                for j in range(len(self.problem.model.names))
+            ]
+        return (torch.stack(cast(list[Tensor], H)) * cov).sum((1, 2)) / 2
+
+    def _tell(self, beta: Tensor) -> Tensor:
+        return self.told(beta[None])[0]
 
     @property
     def n(self) -> int:
@@ -84,8 +115,7 @@ def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
             problem.points, problem.function(), 1, beta.shape[1], loss, problem.prior()
         )
         work = run(init(field, beta, _feet(fit, problem)), Options(), problem.limits())
-    at = tuple(problem.model.names.index(n) for n in problem.free)
-    return Case(problem, loss, work.state.beta, work, at)
+    return Case(problem, loss, work.state.beta, work)
 
 
 def _refuse(fit: Fitted, asked: str, determined: bool) -> None:
@@ -100,14 +130,14 @@ def _refuse(fit: Fitted, asked: str, determined: bool) -> None:
         )
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         raise InputError(f"{asked} needs a solution; this fit ended with {fit.status.name}.")
-    free = len(fit.names) - len(fit.fixed) - len(fit.at_bound)
-    if fit.rank < free and fit.success:
-        raise InputError(
-            f"{asked} needs parameters that stand on their own; in {fit.model.label!r} some follow "
-            "from the others."
-        )
-    if fit.rank < free and determined:
+    free = len(fit.names) - len(fit.fixed) - len(_held(fit)) - len(fit.at_bound)
+    if fit.rank < free and not fit.success and determined:
         raise InputError(f"{asked} needs data that determine every parameter: {fit.message}.")
+
+
+def _held(fit: Fitted) -> tuple[str, ...]:
+    """Return parameters that are held because they follow from others."""
+    return () if fit.model.ties is None else fit.model.ties.held(fit.params)
 
 
 def _problem(fit: Fitted) -> Problem:
@@ -127,7 +157,7 @@ def _problem(fit: Fitted) -> Problem:
     problem = state_problem(
         data,
         fit.model,
-        fixed={name: fit.params[name] for name in fit.fixed},
+        fixed={name: fit.params[name] for name in (*fit.fixed, *_held(fit))},
         bounds=fit.bounds,
         fix_x=None,
         absolute_sigma=fit.absolute_sigma,

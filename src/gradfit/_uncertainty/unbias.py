@@ -16,11 +16,13 @@ SETTLINGS = 10
 
 
 def bias_of(case: Case, scale: float) -> dict[str, float]:
-    """Return the bias of the free parameters; ``scale`` is the factor of all variances."""
+    """Return the bias of all parameters; ``scale`` is the factor of all variances."""
+    p = case.p
     with torch.enable_grad():
         cov = spread(case.work, "expected", case.problem.limits()).cov
-        bias = scale * second_order_bias(case.work, cov)[0, : case.p]
-    return dict(zip(case.problem.free, bias.tolist(), strict=True))
+        bias = second_order_bias(case.work, cov)[0, :p]
+    bias = scale * (case.jacobian @ bias + case.bend(cov[0, :p, :p]))
+    return dict(zip(case.problem.model.names, bias.tolist(), strict=True))
 
 
 def take_off(problem: Problem, work: Work) -> tuple[Work, Tensor]:

@@ -107,10 +107,13 @@ def noticeable(fit: Fitted) -> dict[str, float]:
     """Return the biases that are more than a quarter of a standard error, by name.
 
     Empty where there are so many points that telling them takes longer than a look at a summary.
+    The mean of unit vectors is shorter than one, which tells nothing about their direction.
     """
     if fit.correction or not fit.success or fit.observed.n_points > MANY:
         return {}
-    return {n: b for n, b in fit.bias.items() if abs(b) > QUARTER * fit.stderr[n] > 0}
+    bias = {n: b for n, b in fit.bias.items() if abs(b) > QUARTER * fit.stderr[n] > 0}
+    tied = () if fit.model.ties is None else fit.model.ties.of
+    return {n: b for n, b in bias.items() if n not in tied}
 
 
 def _bias(fit: Fitted) -> str:

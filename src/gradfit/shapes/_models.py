@@ -4,10 +4,12 @@ Each is nearly a distance near the shape, whatever its size, so that foot points
 rounding error.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from gradfit._model import Model
+from gradfit._model import Model, Ties
 
 
 def _line2d(x: Tensor, angle: Tensor, offset: Tensor) -> Tensor:
@@ -61,7 +63,8 @@ def _cylinder(  # noqa: PLR0917
 ) -> Tensor:
     u, v, w = x[0] - x0, x[1] - y0, x[2] - z0
     p, q, r = uy * w - uz * v, uz * u - ux * w, ux * v - uy * u
-    return ((p / radius) ** 2 + (q / radius) ** 2 + (r / radius) ** 2 - 1) * radius / 2
+    size = (ux * ux + uy * uy + uz * uz).sqrt() * radius
+    return ((p / size) ** 2 + (q / size) ** 2 + (r / size) ** 2 - 1) * radius / 2
 
 
 def _cone(  # noqa: PLR0917
@@ -80,12 +83,46 @@ def _cone(  # noqa: PLR0917
     return torch.cos(half_angle) * across - torch.sin(half_angle) * (ux * u + uy * v + uz * w)
 
 
+def _unit(u: Sequence[Tensor]) -> list[Tensor]:
+    size = torch.stack(list(u)).norm(dim=0)
+    return [v / size for v in u]
+
+
+def _settle_plane(params: Sequence[Tensor], centre: Tensor) -> list[Tensor]:
+    size = torch.stack(list(params[:3])).norm(dim=0)
+    return [v / size for v in params]
+
+
+def _settle_axis(params: Sequence[Tensor], centre: Tensor) -> list[Tensor]:
+    """Tell the point of an axis that is nearest to the centre of the data, and a unit vector."""
+    p, u = params[:3], _unit(params[3:6])
+    away = sum(((c - q) * v for c, q, v in zip(centre, p, u, strict=True)), torch.zeros_like(u[0]))
+    return [*(q + away * v for q, v in zip(p, u, strict=True)), *u, *params[6:]]
+
+
+def _settle_cone(params: Sequence[Tensor], centre: Tensor) -> list[Tensor]:
+    return [*params[:3], *_unit(params[3:6]), params[6]]
+
+
+def _settle_conic(params: Sequence[Tensor], centre: Tensor) -> list[Tensor]:
+    A, B, C = params[:3]
+    size = (A * A + B * B / 2 + C * C).sqrt()
+    return [v / size for v in params]
+
+
+_POINT, _AXIS = ("x0", "y0", "z0"), ("ux", "uy", "uz")
+_NORMAL, _BEND = (
+    Ties(("nx", "ny", "nz"), (), _settle_plane),
+    Ties(("A", "B", "C"), (), _settle_conic),
+)
+_LINE, _APEX = Ties(_AXIS, _POINT, _settle_axis), Ties(_AXIS, (), _settle_cone)
+
 LINE2D = Model(_line2d, ("angle", "offset"), "line2d")
 CIRCLE = Model(_circle, ("x0", "y0", "radius"), "circle")
 ELLIPSE = Model(_ellipse, ("x0", "y0", "a", "b", "angle"), "ellipse")
-CONIC = Model(_conic, ("A", "B", "C", "D", "E", "F"), "conic")
-PLANE = Model(_plane, ("nx", "ny", "nz", "offset"), "plane")
-LINE3D = Model(_line3d, ("x0", "y0", "z0", "ux", "uy", "uz"), "line3d")
+CONIC = Model(_conic, ("A", "B", "C", "D", "E", "F"), "conic", ties=_BEND)
+PLANE = Model(_plane, ("nx", "ny", "nz", "offset"), "plane", ties=_NORMAL)
+LINE3D = Model(_line3d, (*_POINT, *_AXIS), "line3d", ties=_LINE)
 SPHERE = Model(_sphere, ("x0", "y0", "z0", "radius"), "sphere")
-CYLINDER = Model(_cylinder, ("x0", "y0", "z0", "ux", "uy", "uz", "radius"), "cylinder")
-CONE = Model(_cone, ("x0", "y0", "z0", "ux", "uy", "uz", "half_angle"), "cone")
+CYLINDER = Model(_cylinder, (*_POINT, *_AXIS, "radius"), "cylinder", ties=_LINE)
+CONE = Model(_cone, (*_POINT, *_AXIS, "half_angle"), "cone", ties=_APEX)

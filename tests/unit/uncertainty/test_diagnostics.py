@@ -120,12 +120,3 @@ def test_leverages_of_an_undetermined_fit_add_up_to_its_rank():
     with pytest.raises(InputError, match="needs data that determine every parameter: the data do"):
         fit.bootstrap()
     assert np.isnan(fit.bias["a"])
-
-
-def test_parameters_that_follow_from_others_are_refused():
-    x, y = np.meshgrid(np.arange(4.0), np.arange(4.0))
-    z = 0.3 * x + 0.2 * y + 0.05 * np.cos(9 * x * y + y)
-    fit = gf.shapes.plane(x.ravel(), y.ravel(), z.ravel())
-    with pytest.raises(InputError, match="needs parameters that stand on their own"):
-        fit.interval(0.95, "profile")
-    assert "bias" not in fit.summary()
