@@ -196,7 +196,7 @@ def test_one_point_is_one() -> None:
 
 
 def test_a_value_missing_in_one_of_several_columns_is_told_by_the_name_of_the_column() -> None:
-    table = {"t": X, "u": np.where(X == X[2], np.nan, X), "v": Y}
+    table = {"t": X, "u": np.where(X[2] == X, np.nan, X), "v": Y}
     with pytest.raises(
         InputError, match=r"`x` \(column 'u'\) must be finite; 1 of 8 .* index 2: nan"
     ):

@@ -71,9 +71,9 @@ def profile_interval(fit: Fitted, case: Case, width: float) -> dict[str, tuple[f
     ties = case.problem.model.ties
     if ties is not None:
         raise InputError(
-            f"`method` \"profile\" holds one parameter while the others follow, but in "
-            f"{fit.model.label!r} {enumerated(ties.of)} hang together. Use \"bootstrap\" or "
-            "\"jackknife\"."
+            f'`method` "profile" holds one parameter while the others follow, but in '
+            f'{fit.model.label!r} {enumerated(ties.of)} hang together. Use "bootstrap" or '
+            '"jackknife".'
         )
     scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
     found = find_ends(case, torch.tensor(fit_errors(fit, case)) / scale, width * scale)
