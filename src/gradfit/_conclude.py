@@ -175,18 +175,12 @@ def _sought(problem: Problem, found: Spread) -> Any:
 
 def _degrees(problem: Problem, found: Spread) -> Tensor:
     """Degrees of freedom (G,); fits that share parameters have them together."""
-    dof = _points_per_fit(problem) * problem.n_equations - _sought(problem, found)
+    dof = problem.seen_per_fit - _sought(problem, found)
     if not problem.shared:
         return dof
     common = torch.tensor([n in problem.shared for n in problem.free], device=dof.device)
     repeated = (found.free & common).sum() - (found.free & common).any(0).sum()
     return (dof.sum() + repeated).expand(len(dof))
-
-
-def _points_per_fit(problem: Problem) -> Tensor:
-    if problem.data.sizes is None:
-        return torch.tensor([problem.points.n], device=problem.points.x.device)
-    return problem.data.sizes
 
 
 def _status(problem: Problem, status: Tensor, found: Spread) -> Tensor:
@@ -248,7 +242,8 @@ def give_back(problem: Problem, work: Work) -> PointArrays:
         return PointArrays(delta[:m], delta[m:], x_hat[:m], x_hat[m:], weights)
     if data.y is None:
         return PointArrays(delta, None, x_hat, None, weights)
-    if work.kept and problem.systematic is None and data.finite:
+    # A residual of weight 0 does not tell the value that it came from.
+    if work.kept and problem.systematic is None and data.finite and data.missing is None:
         parts = work.field.linears(work.state.beta, work.u, work.kept)
         off = [misfit(s.points, at.r, at.u) for s, at in parts]
         y_hat = data.y + (off[0] if len(off) == 1 else torch.cat(off, 1))

@@ -82,7 +82,7 @@ def _conclude(
     data, names, p = problem.data, problem.model.names, len(problem.free)
     status, chi2, free = STATUSES[told[0]], told[3], told[-p:]
     count = int(sum(free))
-    dof = data.n_rows * problem.n_equations - count + problem.redundant
+    dof = problem.n_seen - count + problem.redundant
     mswd = chi2 / dof if dof > 0 else math.nan
     cov, stderr = _spread(problem, told[TOLD + p : TOLD + p + p * p], mswd)
     params = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))

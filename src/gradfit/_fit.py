@@ -15,7 +15,7 @@ from gradfit._answer import Answer, answer_of, answer_of_work
 from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
-from gradfit._data import Data, gather
+from gradfit._data import finite_rows, gather
 from gradfit._data.checks import shown, to_count, to_number
 from gradfit._dispatch import choose, device_for, note_time
 from gradfit._dispatch import run as run_native
@@ -115,11 +115,13 @@ def fit(
         Start values; left out, they are found by a search, for any model.
     sx, sy : number or array-like, optional
         Standard deviations in the units of x and y; 0 means exact. With neither ``sx``, ``sy``
-        nor ``cov`` all are 1; once one is given, what is not given is exact.
+        nor ``cov`` all are 1; once one is given, what is not given is exact. An infinite ``sy``
+        of one of several responses says that this response was not measured at that point.
     rho : number or array-like, optional
         Correlation of the errors of x and y at a point.
     cov : array-like, optional
-        Joint covariance of (x, y): ``(k, k)`` or ``(N, k, k)``, ``k = m + q``; may be singular.
+        Joint covariance of (x, y): ``(k, k)`` or ``(N, k, k)``, ``k = m + q``; may be singular. Of
+        a response that was not measured, which an infinite variance tells, the rest is left.
     fixed : mapping, optional
         Parameters that are not fitted, with their values.
     bounds : mapping, optional
@@ -152,7 +154,8 @@ def fit(
         Take off the bias of second order that the curvature of the model causes; the result keeps
         it as ``correction``. Foot points and chi-square are then those at the corrected parameters.
     nan_policy : str
-        ``"raise"`` tells where NaN or inf stand, ``"omit"`` leaves those rows out.
+        ``"raise"`` tells where NaN or inf stand, ``"omit"`` leaves those rows out; of several
+        responses only those that are NaN or inf, and the row if its x is, or no response is left.
     backend : str
         ``"eager"`` runs torch operations. ``"native"`` makes machine code of the model, once, and
         runs that: the same steps and answers, many times faster; where it cannot, ``message`` says
@@ -364,21 +367,22 @@ def unfit(problem: Problem) -> Tensor | None:
     data, p = problem.data, len(problem.free)
     group, sizes = data.group, data.sizes
     if group is None or sizes is None:
-        n = data.x.shape[1] * problem.n_equations
-        if n < p:
+        if problem.n_seen < p:
+            n = data.x.shape[1]
+            some = f" with {problem.n_seen} responses in all" if data.n_missing else ""
             raise InputError(
-                f"{plural(data.x.shape[1], 'point')} cannot determine {plural(p, 'parameter')} "
+                f"{plural(n, 'point')}{some} cannot determine {plural(p, 'parameter')} "
                 f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
             )
         return None
     bad = None
     if not data.finite:
         bad = torch.zeros_like(sizes, dtype=torch.bool)
-        bad[group[~_finite_points(data)]] = True
+        bad[group[~finite_rows(data)]] = True
     if problem.shared:
         _refuse_unfit_group(problem, sizes, bad)
         return torch.zeros_like(sizes)
-    status = torch.where(sizes * problem.n_equations < p, int(Status.TOO_FEW_POINTS), 0)
+    status = torch.where(problem.seen_per_fit < p, int(Status.TOO_FEW_POINTS), 0)
     return status if bad is None else torch.where(bad, int(Status.BAD_DATA), status)
 
 
@@ -395,7 +399,7 @@ def _refuse_unfit_group(problem: Problem, sizes: Tensor, bad: Tensor | None) -> 
             f'{names}. Leave such rows out with nan_policy="omit", or leave the group out.'
         )
     own = [n for n in problem.free if n not in problem.shared]
-    given = sizes * problem.n_equations
+    given = problem.seen_per_fit
     if bool((given < len(own)).any()):
         short = int((given < len(own)).int().argmax())
         raise InputError(
@@ -409,20 +413,6 @@ def _refuse_unfit_group(problem: Problem, sizes: Tensor, bad: Tensor | None) -> 
             f"{keys[0]!r}) cannot determine {p} parameters: {len(own)} in each group, and "
             f"{names} in all. Add data, or share more."
         )
-
-
-def _finite_points(data: Data) -> Tensor:
-    fine = torch.isfinite(data.x).all(0)
-    if data.y is not None:
-        fine = fine & torch.isfinite(data.y).all(0)
-    for sigma in (data.sx, data.sy):
-        if sigma is not None:
-            fine = fine & torch.isfinite(sigma).all(0)
-    if data.rho is not None:
-        fine = fine & torch.isfinite(data.rho)
-    if data.cov is not None:
-        fine = fine & torch.isfinite(data.cov).all(0).all(0)
-    return fine
 
 
 def _teller(

@@ -133,7 +133,7 @@ class Fitter:
         if kind is None:
             kind = self._kinds[key] = self._look(x, y)
         if not (finite_x and finite_y):
-            _refuse_nonfinite(at_x, at_y)
+            _refuse_nonfinite(at_x, kind.filled(at_y))
         fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
         told = fitted.first
         problem, p = kind.problem, fitted.p
@@ -189,18 +189,26 @@ class _Kind:
     @cached_property
     def equations(self) -> int:
         """Equations of all points, and those that parameters keep among themselves."""
-        problem = self.problem
-        return problem.points.n * problem.n_equations + problem.redundant
+        return self.problem.n_seen + self.problem.redundant
 
     def points(self, x: Tensor, y: Tensor | None) -> Points:
         """Return points at x (m, N) and y (q, N)."""
         _, _, rows, scale, weight, cross, group = self.problem.points
+        y = self.filled(y)
         if self.problem.joined and y is not None:
             return Points(torch.cat([x, y]), None, rows, scale, weight, cross, group)
         return Points(x, y, rows, scale, weight, cross, group)
 
+    def filled(self, y: Tensor | None) -> Tensor | None:
+        """Return y with 0 where an infinite ``sy`` says that nothing was measured."""
+        gone = self.problem.data.missing
+        return y if gone is None or y is None else torch.where(gone, 0.0, y)
+
     def with_data(self, x: Tensor, y: Tensor | None) -> Problem:
         """Return the problem with other data."""
+        gone = self.problem.data.missing
+        if gone is not None and y is not None:
+            y = torch.where(gone, torch.nan, y)
         data = replace(self.problem.data, x=x, y=y)
         return replace(self.problem, data=data, points=self.points(x, y))
 

@@ -85,6 +85,22 @@ class Problem:
         return self.implicit_equations if self.data.y is None else self.data.y.shape[0]
 
     @property
+    def n_seen(self) -> int:
+        """Equations of all points together, without those of responses that nobody measured."""
+        return self.points.n * self.n_equations - self.data.n_missing
+
+    @property
+    def seen_per_fit(self) -> Tensor:
+        """The same (G,) of each fit."""
+        data = self.data
+        if data.sizes is None or data.group is None:
+            return torch.tensor([self.n_seen], device=self.points.x.device)
+        seen = data.sizes * self.n_equations
+        if data.missing is None:
+            return seen
+        return seen.index_add(0, data.group, -data.missing.sum(0))
+
+    @property
     def n_hidden(self) -> int:
         """Unknowns that are fitted along and not told: shared errors."""
         return 0 if self.systematic is None else self.systematic.count

@@ -31,7 +31,7 @@ class Trial:
     x : Tensor (m, G, n)
         Points.
     y : Tensor (q, G, n) or None
-        Observed; None for an implicit function.
+        Observed, NaN where one of several was not; None for an implicit function.
     w : Tensor (G, n)
         Weights, 0 for no point.
     rates : Tensor (G, K)
@@ -71,10 +71,11 @@ class Trial:
         return self.x[:, :, None].expand(-1, -1, theta.shape[2], -1)
 
     def weights(self, y: Tensor) -> Tensor:
-        """Return weights (q, G, 1, n) that let every response count the same."""
-        mean = (self.w * y).sum(2) / self.w.sum(1).clamp(min=1e-300)
-        variance = (self.w * (y - mean[..., None]) ** 2).sum(2)
-        return (self.w / torch.where(variance > 0, variance, 1.0)[..., None])[:, :, None]
+        """Return weights (q, G, 1, n) that let every response count the same, 0 where it is NaN."""
+        w, y = seen(y, self.w), y.nan_to_num(0.0)
+        mean = (w * y).sum(2) / w.sum(2).clamp(min=1e-300)
+        variance = (w * (y - mean[..., None]) ** 2).sum(2)
+        return (w / torch.where(variance > 0, variance, 1.0)[..., None])[:, :, None]
 
     def misfit(self, theta: Tensor) -> Tensor:
         """Return how badly parameters (p, G, K) fit: (G, K), inf where not at all."""
@@ -100,6 +101,11 @@ class Trial:
                 steep = (slope * scale).square().sum(0)
                 total = total + g.detach() ** 2 / torch.where(steep > 0, steep, torch.nan)
         return torch.where(self.w[:, None] > 0, self.w[:, None] * total, 0.0).sum(2)
+
+
+def seen(y: Tensor, w: Tensor) -> Tensor:
+    """Return weights ``w`` (G, n) for responses (..., G, n), 0 where they are NaN."""
+    return torch.where(y.isnan(), 0.0, w)
 
 
 def reach(t: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,11 +182,12 @@ class _Scales:
     def of(cls, trial: Trial) -> "_Scales":
         low, size = reach(trial.x, trial.w)
         y = trial.x[:1] if trial.y is None else trial.y[:1]
-        y_low, y_size = reach(y, trial.w)
+        w = seen(y[0], trial.w)
+        y_low, y_size = reach(y, w)
         outer = torch.cat(
             [
-                torch.where(trial.w > 0, y[0], -torch.inf).argmax(1, keepdim=True),
-                torch.where(trial.w > 0, y[0], torch.inf).argmin(1, keepdim=True),
+                torch.where(w > 0, y[0], -torch.inf).argmax(1, keepdim=True),
+                torch.where(w > 0, y[0], torch.inf).argmin(1, keepdim=True),
             ],
             1,
         )

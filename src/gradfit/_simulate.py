@@ -40,6 +40,7 @@ def simulate(
         Where the true points lie, in the unit of x.
     sx, sy : number or array, optional
         Standard deviations in the units of x and y, as for :func:`gradfit.fit`; exact if left out.
+        One of several responses is NaN where its ``sy`` is inf.
     rho : number or (N,), optional
         Correlation of the errors of x and y.
     cov : (m+q, m+q) or (N, m+q, m+q), optional
@@ -75,9 +76,9 @@ def simulate(
     if not bool(torch.isfinite(y).all()):
         raise InputError(f"the model {law.label!r} is NaN or inf at some `x_true` for `params`.")
     data = gather(given.x[0] if given.vector_x else given.x, y, sx, sy, rho, cov)
-    z = torch.cat([given.x, y if y.ndim == 2 else y[None]])
+    z = data.x if data.y is None else torch.cat([data.x, data.y])
     noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(tuple(z.shape)))
-    z = z + _correlated(data, noise.to(z.device), m)
+    z = z + _correlated(data.filled, noise.to(z.device), m)
     x, y = z[0] if given.vector_x else z[:m], z[m] if data.vector_y else z[m:]
     return (x, y) if given.as_torch else (x.cpu().numpy(), y.cpu().numpy())
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from gradfit._anatomy import Anatomy, Call, examine
 from gradfit._data import Data
 from gradfit._model import Model
-from gradfit._search import Limits, Trial, draw, search
+from gradfit._search import Limits, Trial, draw, search, seen
 from gradfit.errors import ModelError
 
 POINTS = 256
@@ -145,7 +145,9 @@ def _sample(data: Data, call: Call, *, spectrum: bool) -> Trial:
         rates, fastest = w.new_zeros(len(w), 1), _fastest(x[0], w)
     if spectrum and y is not None and len(x) == 1:
         rates, fastest = (
-            _spectrum(x[0], y[0], w) if data.group is not None else _spectrum(*_whole(data))
+            _spectrum(x[0], y[0].nan_to_num(0.0), seen(y[0], w))
+            if data.group is not None
+            else _spectrum(*_whole(data))
         )
     return Trial(call, x, y, w, rates, fastest)
 
@@ -186,13 +188,17 @@ def _weights(data: Data) -> Tensor:
     huge sigma lose their say.
     """
     m, n = data.x.shape
-    y = data.x if data.y is None else data.y
+    y = data.filled.y
+    y = data.x if y is None else y
     fine = torch.isfinite(data.x).all(0) & torch.isfinite(y).all(0)
     variance = None
     if data.sy is not None:
-        variance = data.sy.square().mean(0)
+        variance = data.sy.square()
     elif data.cov is not None and data.y is not None:
-        variance = data.cov.diagonal(dim1=0, dim2=1)[:, m:].mean(1)
+        variance = data.cov.diagonal(dim1=0, dim2=1)[:, m:].mT
+    if variance is not None:
+        measured = torch.ones_like(variance) if data.missing is None else (~data.missing).to(y)
+        variance = torch.where(measured > 0, variance, 0.0).sum(0) / measured.sum(0)
     if variance is None or variance.shape[0] == 1:
         return fine.to(y)
     middle = variance.nanmedian()
@@ -205,7 +211,7 @@ def _whole(data: Data) -> tuple[Tensor, Tensor, Tensor]:
     if data.y is None:
         raise ValueError("a spectrum needs y")
     step = -(-data.x.shape[1] // LONGEST)
-    w = _weights(data)[::step]
+    w = seen(data.y[0], _weights(data))[::step]
     x, y = (torch.where(w > 0, t[0, ::step], 0.0) for t in (data.x, data.y))
     return x[None], y[None], w[None]
 

@@ -152,7 +152,11 @@ def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
     rows = (data.index + torch.arange(k, device=z.device)[:, None] * data.n_rows).reshape(-1)
     V = V[rows][:, rows]
     size = V.diagonal().sqrt()
-    live = torch.nonzero(size > 0)[:, 0]
+    counts = size > 0
+    if data.missing is not None:
+        # Of the other coordinates the marginal covariance is left.
+        counts[data.x.shape[0] * n :] &= ~data.missing.reshape(-1)
+    live = torch.nonzero(counts)[:, 0]
     if not len(live):
         return _with_sigmas(data, z.new_zeros(k, n)), None
     R = V[live][:, live] / (size[live, None] * size[live])

@@ -32,6 +32,8 @@ class Whitened(NamedTuple):
 
 def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
     """Build the engine's points from the data; ``fix_x`` (m, N|1) marks exact coordinates."""
+    if data.missing is not None:
+        return _without(data, data.missing, fix_x)
     if data.cov is not None:
         return _from_covariance(data, data.cov, fix_x)
     sx, sy = _sigmas(data)
@@ -58,6 +60,24 @@ def whiten(data: Data, fix_x: Tensor | None) -> Whitened:
     return Whitened(_points(data.x, data.y, rows, sx, weight, cross, data.group), False)
 
 
+def _without(data: Data, gone: Tensor, fix_x: Tensor | None) -> Whitened:
+    """Give no weight to responses (q, N) that were not measured.
+
+    Independent of the others, such a row of ``W`` adds nothing to anything that the engine sums.
+    """
+    points, joined = whiten(data.filled, fix_x)
+    W = points.weight_y
+    if joined or W is None:
+        k, at = gone.nonzero()[0].tolist()
+        name = data.y_names[k]
+        raise InputError(
+            f"{name!r} was not measured at index {int(data.index[at])}, which needs errors of all "
+            "responses, but some are exact. Give every response a standard deviation above 0."
+        )
+    out = gone if W.ndim == 2 else gone | gone[:, None]
+    return Whitened(points._replace(weight_y=torch.where(out, 0.0, W)), False)
+
+
 def refuse_exact(
     data: Data,
     fix_x: Tensor | None,
@@ -78,10 +98,14 @@ def refuse_exact(
     n = data.x.shape[1]
     errors = _sigmas(data) if data.cov is None else [data.cov.diagonal(dim1=0, dim2=1).mT]
     inexact = torch.cat([(error != 0).expand(-1, n) for error in errors])
+    wanted = torch.full((n,), q, device=data.x.device)
+    if data.missing is not None:
+        inexact = torch.cat([inexact[:m], inexact[m:] & ~data.missing])
+        wanted = wanted - data.missing.sum(0)
     if fix_x is not None:
         inexact = torch.cat([inexact[:m] & ~fix_x, inexact[m:]])
     counts = inexact.sum(0)
-    few = torch.nonzero(counts < q)[:, 0]
+    few = torch.nonzero(counts < wanted)[:, 0]
     if not len(few):
         return
     at, count = int(data.index[few[0]]), int(counts[few[0]])

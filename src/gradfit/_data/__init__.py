@@ -4,6 +4,6 @@ Everything behind the gate may rely on shapes, signs and finite numbers. Points 
 what is float64 and contiguous already is not copied.
 """
 
-from gradfit._data.gate import Data, gather
+from gradfit._data.gate import Data, finite_rows, gather
 
-__all__ = ["Data", "gather"]
+__all__ = ["Data", "finite_rows", "gather"]

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from gradfit.errors import InputError
 
+CLEAN = 'Clean the data, or leave such rows out with nan_policy="omit".'
+"""What to do about numbers that are none."""
+
 
 def to_number(title: str, value: Any) -> float:
     """Return one real number, which may be NaN or inf; the message begins with ``title``."""
@@ -148,7 +151,6 @@ def refuse_negative(title: str, sigma: Tensor) -> None:
     refuse_where(sigma < 0, sigma, f"{title} {what}", advice)
 
 
-def refuse_nonfinite(title: str, values: Tensor) -> None:
+def refuse_nonfinite(title: str, values: Tensor, advice: str = CLEAN) -> None:
     """Raise where a number is NaN or inf."""
-    advice = 'Clean the data, or leave such rows out with nan_policy="omit".'
     refuse_where(~torch.isfinite(values), values, f"{title} must be finite", advice)

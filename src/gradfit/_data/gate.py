@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradfit._data.arrays import constant, is_finite, to_rows, to_tensor
 from gradfit._data.checks import (
+    CLEAN,
     check_covariance,
     refuse_negative,
     refuse_nonfinite,
@@ -18,10 +19,13 @@ from gradfit._data.checks import (
 )
 from gradfit._data.frames import take_columns
 from gradfit._data.groups import number_groups
+from gradfit._data.missing import decouple, find_missing, spread_of
 from gradfit._frozen import freeze
 from gradfit.errors import InputError
 
 POLICIES = ("raise", "omit")
+ONE_RESPONSE = "Clean the data, or give such responses an `sy` of inf, or leave them out with"
+LAST_RESPONSE = "A point needs one response at least; leave such points out with"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,7 +37,9 @@ class Data:
     x : Tensor (m, N)
         Observed x.
     y : Tensor (q, N) or None
-        Observed y; None for an implicit model.
+        Observed y, NaN where ``missing``; None for an implicit model.
+    missing : Tensor (q, N) of bool or None
+        Responses that were not measured; None where all were.
     sx, sy : Tensor (m, N|1), (q, N|1) or None
         Standard deviations; None where not given.
     rho : Tensor (N|1,) or None
@@ -65,6 +71,7 @@ class Data:
 
     x: Tensor
     y: Tensor | None
+    missing: Tensor | None
     sx: Tensor | None
     sy: Tensor | None
     rho: Tensor | None
@@ -86,6 +93,25 @@ class Data:
     def index(self) -> Tensor:
         """Row of the user's data (N,) that each point came from."""
         return torch.arange(self.n_rows, device=self.x.device) if self.kept is None else self.kept
+
+    @cached_property
+    def n_missing(self) -> int:
+        """Number of responses that were not measured."""
+        return 0 if self.missing is None else int(self.missing.sum())
+
+    @cached_property
+    def filled(self) -> "Data":
+        """The same with numbers of no meaning for what was not measured: y is 0, its error 1."""
+        gone = self.missing
+        if gone is None or self.y is None:
+            return self
+        return replace(
+            self,
+            y=torch.where(gone, 0.0, self.y),
+            missing=None,
+            sy=None if self.sy is None else torch.where(gone, 1.0, self.sy),
+            cov=None if self.cov is None else decouple(self.cov, gone),
+        )
 
 
 def gather(  # noqa: PLR0917 - the order at the door
@@ -110,7 +136,8 @@ def gather(  # noqa: PLR0917 - the order at the door
     y : array (N,) or (q, N), or names of columns, optional
         Observed y.
     sx, sy : number, (N,), (m,) and (q,), or (m, N) and (q, N), optional
-        Standard deviations. With as many variables as points, one axis means points.
+        Standard deviations. With as many variables as points, one axis means points. Where that
+        of one of several responses is inf, the response was not measured there.
     rho : number or (N,), optional
         Correlation of the errors of x and y at each point.
     cov : (m+q, m+q) or (N, m+q, m+q), optional
@@ -121,7 +148,8 @@ def gather(  # noqa: PLR0917 - the order at the door
         Where names are looked up.
     nan_policy : "raise" or "omit"
         What to do with rows that hold NaN or inf. With ``groups`` "raise" keeps them: the fit
-        of that group ends with its own status.
+        of that group ends with its own status. Of several responses "omit" leaves out only those
+        that, or whose errors, are NaN or inf, and the row if none is left.
     device : device, optional
         Where the tensors go; by default where the first given tensor is.
 
@@ -183,7 +211,8 @@ class _Gate:
         fields: dict[str, Any] = {
             "x": x,
             "y": y,
-            "cov": self.covariance(m + q, n),
+            "missing": None,
+            "cov": self.covariance(m, q, n),
             "sx": self.sigma("sx", m, n),
             "sy": self.sigma("sy", q, n),
             "rho": self.correlation(m, q, n),
@@ -288,7 +317,8 @@ class _Gate:
             )
         return t
 
-    def covariance(self, k: int, n: int) -> Tensor | None:
+    def covariance(self, m: int, q: int, n: int) -> Tensor | None:
+        k = m + q
         if self.asked["cov"] is None:
             return None
         other = [key for key in ("sx", "sy", "rho") if self.asked[key] is not None]
@@ -299,10 +329,13 @@ class _Gate:
             raise InputError(
                 f"`cov` must have shape ({k}, {k}) or ({n}, {k}, {k}), got {tuple(t.shape)}."
             )
-        t = t.reshape(-1, k, k)
-        check_covariance(t)
-        self.finite = self.finite and is_finite(t)
-        return t.permute(1, 2, 0).contiguous()
+        t = t.reshape(-1, k, k).permute(1, 2, 0)
+        finite = is_finite(t)
+        self.finite = self.finite and finite
+        # What stands beside a response of which nothing is known is not looked at.
+        known = t if finite else decouple(t, ~torch.isfinite(spread_of(t, q)))
+        check_covariance(known.permute(2, 0, 1))
+        return t.contiguous()
 
 
 def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
@@ -330,7 +363,8 @@ def _clean(
         )
         points = replace(points, group=number, keys=found.keys, sizes=sizes)
     if not points.finite:
-        keep = _finite_rows(points)
+        points = _mark_missing(points, nan_policy == "omit")
+        keep = finite_rows(points)
         if nan_policy == "raise" and groups is None:
             _refuse_nonfinite(points, names)
         if bool(keep.all()) or nan_policy == "omit":
@@ -346,24 +380,46 @@ def _clean(
     return points if keep is None else _take(points, keep)
 
 
+def _mark_missing(points: Data, omit: bool) -> Data:
+    """Write NaN for responses that were not measured, and inf for their errors where unknown."""
+    if points.y is None:
+        return points
+    spread = points.sy if points.cov is None else spread_of(points.cov, points.y.shape[0])
+    gone = find_missing(points.y, spread, omit)
+    if gone is None:
+        return points
+    sy = points.sy
+    if sy is not None:
+        sy = torch.where(gone & sy.isnan(), torch.inf, sy) if bool(sy.isnan().any()) else sy
+    return replace(points, y=torch.where(gone, torch.nan, points.y), missing=gone, sy=sy)
+
+
 def _numbers(points: Data) -> dict[str, Tensor]:
-    found = {k: getattr(points, k) for k in ("x", "y", "sx", "sy", "rho", "cov")}
+    """Return what has to be finite."""
+    found = {k: getattr(points.filled, k) for k in ("x", "y", "sx", "sy", "rho", "cov")}
     return {k: t for k, t in found.items() if t is not None}
 
 
-def _finite_rows(points: Data) -> Tensor:
-    rows = torch.ones(points.n_rows, dtype=torch.bool, device=points.x.device)
+def finite_rows(points: Data) -> Tensor:
+    """Return the rows (N,) that hold neither NaN nor inf, but where nothing was measured."""
+    rows = torch.ones(points.x.shape[1], dtype=torch.bool, device=points.x.device)
     for t in _numbers(points).values():
         rows = rows & torch.isfinite(t).reshape(-1, t.shape[-1]).all(0)
     return rows
 
 
 def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> None:
+    several = points.y is not None and points.y.shape[0] > 1
     for key, t in _numbers(points).items():
+        advice = CLEAN
+        if several and key in ("y", "sy"):
+            # A point may go on without some of its responses, but not without all.
+            alone = bool((~torch.isfinite(t)).all(0).any())
+            advice = f'{LAST_RESPONSE if alone else ONE_RESPONSE} nan_policy="omit".'
         if len(columns := names.get(key, ())) > 1:
             for name, row in zip(columns, t, strict=True):
-                refuse_nonfinite(f"`{key}` (column {name!r})", row)
-        refuse_nonfinite(title(key, names), t)
+                refuse_nonfinite(f"`{key}` (column {name!r})", row, advice)
+        refuse_nonfinite(title(key, names), t, advice)
 
 
 def _take(points: Data, rows: Tensor) -> Data:
@@ -377,6 +433,7 @@ def _take(points: Data, rows: Tensor) -> Data:
         points,
         x=points.x[:, rows].contiguous(),
         y=pick(points.y),
+        missing=pick(points.missing),
         sx=pick(points.sx),
         sy=pick(points.sy),
         rho=pick(points.rho),

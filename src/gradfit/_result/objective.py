@@ -65,10 +65,17 @@ def _objective(fit: Fitted) -> Callable[..., Tensor]:
     noise = np.moveaxis(scatter(data, slope, used), -1, 0)
     weights = torch.from_numpy(np.sqrt(as_array(fit.weights)[used]))
     target = torch.from_numpy(np.einsum("qmn,mn->qn", slope, rows(fit.delta)[:, used]))
+    gone = np.zeros(target.shape, dtype=bool)
     if data.y is not None:
-        target = target + torch.from_numpy(rows(data.y)[:, used])
+        y = rows(data.y)[:, used]
+        gone = np.isnan(y)
+        target = target + torch.from_numpy(np.where(gone, 0.0, y))
     if len(target) > 1:
+        # Independent of the others, a response that was not measured then gets no weight.
+        beside = gone.T[:, :, None] | gone.T[:, None]
+        noise = np.where(beside, np.eye(len(gone)), noise)
         inverse = np.moveaxis(np.linalg.inv(np.linalg.cholesky(noise)), 0, -1)
+        inverse = np.where(gone[:, None] | gone, 0.0, inverse)
         return _of_many(model.fn, x_hat, target, torch.from_numpy(inverse) * weights)
     sigma = torch.from_numpy(np.sqrt(noise[:, 0, 0])) / weights
     return _of_one(model.fn, x_hat, target[0], sigma)

@@ -16,7 +16,8 @@ class Observed:
     x : ndarray (N,) or (m, N)
         NaN in rows that were left out.
     y : ndarray (N,) or (q, N), or None
-        None for an implicit model.
+        NaN in rows that were left out, and where one of several responses was not measured; None
+        for an implicit model.
     sx, sy : float, ndarray that broadcasts against x (y), or None
         Standard deviations; 0 where ``fix_x`` made a coordinate exact. None where none was given:
         with neither ``sx``, ``sy`` nor ``cov`` all are 1, otherwise what is not given is exact.
@@ -44,3 +45,11 @@ class Observed:
     def n_points(self) -> int:
         """Number of rows that were not left out."""
         return int(np.isfinite(np.atleast_2d(self.x)).all(0).sum())
+
+    @property
+    def n_missing(self) -> int:
+        """Number of responses in those rows that were not measured."""
+        if self.y is None or self.y.ndim == 1:
+            return 0
+        used = np.isfinite(np.atleast_2d(self.x)).all(0)
+        return int(np.isnan(self.y[:, used]).sum())

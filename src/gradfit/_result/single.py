@@ -38,7 +38,7 @@ class FitResult(Asking):
     chi2 : float
         Weighted squared distance at the solution.
     dof : int
-        Degrees of freedom, ``N*q - p_free``.
+        Degrees of freedom: responses that were measured, ``N*q`` if all were, minus ``p_free``.
     mswd : float
         ``chi2 / dof``; NaN when ``dof`` is 0.
     p_value : float
@@ -47,7 +47,8 @@ class FitResult(Asking):
     delta, x_hat : (N,) or (m, N)
         ``x_hat - x``, and the foot points on the curve.
     eps, y_hat : (N,) or (q, N), or None
-        ``y_hat - y``, and the model at the foot points; None for an implicit model.
+        ``y_hat - y``, and the model at the foot points; None for an implicit model. ``eps`` is NaN
+        where a response was not measured.
     weights : (N,)
         Weights of a robust loss in 0..1; all 1 for ``loss="linear"``.
     status : Status

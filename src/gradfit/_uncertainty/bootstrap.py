@@ -14,7 +14,7 @@ from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._engine.covariance import spread
 from gradfit._format import columns, measured, number, plural
 from gradfit._types import FloatArray
-from gradfit._uncertainty.draw import drawer
+from gradfit._uncertainty.draw import centred, drawer
 from gradfit._uncertainty.progress import Bar
 from gradfit._uncertainty.refit import at_once, estimate, machine_for, repeat
 from gradfit._uncertainty.restate import Case
@@ -285,8 +285,9 @@ def _acceleration(case: Case, kind: str) -> Tensor:
     levers, h = _pulls(case)
     if kind == "pairs":
         return _sixth_of_skewness(torch.einsum("nqp,nq->np", levers, h))
-    h = h - h.mean(0)
-    skewed = (h**3).mean(0) / (h**2).mean(0) ** 1.5
+    h, count = centred(h.mT, case.measured), case.measured.sum(1)
+    second = (h**2).sum(1)
+    skewed = torch.where(second > 0, (h**3).sum(1) * count.sqrt() / second**1.5, 0.0)
     third, second = (levers**3).sum(0).mT @ skewed, (levers**2).sum((0, 1))
     return _sixth(third, second)
 

@@ -103,8 +103,24 @@ class _Curve:
         k = self.linear.u.shape[0] + self._slacks()
         e = scale * torch.from_numpy(rng.standard_normal((count, k, n))).transpose(0, 1)
         picked = torch.from_numpy(rng.integers(0, n, (count, n)))
-        across = h[:, picked] - torch.einsum("qkn,kcn->qcn", normal, e)
+        across = self._drawn(h, picked, rng) - torch.einsum("qkn,kcn->qcn", normal, e)
         return self._points(e + torch.einsum("qkn,qcn->kcn", normal, across), e.new_zeros(count, 0))
+
+    def _drawn(self, h: Tensor, picked: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the residuals (q, B, N) of the points that were picked (B, N).
+
+        Where a point has no such residual, for nobody measured that response, the residual is that
+        of yet another point.
+        """
+        drawn = h[:, picked]
+        if self.case.problem.data.missing is None:
+            return drawn
+        for row, seen, all_of_it in zip(drawn, self.case.measured, h, strict=True):
+            lacking = ~seen[picked]
+            if bool(seen.any()):
+                at = rng.integers(0, int(seen.sum()), int(lacking.sum()))
+                row[lacking] = all_of_it[seen][torch.from_numpy(at)]
+        return drawn
 
     def _slacks(self) -> int:
         return 0 if self.y is None else self.y.shape[0]
@@ -119,7 +135,7 @@ class _Curve:
             C = spread(case.work, "expected", case.problem.limits()).cov[0]
         leverage = torch.einsum("qpn,pr,qrn->qn", linear.J, C, linear.J)
         h = -linear.h / (1 - leverage).clamp(min=1e-12).sqrt()
-        h = h - h.mean(1, keepdim=True)
+        h = centred(h, case.measured)
         if self.y is None:
             return -h, linear.K
         # K K^T = 1 - C^-1 C^-T, and C^-1 is lower triangular.
@@ -164,5 +180,13 @@ def _unweighted(points: Points, e: Tensor) -> Tensor:
         white = white + (points.cross * e[None, :mu]).sum(1)
     W: Any = points.weight_y
     if W.ndim == 2:
-        return white / W
+        # A response that nobody measured has no weight, and any error will do.
+        return white / torch.where(W == 0, 1.0, W)
+    W = W + torch.diag_embed((W == 0).all(1).mT.to(W)).permute(1, 2, 0)
     return times(torch.linalg.inv(W.permute(2, 0, 1)).permute(1, 2, 0), white)
+
+
+def centred(h: Tensor, measured: Tensor) -> Tensor:
+    """Take the mean over what was measured off residuals (q, N), and leave 0 elsewhere."""
+    count = measured.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(measured, h - (h * measured).sum(1, keepdim=True) / count, 0.0)

@@ -29,7 +29,8 @@ class Influence:
     Attributes
     ----------
     x, y : mapping of str to (N,), (m, N) or (q, N)
-        How a parameter moves with each observation; ``y`` is None for an implicit model.
+        How a parameter moves with each observation, 0 for a response that was not measured; ``y``
+        is None for an implicit model.
     sx, sy : mapping of str to (N,), (m, N) or (q, N), or None
         With the standard deviation at each point; None where none was given.
     rho : mapping of str to (N,), or None

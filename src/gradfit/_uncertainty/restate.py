@@ -87,6 +87,14 @@ class Case:
         """Number of points."""
         return self.problem.points.n
 
+    @cached_property
+    def measured(self) -> Tensor:
+        """Equations (q, N) that count: False where a response was not measured."""
+        gone = self.problem.data.missing
+        if gone is None:
+            return torch.ones(self.problem.n_equations, self.n, dtype=torch.bool)
+        return ~gone
+
 
 def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
     """Return the fit as the engine sees it, settled once more at its solution.
@@ -153,7 +161,9 @@ def _problem(fit: Fitted) -> Problem:
     V = None if seen.cov is None else np.moveaxis(part(seen.cov), -1, 0)
     if V is not None and len(V) == 1:
         V = V[0]
-    data = gather(part(seen.x), part(seen.y), part(seen.sx), part(seen.sy), part(seen.rho), V)
+    x, y, sx, sy, rho = map(part, (seen.x, seen.y, seen.sx, seen.sy, seen.rho))
+    # Responses that were not measured are NaN, and are left out again.
+    data = gather(x, y, sx, sy, rho, V, nan_policy="omit")
     data = replace(data, x_names=seen.x_names, y_names=seen.y_names)
     problem = state_problem(
         data,

@@ -38,11 +38,7 @@ def take_off(problem: Problem, work: Work) -> tuple[Work, Tensor]:
     found = spread(work, "expected", problem.limits())
     bias = second_order_bias(work, found.cov)
     if not problem.absolute:
-        group = problem.data.group
-        counts = torch.tensor([problem.points.n])
-        if group is not None:
-            counts = torch.bincount(group, minlength=problem.n_groups)
-        dof = counts.to(bias.device) * problem.n_equations - found.free.sum(-1) + problem.redundant
+        dof = problem.seen_per_fit - found.free.sum(-1) + problem.redundant
         bias = bias * torch.where(dof > 0, work.state.sums.cost / dof, torch.nan)[:, None]
     bias = bias.nan_to_num(0.0, 0.0, 0.0)
     beta, limits = work.state.beta - bias, problem.limits()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from html import escape
 
-from gradfit._format import plural
 from gradfit._views import words
 from gradfit._views.fitted import Fitted, as_array, equation, free
 from gradfit._views.summary import MATRIX, coefficient, facts, parameter_rows, strongest
@@ -15,7 +14,7 @@ CELL = "padding:.15em .9em .15em 0;text-align:left;font-variant-numeric:tabular-
 def fit_fragment(fit: Fitted) -> str:
     """Return a fit as a few tables, in the colours of whatever page holds them."""
     title = escape(equation(fit.model, fit.observed))
-    points = f"{plural(fit.observed.n_points, 'point')}, {words.errors_given(fit.observed)}"
+    points = words.points_given(fit.observed)
     warned = "".join(f"<div>⚠ {escape(text)}</div>" for text in words.warnings(fit))
     stopped = "" if fit.success else f"<div><b>Failed: {fit.status.name}</b></div>"
     head = ["parameter", "value ± error", "relative", ""]

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from gradfit import __version__
-from gradfit._format import duration, number, percent, plural, probability
+from gradfit._format import duration, number, percent, probability
 from gradfit._views import words
 from gradfit._views.curves import Drawable
 from gradfit._views.fitted import as_array, equation
@@ -60,7 +60,7 @@ def _numbers(fit: Reportable) -> list[str]:
 
 def _head(fit: Reportable, title: str) -> str:
     data = fit.observed
-    points = f"{plural(data.n_points, 'point')}, {words.errors_given(data)}"
+    points = words.points_given(data)
     kind, said = ("good", "converged") if fit.success else ("bad", f"failed: {fit.status.name}")
     return (
         f"<header><h1>{title}</h1>"

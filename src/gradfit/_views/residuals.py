@@ -22,7 +22,7 @@ LIGHT = 0.5
 
 
 def standardised(fit: Fitted) -> FloatArray:
-    """Return the residuals (q, N) in units of sigma; NaN in rows that were left out.
+    """Return the residuals (q, N) in units of sigma; NaN for what was left out or not measured.
 
     Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter.
     """

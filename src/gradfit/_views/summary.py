@@ -28,7 +28,7 @@ def summary(fit: Fitted) -> str:
 
 def _head(fit: Fitted) -> list[str]:
     data = fit.observed
-    points = f"{plural(data.n_points, 'point')}, {words.errors_given(data)}"
+    points = words.points_given(data)
     lines = [
         *wrap(f"Fit of {equation(fit.model, fit.observed)}", WIDTH, subsequent_indent="  "),
         points,

@@ -11,7 +11,7 @@ from gradfit._format import columns, count, duration, measured, number, plural, 
 from gradfit._model import Model
 from gradfit._types import Status
 from gradfit._views.fitted import Observations, as_array, equation
-from gradfit._views.words import errors_given
+from gradfit._views.words import seen
 
 WIDTH = 80
 ROWS = 10
@@ -57,7 +57,7 @@ def summary(many: Table) -> str:
     points = plural(int(np.sum(many.n_points)), "point")
     head = [
         *wrap(title, WIDTH, subsequent_indent="  "),
-        f"{points} in {plural(len(many.keys), 'group')}, {errors_given(many.observed)}",
+        f"{points} in {plural(len(many.keys), 'group')}, {seen(many.observed)}",
     ]
     parts = [head, endings(many), columns(first_rows(many), _align(many)), [_rest(many)]]
     return "\n\n".join("\n".join(part) for part in parts)

@@ -32,6 +32,18 @@ SHOWN = 6
 """Outliers that are named."""
 
 
+def points_given(data: Observations) -> str:
+    """Say how many points there are, what of them is missing, and what has errors."""
+    return f"{plural(data.n_points, 'point')}, {seen(data)}"
+
+
+def seen(data: Observations) -> str:
+    """Say what of the points is missing, if anything is, and what has errors."""
+    gone = data.n_missing
+    missing = f"{plural(gone, 'response')} not measured, " if gone else ""
+    return f"{missing}{errors_given(data)}"
+
+
 def errors_given(data: Observations) -> str:
     """Say which coordinates have errors."""
     if all(each is None for each in (data.sx, data.sy, data.rho, data.cov)):
