@@ -110,7 +110,7 @@ def fit(
     x, y : array-like, or column names with ``data``
         Observations: x ``(N,)`` or ``(m, N)``, y ``(N,)`` or ``(q, N)``, each in its own unit.
     data : data frame or mapping, optional
-        Where ``x``, ``y``, ``sx``, ``sy``, ``rho`` and ``groups`` name columns.
+        Where ``x``, ``y``, ``sx``, ``sy``, ``rho``, ``groups`` and ``systematic`` name columns.
     start : mapping or sequence, optional
         Start values; left out, they are found by a search, for any model.
     sx, sy : number or array-like, optional
@@ -136,7 +136,8 @@ def fit(
         enough for its own parameters.
     systematic : sequence of mappings, optional
         Errors that points share, each ``{"x": ..., "y": ...}`` with one-sigma shifts in the units
-        of x and y: a calibration error, a common offset. Each group has its own.
+        of x and y, a number or one per point: a calibration error, a common offset. Each group has
+        its own.
     cov_joint : array-like, optional
         Covariance over all points at once, ``((m+q)*N, (m+q)*N)``: all of ``x[0]``, then ``x[1]``,
         ..., then y. The work grows with the cube of its size.
@@ -220,6 +221,7 @@ def fit(
         shared=shared,
         systematic=systematic,
         cov_joint=cov_joint,
+        table=data,
     )
     # Of an implicit model the equations are counted only when it has been called.
     ended = None if problem.data.y is None else unfit(problem)

@@ -189,8 +189,12 @@ def state_problem(
     shared: Sequence[str] | str | None = None,
     systematic: Any = None,
     cov_joint: Any = None,
+    table: Any = None,
 ) -> Problem:
-    """Put data and model together; check names and shapes, not yet the model itself."""
+    """Put data and model together; check names and shapes, not yet the model itself.
+
+    ``table`` is where ``systematic`` may name columns.
+    """
     held, free = _held(fixed, model), model.names
     if held:
         free = tuple([n for n in free if n not in held])
@@ -198,7 +202,7 @@ def state_problem(
         raise InputError("`fixed` names every parameter: nothing is left to fit.")
     if cov_joint is not None and systematic is not None:
         raise InputError("`cov_joint` holds all errors; leave `systematic` out.")
-    errors = gather_systematic(systematic, data)
+    errors = gather_systematic(systematic, data, table)
     if cov_joint is not None:
         data, errors = split_covariance(cov_joint, data)
     exact = _exact_x(fix_x, data)

@@ -25,6 +25,8 @@ from torch import Tensor
 from gradfit._data import Data
 from gradfit._data.arrays import to_tensor
 from gradfit._data.checks import refuse_where, shown, to_list
+from gradfit._data.frames import open_frame
+from gradfit._data.gate import refuse_text, title
 from gradfit._engine.points import Function
 from gradfit.errors import InputError
 
@@ -90,8 +92,11 @@ class Systematic:
         return out
 
 
-def gather_systematic(components: Any, data: Data) -> Systematic | None:
-    """Check ``systematic=``: a sequence of mappings with ``"x"`` and/or ``"y"``."""
+def gather_systematic(components: Any, data: Data, table: Any = None) -> Systematic | None:
+    """Check ``systematic=``: a sequence of mappings with ``"x"`` and/or ``"y"``.
+
+    ``table`` is where they may name columns.
+    """
     if components is None:
         return None
     if isinstance(components, Mapping):
@@ -109,7 +114,8 @@ def gather_systematic(components: Any, data: Data) -> Systematic | None:
         for key, first, count in (("x", 0, m), ("y", m, q)):
             if component.get(key) is None:
                 continue
-            for j, row in enumerate(_sizes(component[key], k, key, count, data)):
+            name = f"systematic[{k}][{key!r}]"
+            for j, row in enumerate(_sizes(name, component[key], count, data, table)):
                 if bool((row != 0).any()):
                     shifts.append(Shift(k, first + j, len(sizes)))
                     sizes.append(row)
@@ -118,25 +124,33 @@ def gather_systematic(components: Any, data: Data) -> Systematic | None:
     return Systematic(len(components), tuple(shifts), torch.stack(sizes))
 
 
-def _sizes(value: Any, k: int, key: str, count: int, data: Data) -> Tensor:
+def _sizes(name: str, value: Any, count: int, data: Data, table: Any) -> Tensor:
     """Return one-sigma shifts (count, N) in the order of the points."""
-    name = f"`systematic[{k}][{key!r}]`"
     if count == 0:
-        raise InputError(f"{name} is given, but the model is implicit: there is no y.")
-    t = to_tensor(name, value, data.x.device)
+        raise InputError(f"`{name}` is given, but the model is implicit: there is no y.")
+    columns: tuple[str, ...] = ()
+    if table is None:
+        refuse_text({name: value})
+    else:
+        value, columns = open_frame(table).take(name, value)
+    called = title(name, {name: columns})
+    t = to_tensor(called, value, data.x.device)
     n = data.n_rows
     if t.shape not in ((), (n,), (count,), (count, n)):
         raise InputError(
-            f"{name} must be a number or have shape ({n},)"
+            f"{called} must be a number or have shape ({n},)"
             f"{'' if count == 1 else f', ({count},) or ({count}, {n})'}, got {tuple(t.shape)}."
         )
     if t.shape == (count,) and count != n:
         t = t[:, None]
     t = t.expand(count, n)
     left_out = torch.ones(n, dtype=torch.bool, device=t.device).index_fill(0, data.index, False)
-    refuse_where(
-        ~torch.isfinite(t) & ~left_out, t, f"{name} must be finite", "Give 0 where nothing shifts."
-    )
+    parts = {called: t}
+    if len(columns) > 1:
+        parts = {f"`{name}` (column {c!r})": row for c, row in zip(columns, t, strict=True)}
+    for part, values in parts.items():
+        bad, advice = ~torch.isfinite(values) & ~left_out, "Give 0 where nothing shifts."
+        refuse_where(bad, values, f"{part} must be finite", advice)
     return t[:, data.index]
 
 

@@ -184,6 +184,18 @@ def test_systematic_errors_are_columns_of_the_covariance(seed: int) -> None:
     )
     assert_equal(got, expected, ["a", "b", "c"])
     assert got.dof == n - 3
+    table = {"t": z[0], "v": z[1], "scale": scale_of_x, "both": both[1]}
+    named = gf.fit(
+        DECAY.model(),
+        data=table,
+        x="t",
+        y="v",
+        start=DECAY_AT,
+        sx=0.03,
+        sy=0.03,
+        systematic=[{"x": "scale"}, {"y": 0.05}, {"x": 0.02, "y": "both"}],
+    )
+    assert_equal(named, expected, ["a", "b", "c"])
 
 
 @settings(max_examples=8)

@@ -26,7 +26,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"systematic": [{"x": [[1, 2], [3]]}]}, r"`systematic\[0\]\['x'\]` is ragged"),
     ({"systematic": [0.1]}, r"`systematic\[0\]` must be a mapping with one-sigma shifts"),
     ({"systematic": [{"z": 0.1}]}, r"`systematic\[0\]` must be a mapping"),
-    ({"systematic": [{"x": "a"}]}, r"`systematic\[0\]\['x'\]` must hold numbers"),
+    (
+        {"systematic": [{"x": "a"}]},
+        r"`systematic\[0\]\['x'\]` is the text 'a'. Names of columns",
+    ),
     ({"systematic": [{"y": [0.1, 0.2]}]}, r"`systematic\[0\]\['y'\]` must be a number or have sh"),
     (
         {"systematic": [{"y": np.where(X > 4, np.nan, 0.1)}]},
@@ -143,6 +146,36 @@ def test_wrong_argument_is_told_in_one_line(options: dict[str, Any], match: str)
     with pytest.raises(InputError, match=match) as caught:
         gf.fit(never, X, Y, **({"start": {"a": 1, "b": 1}} | options))
     assert "\n" not in str(caught.value)
+
+
+TABLE = {"t": X, "v": Y, "off": 0.1 * Y, "hole": np.where(X[3] == X, np.nan, 0.1)}
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"x": "tt"}, r"`systematic\[1\]\['x'\]` names column 'tt', which `data` has not"),
+        (
+            {"y": "hole"},
+            r"`systematic\[1\]\['y'\]` \(column 'hole'\) must be finite; 1 of 8 .* index 3",
+        ),
+        (
+            {"x": ["off", "hole"]},
+            r"`systematic\[1\]\['x'\]` \(column 'hole'\) must be finite; 1 of 8",
+        ),
+    ],
+)
+def test_columns_of_shared_errors_are_told_by_name(given: dict[str, Any], match: str) -> None:
+    x = ["t", "off"] if isinstance(given.get("x"), list) else "t"
+    with pytest.raises(InputError, match=match):
+        gf.fit(
+            never,
+            data=TABLE,
+            x=x,
+            y="v",
+            start={"a": 1, "b": 1},
+            systematic=[{"y": "off"}, given],
+        )
 
 
 def test_shift_of_y_needs_a_y() -> None:

@@ -14,6 +14,36 @@ X = np.tile(np.linspace(0, 6, 20), 2)
 Y = np.array([4, 3])[IDS] * np.exp(-np.array([0.5, 0.6])[IDS] * X) + 1
 
 
+def test_columns_of_shared_errors_are_taken_in_the_order_of_the_groups_and_without_rows_omitted():
+    """Rows out of order, and one of them with no y: as arrays of what is left, one by one."""
+    rng = np.random.default_rng(5)
+    order = rng.permutation(len(X))
+    table = {"t": X[order], "v": Y[order], "who": IDS[order], "off": rng.uniform(0.01, 0.1, len(X))}
+    table["v"][7] = np.nan
+    both = gf.fit(
+        "a*exp(-b*x) + 1",
+        data=table,
+        x="t",
+        y="v",
+        sy=0.05,
+        groups="who",
+        start=[4, 0.5],
+        systematic={"y": "off"},
+        nan_policy="omit",
+    )
+    for key in (0, 1):
+        rows = np.flatnonzero((table["who"] == key) & np.isfinite(table["v"]))
+        x, y, off = (table[name][rows] for name in ("t", "v", "off"))
+        V = 0.05**2 * np.eye(len(rows)) + np.outer(off, off)
+        best = least_squares(
+            lambda b, L, x, y: L @ (b[0] * np.exp(-b[1] * x) + 1 - y),
+            [4, 0.5],
+            args=(np.linalg.cholesky(np.linalg.inv(V)).T, x, y),
+            xtol=1e-15,
+        )
+        assert both.chi2[both.keys.index(key)] == pytest.approx(2 * best.cost, rel=1e-9)
+
+
 def line(x: Any, a: Any, b: Any) -> Any:
     return a * x + b
 

@@ -27,6 +27,21 @@ class Frame:
             values = series_to_array(title, values)
         return to_array(title, values)
 
+    def take(self, argument: str, value: Any) -> tuple[Any, tuple[str, ...]]:
+        """Return the column that ``value`` names, or several as rows of one array, and their names.
+
+        Among names there may be numbers; what holds no name comes back as it is.
+        """
+        if isinstance(value, str):
+            return self.numbers(argument, value), (value,)
+        if not (isinstance(value, list | tuple) and _has_text(value)):
+            return value, ()
+        rows = [
+            self.numbers(argument, v) if isinstance(v, str) else to_array(f"`{argument}`", v)
+            for v in value
+        ]
+        return np.stack(np.broadcast_arrays(*rows)), tuple(str(v) for v in value)
+
     def labels(self, argument: str, name: str) -> Any:
         """Return column ``name`` as it is, for the labels of groups."""
         self.check(argument, name)
@@ -83,24 +98,14 @@ def take_columns(
     if asked.get("x") is None:
         raise InputError("`x` must name a column of `data`, got None.")
     for key, value in asked.items():
-        if isinstance(value, str):
-            given[key] = frame.labels(key, value) if key == "groups" else frame.numbers(key, value)
-            names[key] = (value,)
-        elif key != "groups" and isinstance(value, list | tuple) and _has_text(value):
-            given[key] = _stack(frame, key, value)
-            names[key] = tuple(str(v) for v in value)
-        else:
-            given[key] = value
+        if key == "groups":
+            given[key] = frame.labels(key, value) if isinstance(value, str) else value
+            continue
+        given[key], named = frame.take(key, value)
+        if named:
+            names[key] = named
     return given, names
 
 
 def _has_text(values: Sequence[Any]) -> bool:
     return any(isinstance(v, str) for v in values)
-
-
-def _stack(frame: Frame, key: str, values: Sequence[Any]) -> np.ndarray[Any, Any]:
-    """Return several columns, or columns and numbers, as rows of one array."""
-    rows = [
-        frame.numbers(key, v) if isinstance(v, str) else to_array(f"`{key}`", v) for v in values
-    ]
-    return np.stack(np.broadcast_arrays(*rows))
