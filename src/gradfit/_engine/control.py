@@ -21,6 +21,8 @@ REFUSALS = 50
 """Steps refused in a row after which a fit has stalled; each at most halves the last."""
 RESCUE = 4.0
 """Up to this many times the present cost, foot points may be to blame and not the parameters."""
+ASTRAY = 0.1
+"""Share of its promise from which on foot points that are not right may lead a step astray."""
 NEAR = 0.5
 """Relative offset below which Newton steps are worth a try: they cost three times as much, so only
 where Gauss-Newton, at its present rate, would need more than eight steps to the end."""
@@ -63,6 +65,9 @@ class Rules(NamedTuple):
     offset: Callable[..., Any]
     ended: Callable[..., Any]
     decide: Callable[..., Verdict]
+    astray: Callable[..., Any]
+    part: Callable[..., Any]
+    extent: Callable[..., Any]
 
 
 def rules(ops: Ops) -> Rules:
@@ -165,7 +170,19 @@ def rules(ops: Ops) -> Rules:
             new_status,
         )
 
-    return Rules(reach, offset, ended, decide)
+    def astray(promise: Any, tangent: Any, newton: Any, refused: Any) -> Any:
+        """Whether a step that needs rescue may lead uphill once its foot points are right."""
+        return (tangent > ASTRAY * promise) & (refused == 0) & negate(newton)
+
+    def part(rescue: Any, back: Any, promise: Any, tangent: Any) -> Any:
+        """Promise left to a rescued trial, whose feet have taken theirs: that alone if ``back``."""
+        return where(rescue, where(back, tangent, promise - tangent), promise)
+
+    def extent(back: Any, accepted: Any, before: Any, after: Any) -> Any:
+        """Radius after a rescue: feet put right alone say nothing of how far a step may go."""
+        return where(back & accepted, before, after)
+
+    return Rules(reach, offset, ended, decide, astray, part, extent)
 
 
 def _ratio(a: float, b: float) -> float:

@@ -2,7 +2,8 @@ r"""The loop: init, step, run. One row per fit, and no row knows of another.
 
 A step is Gauss-Newton within a trust region, every parameter measured by the largest norm that its
 Jacobian column has had (More 1978). A step follows the curve to first order only, so before it is
-refused its foot points are put right (a second-order correction). Where steps shrink slowly,
+refused its foot points are put right (a second-order correction), and if those it was made for were
+far from right, whether it leads downhill at all is asked anew. Where steps shrink slowly,
 because residuals are large and the model is curved, the row changes to full Newton steps with exact
 second derivatives, which end in a few.
 
@@ -26,9 +27,9 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.arrow import pooled
-from gradfit._engine.control import NUMBERS, ROWS, Verdict
+from gradfit._engine.control import NUMBERS, ROWS, Rules, Verdict
 from gradfit._engine.eliminate import Linear, Sums
-from gradfit._engine.field import Field, Trial
+from gradfit._engine.field import SETTLE, Field, Trial
 from gradfit._engine.propose import (
     Proposal,
     back_of,
@@ -86,13 +87,17 @@ def _judged(field: Field, sums: Sums) -> tuple[Any, Any]:
     return pooled(cost), finite.all().expand(len(finite))
 
 
+def _rules(field: Field) -> Rules:
+    return NUMBERS if field.alone else ROWS
+
+
 def _any(flag: Any) -> bool:
     return bool(flag.any()) if isinstance(flag, Tensor) else bool(flag)
 
 
 def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work:
     """Take one step in every running row; rows that have ended stay as they are, bit for bit."""
-    rules = NUMBERS if w.field.alone else ROWS
+    rules = _rules(w.field)
     if newton:
         proposal, good = propose_newton(w, bounds)
         w = _leave_newton(w, good)
@@ -180,33 +185,25 @@ def _judge(
     w: Work, proposal: Proposal, asked: tuple[Any, Any, Any], trial: Trial, options: Options
 ) -> Work:
     """Accept or refuse the trial row by row, and set the trust region of the next step."""
-    s, c = w.state, w.state.control
-    running = asked[2]
+    s, c, running, rules = w.state, w.state.control, asked[2], _rules(w.field)
     verdict = _verdict(w, proposal, asked, trial.sums, options)
     if _any(verdict.rescue):
-        trial = _second_chance(w, verdict.rescue, trial)
-        c = c._replace(n_eval=c.n_eval + 5 * verdict.rescue)
-        settled = _without_feet(w, proposal, verdict.rescue)
+        trial, back, tried = _second_chance(w, verdict.rescue, proposal, trial)
+        c = c._replace(n_eval=c.n_eval + tried)
+        promise = rules.part(verdict.rescue, back, proposal.promise, total(w, s.sums.tangent))
+        settled = proposal._replace(promise=promise)
         verdict = _verdict(w, settled, asked, trial.sums, options)
+        radius = rules.extent(back, verdict.accepted, c.radius, verdict.radius)
+        verdict = verdict._replace(radius=radius)
     control = _next_control(c, verdict, running)
-    accepted = verdict.accepted
+    new = _chosen(w, verdict.accepted, trial, Trial(s.beta, w.u, w.kept, s.sums))
     if w.field.alone:
-        if not accepted:
-            return w._replace(state=s._replace(control=control))
-        longest = list(map(max, s.largest, trial.sums.numbers.diagonal))
-        return Work(w.field, State(trial.beta, trial.sums, longest, control), trial.u, trial.kept)
-    largest = torch.maximum(s.largest, trial.sums.diagonal)
-    if bool(accepted.all()):
-        return Work(w.field, State(trial.beta, trial.sums, largest, control), trial.u, trial.kept)
-    a = accepted[:, None]
-    state = State(
-        torch.where(a, trial.beta, s.beta),
-        Sums(torch.where(a[..., None], trial.sums.gram, s.sums.gram)),
-        torch.where(a, largest, s.largest),
-        control,
-    )
-    u, kept = _merge_points(w, accepted, trial.u, trial.kept)
-    return Work(w.field, state, u, kept)
+        longest = s.largest
+        if verdict.accepted:
+            longest = list(map(max, longest, new.sums.numbers.diagonal))
+    else:
+        longest = torch.maximum(s.largest, new.sums.diagonal)
+    return Work(w.field, State(new.beta, new.sums, longest, control), new.u, new.kept)
 
 
 def _verdict(
@@ -215,7 +212,7 @@ def _verdict(
     c = w.state.control
     cost, eta, running = asked
     there, finite = _judged(w.field, sums)
-    rules = NUMBERS if w.field.alone else ROWS
+    rules = _rules(w.field)
     return rules.decide(
         running,
         c.status,
@@ -237,18 +234,35 @@ def _verdict(
     )
 
 
-def _without_feet(w: Work, proposal: Proposal, rejected: Any) -> Proposal:
-    """Promise what the parameters alone gain, once foot points have taken what they can."""
-    tangent = total(w, w.state.sums.tangent)
-    if w.field.alone:
-        return proposal._replace(promise=proposal.promise - tangent)
-    promise = torch.where(rejected, proposal.promise - tangent, proposal.promise)
-    return proposal._replace(promise=promise)
+def _second_chance(
+    w: Work, rejected: Any, proposal: Proposal, trial: Trial
+) -> tuple[Trial, Any, Any]:
+    """Put the foot points of refused trials right before they are judged again.
+
+    A step is made for the foot points where it begins. Where these had much to gain it may lead
+    uphill once they are right, over a ridge and into another valley; so they are put right there
+    first, and if it does that is all of the trial: the next step is made for the right ones.
+
+    Returns the trials, which of them went back to where the step began, and evaluations.
+    """
+    c, tangent = w.state.control, total(w, w.state.sums.tangent)
+    back = rejected & _rules(w.field).astray(proposal.promise, tangent, c.newton, c.refused)
+    tried = SETTLE * rejected
+    if _any(back) and w.field.points.rows:
+        stand = _settled(w, back, trial._replace(beta=w.state.beta))
+        tried = tried + SETTLE * back
+        slope = total(w, (stand.sums.g * proposal.db).sum(-1))
+        # As long as feet still have far to go the slope is not told.
+        back = back & (slope > total(w, stand.sums.tangent))
+        trial = _chosen(w, back, stand, trial)
+    else:
+        back = back & False
+    return _settled(w, rejected ^ back, trial), back, tried
 
 
-def _second_chance(w: Work, rejected: Any, trial: Trial) -> Trial:
-    """Put the foot points of refused trials right before they are judged again."""
-    if not w.field.points.rows:
+def _settled(w: Work, rejected: Any, trial: Trial) -> Trial:
+    """Put the foot points of some trials right at their parameters."""
+    if not w.field.points.rows or not _any(rejected):
         return trial
     if w.field.alone or bool(rejected.all()):
         return w.field.settle(trial.beta, trial.u, w.u)
@@ -259,6 +273,18 @@ def _second_chance(w: Work, rejected: Any, trial: Trial) -> Trial:
     part = Work(field, w.state.select(rows)._replace(sums=better.sums), better.u, better.kept)
     new = _paste(old, part, rows, index)
     return Trial(trial.beta, new.u, new.kept, new.state.sums)
+
+
+def _chosen(w: Work, mask: Any, a: Trial, b: Trial) -> Trial:
+    """Take the rows in ``mask`` from ``a``, the others from ``b``."""
+    if not isinstance(mask, Tensor):
+        return a if mask else b
+    if bool(mask.all()):
+        return a
+    row = mask[:, None]
+    beta = torch.where(row, a.beta, b.beta)
+    sums = Sums(torch.where(row[..., None], a.sums.gram, b.sums.gram))
+    return Trial(beta, *_merge_points(w, mask, a, b), sums)
 
 
 def _next_control(c: Control, v: Verdict, running: Any) -> Control:
@@ -275,21 +301,19 @@ def _next_control(c: Control, v: Verdict, running: Any) -> Control:
     )
 
 
-def _merge_points(
-    w: Work, accepted: Tensor, u: Tensor, kept: list[Linear]
-) -> tuple[Tensor, list[Linear]]:
-    """Take the new points where accepted; a NaN in one fit never touches another."""
+def _merge_points(w: Work, rows: Tensor, a: Trial, b: Trial) -> tuple[Tensor, list[Linear]]:
+    """Take the points of some rows from ``a``; a NaN in one fit never touches another."""
     group = w.field.points.group
-    if group is None or bool(accepted.all()):
-        return u, kept
-    if not bool(accepted.any()):
-        return w.u, w.kept
-    mask = accepted[group]
+    if group is None:
+        return a.u, a.kept
+    if not bool(rows.any()):
+        return b.u, b.kept
+    mask = rows[group]
     kept = [
-        Linear(*(torch.where(mask[s.start : s.stop], a, b) for a, b in zip(new, old, strict=True)))
-        for s, new, old in zip(w.field.stretches, kept, w.kept, strict=bool(kept))
+        Linear(*(torch.where(mask[s.start : s.stop], x, y) for x, y in zip(new, old, strict=True)))
+        for s, new, old in zip(w.field.stretches, a.kept, b.kept, strict=bool(a.kept))
     ]
-    return torch.where(mask, u, w.u), kept
+    return torch.where(mask, a.u, b.u), kept
 
 
 class Report(NamedTuple):

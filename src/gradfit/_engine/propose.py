@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.arrow import eliminate_arrow, pooled, solve_arrow
+from gradfit._engine.control import EPS
 from gradfit._engine.eliminate import Newton
 from gradfit._engine.scalar import FEW, free_step
 from gradfit._engine.solve import (
@@ -213,16 +214,23 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     exact, sums = w.field.exactly(w.state.beta, w.u, w.kept)
     s = w.state
     H, g = sums.H, -sums.b
+    # Where curvature takes back all that the slopes say, what is left of it is rounding error.
+    told = sums.H.diagonal(dim1=-2, dim2=-1) > HOPELESS * s.sums.A.diagonal(dim1=-2, dim2=-1)
     if bounds is not None:
-        H, g = masked(H, g, inside(s.beta, s.sums.g, bounds))
+        free = inside(s.beta, s.sums.g, bounds)
+        H, g = masked(H, g, free)
+        told = told | ~free
     if w.field.shared is not None:
         arrow = eliminate_arrow(H, w.field.shared)
         db, safe = solve_arrow(arrow, g), arrow.safe
     else:
         db, safe = solve(H, g, hard=HOPELESS)
+        safe = safe & told.all(-1)
     if bounds is not None:
         db = project(H, g, None, db, (s.beta, bounds))
     promise = total(w, sums.c + (sums.d * db).sum(-1))
     norm = total(w, (s.D * db).square().sum(-1)) ** 0.5
-    good = plain(w, safe) & (promise >= 0) & (promise < math.inf)
+    # Near the end rounding error may take a promise of nothing below 0.
+    nothing = -EPS * total(w, s.sums.cost)
+    good = plain(w, safe) & (promise >= nothing) & (promise < math.inf)
     return Proposal(db, norm, good, promise, exact), good

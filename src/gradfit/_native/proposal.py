@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._native.carry import tangent_of, walk
+from gradfit._native.carry import cost_of, tangent_of, walk
 from gradfit._native.matrix import decompose, diagonalise, solve
 from gradfit._native.sweep import EXACT, FACTOR
 
@@ -207,9 +207,12 @@ def propose_newton(c: Any, s: Any, f: Any) -> tuple[float, bool, float]:
         f.w[i] = -c.total[p * p + i]
     mask(f, c.total, f.w, f.held, p)
     safe = solve(f.M, f.k, p, HOPELESS, f.L, f.db)
+    for i in range(p):
+        told = c.total[i * p + i] > HOPELESS * f.A[i * p + i]
+        safe = safe and (told or f.held[i] > 0.0)
     if s.bounded:
         project(s, f, 0.0)
     promise = c.total[p * p + 2 * p]
     for i in range(p):
         promise += c.total[p * p + p + i] * f.db[i]
-    return length(f.D, f.db, p), safe and promise >= 0.0 and promise < np.inf, promise
+    return length(f.D, f.db, p), safe and -EPS * cost_of(c, s) <= promise < np.inf, promise

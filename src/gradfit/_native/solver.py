@@ -11,11 +11,12 @@ import numpy as np
 from gradfit._engine.control import NUMBERS
 from gradfit._native.carry import cost_of, tangent_of, walk
 from gradfit._native.ending import is_plateau, spread
+from gradfit._native.feet import SETTLES
 from gradfit._native.place import added
 from gradfit._native.proposal import length, propose_gauss, propose_newton
 from gradfit._native.sweep import FINISH, LOOK, NEWTON_STEP, NOISE, SEARCH, SETTLE, STEP
 
-reach, offset, ended, decide = NUMBERS
+reach, offset, ended, decide, astray, part, extent = NUMBERS
 
 SINGULAR, BAD_START = 13, 15
 
@@ -139,15 +140,21 @@ def run(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> tuple[in
         so_far = radius, eta, last_eta, flat, rounding, newton, refused, s.gtol, s.ftol
         trial, fine = c.total[0], is_finite(c, s)
         v = decide(True, status, cost, trial, fine, promise, norm, bare, *so_far)
+        back = False
         if v.rescue:
-            evals += 5
-            if s.mu:
+            back = s.mu > 0 and astray(promise, tangent, newton, refused)
+            evals += 2 * SETTLES if back else SETTLES
+            if back:
+                back = is_uphill(c, s, f)
+            if s.mu and not back:
                 walk(c, s, f, SETTLE)
-            trial, fine, promise = c.total[0], is_finite(c, s), promise - tangent
+            trial, fine = c.total[0], is_finite(c, s)
+            promise = part(True, back, promise, tangent)
             v = decide(True, status, cost, trial, fine, promise, norm, bare, *so_far)
         steps += 1
         evals += 1
-        radius, last_eta, flat = v.radius, v.eta, v.flat
+        radius = extent(back, v.accepted, radius, v.radius)
+        last_eta, flat = v.eta, v.flat
         newton, refused, status = v.newton, v.refused, v.status
         if v.accepted:
             accept(c, s, f)
@@ -169,6 +176,26 @@ def lead(c: Any, s: Any, f: Any) -> None:
     for k in range(s.p):
         c.pars[s.everything + k] = f.db[k]
         c.ahead[int(c.where[k])] = f.beta[k] + f.db[k]
+
+
+def is_uphill(c: Any, s: Any, f: Any) -> bool:
+    """Put feet right where the step began, and return whether it leads uphill from there.
+
+    If so that is the trial, and the step is none; if not the trial is made as it was.
+    """
+    p, slope = s.p, 0.0
+    for k in range(p):
+        c.ahead[int(c.where[k])] = f.beta[k]
+    walk(c, s, f, SETTLE)
+    for k in range(p):
+        slope += c.total[2 + p * (p + 1) // 2 + k] * f.db[k]
+    if slope > c.total[1]:
+        for k in range(p):
+            f.db[k] = 0.0
+        return True
+    lead(c, s, f)
+    walk(c, s, f, STEP)
+    return False
 
 
 def accept(c: Any, s: Any, f: Any) -> None:
