@@ -13,11 +13,11 @@ from torch import Tensor
 
 from gradfit._model import Model
 from gradfit._result import inverse, prediction
-from gradfit._result.correlation import correlation
+from gradfit._result.correlation import Array, Correlated
 from gradfit._result.inverse import Inverse
 from gradfit._result.observed import Observed
 from gradfit._result.prediction import Band, places
-from gradfit._types import FloatArray, Status
+from gradfit._types import Status
 from gradfit.errors import GradfitError, InputError
 
 if TYPE_CHECKING:
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from gradfit._uncertainty.influence import Influence
     from gradfit._uncertainty.restate import Case
 
-Array: TypeAlias = FloatArray | Tensor
 Method: TypeAlias = Literal["t", "profile", "bootstrap", "jackknife"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Asking:
+class Asking(Correlated):
     """The fields of a :class:`FitResult`, and the questions that they answer."""
 
     names: tuple[str, ...]
@@ -70,15 +69,6 @@ class Asking:
     shared: tuple[str, ...] = ()
     correction: Mapping[str, float] = field(default_factory=dict[str, float])
     moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    @property
-    def corr(self) -> Array:
-        """Correlation (p, p) of the parameters; rows of fixed ones are 0."""
-        return self._corr
-
-    @cached_property
-    def _corr(self) -> Array:
-        return correlation(self.cov)
 
     @property
     def outliers(self) -> NDArray[np.int64]:

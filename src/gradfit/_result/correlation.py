@@ -1,16 +1,36 @@
 """Correlations, which say of a covariance what does not depend on units."""
 
-from typing import Any
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._types import FloatArray
 
-def correlation(cov: Any) -> Any:
-    """Return the correlations (..., p, p) of a covariance; 0 where a parameter is fixed."""
-    if isinstance(cov, Tensor):
-        size = cov.diagonal(dim1=-2, dim2=-1).sqrt()
-        corr = cov / (size[..., :, None] * size[..., None, :])
-        return torch.where(cov == 0, 0.0, corr).clamp(-1, 1)
-    return correlation(torch.from_numpy(np.asarray(cov))).numpy()
+Array: TypeAlias = FloatArray | Tensor
+
+
+class Correlated:
+    """What has a covariance, and correlations with it, told when first asked for."""
+
+    cov: Array
+
+    @property
+    def corr(self) -> Array:
+        """Correlation of the parameters, in the shape of ``cov``; rows of fixed ones are 0."""
+        return self._corr
+
+    @cached_property
+    def _corr(self) -> Array:
+        cov = self.cov
+        if isinstance(cov, Tensor):
+            return _correlation(cov)
+        return _correlation(torch.from_numpy(np.asarray(cov))).numpy()
+
+
+def _correlation(cov: Tensor) -> Tensor:
+    size = cov.diagonal(dim1=-2, dim2=-1).sqrt()
+    corr = cov / (size[..., :, None] * size[..., None, :])
+    return torch.where(cov == 0, 0.0, corr).clamp(-1, 1)

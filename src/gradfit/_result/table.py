@@ -15,19 +15,18 @@ from torch import Tensor
 from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._result import plain, prediction
-from gradfit._result.correlation import correlation
+from gradfit._result.correlation import Array, Correlated
 from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
-from gradfit._types import FloatArray, Status
+from gradfit._types import Status
 from gradfit._views.fitted import as_array
 from gradfit.errors import FitError
 
-Array: TypeAlias = FloatArray | Tensor
 Theme: TypeAlias = Literal["light", "dark"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FitTable:
+class FitTable(Correlated):
     """One fit per group: the names of :class:`FitResult`, one row per group.
 
     ``many[key]`` is one fit, ``for key in many`` goes over the keys, ``len(many)`` counts groups.
@@ -152,15 +151,6 @@ class FitTable:
             moved=np.flatnonzero(np.isin(take, self.moved)),
             **points,
         )
-
-    @property
-    def corr(self) -> Array:
-        """Correlation (G, p, p) of the parameters; rows of fixed ones are 0."""
-        return self._corr
-
-    @cached_property
-    def _corr(self) -> Array:
-        return correlation(self.cov)
 
     @cached_property
     def _places(self) -> dict[Hashable, int]:
