@@ -12,18 +12,17 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import Answer, answer_of, answer_of_work
+from gradfit._asked import choose_loss, options_of, refuse_unknown
 from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
-from gradfit._data import finite_rows, gather
-from gradfit._data.checks import shown, to_count, to_number
+from gradfit._data import gather
 from gradfit._dispatch import choose, device_for, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
-from gradfit._engine.loss import SCALES, Loss
+from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
-from gradfit._format import plural
 from gradfit._model import Model, as_model
 from gradfit._native.plan import Kernels
 from gradfit._problem import Problem, start_of, state_problem
@@ -32,11 +31,10 @@ from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved, solve
 from gradfit._types import Status
 from gradfit._uncertainty.unbias import take_off
+from gradfit._unfit import unfit
 from gradfit.errors import ConvergenceWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich"]
-WIDEST = 1e100
-"""Scale of a loss, in sigmas, up to which its square is far from the largest number."""
 
 
 @dataclass(frozen=True)
@@ -315,106 +313,6 @@ def _told(
         correction=correction,
         note=note,
     )
-
-
-def options_of(gtol: float, ftol: float, xtol: float, max_steps: int) -> Options:
-    """Return checked tolerances."""
-    shares = _share("gtol", gtol), _share("ftol", ftol), _share("xtol", xtol)
-    return Options(*shares, to_count("`max_steps`", max_steps))
-
-
-def _share(name: str, value: Any) -> float:
-    number = value if type(value) is float else to_number(f"`{name}`", value)
-    if not 0 <= number < 1:
-        raise InputError(f"`{name}` must be at least 0 and below 1, got {number!r}.")
-    return number
-
-
-def choose_loss(loss: Any) -> Loss | None:
-    """Return the robust loss of that name, None for least squares."""
-    if isinstance(loss, str) and loss == "linear":
-        return None
-    try:
-        name, scale = (loss, None) if isinstance(loss, str) else loss
-    except (TypeError, ValueError):
-        raise InputError(
-            f'`loss` must be a name or a name and a scale, as ("huber", 2.0); got {shown(loss)}.'
-        ) from None
-    refuse_unknown("loss", name, ("linear", *SCALES))
-    if name == "linear":
-        if scale is not None:
-            raise InputError(f'`loss` "linear" has no scale, got {shown(scale)}. Leave it out.')
-        return None
-    if scale is None:
-        return Loss(name, SCALES[name])
-    scale = to_number("`loss` needs a scale, which", scale)
-    if not scale > 0:
-        raise InputError(f"`loss` needs a scale above 0, in sigmas; got {scale!r}.")
-    if not 1 / WIDEST <= scale <= WIDEST:
-        raise InputError(
-            f"`loss` needs a scale between {1 / WIDEST:g} and {WIDEST:g} sigmas, got {scale!r}. "
-            'Least squares is loss="linear".'
-        )
-    return Loss(name, scale)
-
-
-def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:
-    """Raise unless ``value`` is one of the ``known``."""
-    if not (isinstance(value, str) and value in known):
-        raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {shown(value)}.")
-
-
-def unfit(problem: Problem) -> Tensor | None:
-    """Return the status (G,) of groups, 0 for those that can be fitted; None for one fit."""
-    data, p = problem.data, len(problem.free)
-    group, sizes = data.group, data.sizes
-    if group is None or sizes is None:
-        if problem.n_seen < p:
-            n = data.x.shape[1]
-            some = f" with {problem.n_seen} responses in all" if data.n_missing else ""
-            raise InputError(
-                f"{plural(n, 'point')}{some} cannot determine {plural(p, 'parameter')} "
-                f"({', '.join(problem.free)}). Add data, or fix some with `fixed`."
-            )
-        return None
-    bad = None
-    if not data.finite:
-        bad = torch.zeros_like(sizes, dtype=torch.bool)
-        bad[group[~finite_rows(data)]] = True
-    if problem.shared:
-        _refuse_unfit_group(problem, sizes, bad)
-        return torch.zeros_like(sizes)
-    status = torch.where(problem.seen_per_fit < p, int(Status.TOO_FEW_POINTS), 0)
-    return status if bad is None else torch.where(bad, int(Status.BAD_DATA), status)
-
-
-def _refuse_unfit_group(problem: Problem, sizes: Tensor, bad: Tensor | None) -> None:
-    """Raise where groups cannot be fitted together: a joint fit leaves none out by itself.
-
-    ``bad`` (G,) marks groups that hold NaN or inf, if any do. A group has to determine its own
-    parameters; those that all share are up to all of them.
-    """
-    keys, names = problem.data.keys, ", ".join(problem.shared)
-    if bad is not None and bool(bad.any()):
-        raise InputError(
-            f"group {keys[int(bad.int().argmax())]!r} holds NaN or inf, and the groups share "
-            f'{names}. Leave such rows out with nan_policy="omit", or leave the group out.'
-        )
-    own = [n for n in problem.free if n not in problem.shared]
-    given = problem.seen_per_fit
-    if bool((given < len(own)).any()):
-        short = int((given < len(own)).int().argmax())
-        raise InputError(
-            f"group {keys[short]!r} has {plural(int(sizes[short]), 'point')}, too few for its own "
-            f"{', '.join(own)}; the groups share only {names}. Leave the group out, or add data."
-        )
-    total, p = int(given.sum()), len(own) * len(sizes) + len(problem.shared)
-    if total < p:
-        raise InputError(
-            f"{plural(int(sizes.sum()), 'point')} in {plural(len(sizes), 'group')} (first "
-            f"{keys[0]!r}) cannot determine {p} parameters: {len(own)} in each group, and "
-            f"{names} in all. Add data, or share more."
-        )
 
 
 def _teller(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import answer_of
+from gradfit._asked import choose_loss, options_of
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
@@ -19,7 +20,6 @@ from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
-from gradfit._fit import choose_loss, options_of, unfit
 from gradfit._frozen import freeze
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import fit
@@ -30,6 +30,7 @@ from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved
 from gradfit._types import STATUSES, FloatArray, Status
+from gradfit._unfit import unfit
 from gradfit.errors import InputError, ModelError
 
 

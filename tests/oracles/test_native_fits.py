@@ -9,11 +9,12 @@ from gradfit._dispatch import kernels_for, run
 from gradfit._engine.covariance import spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
-from gradfit._fit import solve, unfit
 from gradfit._model import as_model
 from gradfit._native.plan import spread_of
 from gradfit._problem import start_of, state_problem
 from gradfit._promise import check_model
+from gradfit._solve import solve
+from gradfit._unfit import unfit
 
 DECAY = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.6}

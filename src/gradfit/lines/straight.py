@@ -20,11 +20,12 @@ from gradfit._dispatch import choose, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.state import Options
-from gradfit._fit import unfit, warn_of
+from gradfit._fit import warn_of
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import solve
+from gradfit._unfit import unfit
 from gradfit.errors import InputError
 from gradfit.lines.frames import Frame, frame_of, tell, upright
 from gradfit.lines.many import first_points, fit_many

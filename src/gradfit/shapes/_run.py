@@ -8,19 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gradfit._asked import choose_loss, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude, give_back
 from gradfit._data import Data
 from gradfit._data.checks import to_count
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options, Work
-from gradfit._fit import choose_loss, refuse_unknown, unfit, warn_of
+from gradfit._fit import warn_of
 from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
 from gradfit._solve import solve
 from gradfit._types import Status
+from gradfit._unfit import unfit
 from gradfit.errors import InputError
 from gradfit.shapes._frame import (
     ROUNDING,
