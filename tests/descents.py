@@ -1,13 +1,18 @@
 """The tutorial's line with noise in both coordinates: its loss, its loop by hand, its solution."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 START = {"a": 0.0, "b": 0.0}
+
+
+def bowl(a: Any, b: Any) -> Any:
+    """A quadratic with curvatures 2 and 20, least at (1, -2)."""
+    return (a - 1) ** 2 + 10 * (b + 2) ** 2
 
 
 class Line(NamedTuple):

@@ -1,11 +1,13 @@
 """Fits to look at: one from a textbook formula, without the engine; others from the engine."""
 
 import dataclasses
+import json
 import warnings
 from typing import Any
 
 import numpy as np
 import scipy.stats
+import torch
 
 import gradfit as gf
 from gradfit._fit import fit
@@ -13,6 +15,9 @@ from gradfit._model import as_model
 from gradfit._result import FitResult, Observed
 from gradfit._types import Status
 
+X = np.array([0.5, 1.0, 2.2, 3.1, 4.7, 5.0, 6.4])
+Y = np.array([1.1, 2.3, 4.1, 6.8, 9.0, 10.4, 12.2])
+X_SQUARED = np.array([0.0, 0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 1.1])
 PEARSON_X = np.array([0.0, 0.9, 1.8, 2.6, 3.3, 4.4, 5.2, 6.1, 6.5, 7.4])
 PEARSON_Y = np.array([5.9, 5.4, 4.4, 4.6, 3.5, 3.7, 2.8, 2.8, 2.4, 1.5])
 YORK_SX = 1 / np.sqrt([1000, 1000, 500, 800, 200, 80, 60, 20, 1.8, 1])
@@ -124,3 +129,15 @@ def runs(n_groups: int = 4, n: int = 15) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gf.errors.ConvergenceWarning)
         return fit("a + b*x", x, y, sx=0.1, sy=0.3, groups=run, start={"a": 0, "b": 1})
+
+
+def two_lines(x: Any, a: Any, b: Any) -> Any:
+    """Two responses that meet at the origin."""
+    return torch.stack([a * x, b * x])
+
+
+def same(first: Any, second: Any) -> bool:
+    """Return whether two results hold the same fields, NaN equal to NaN."""
+    return first.to_dict() == second.to_dict() or json.dumps(first.to_dict()) == json.dumps(
+        second.to_dict()
+    )

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from descents import START, line
+from descents import START, bowl, line
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
@@ -16,10 +16,6 @@ from gradfit._descend.rules import optimizers
 from gradfit.errors import InputError
 
 NAMES = sorted(set(optimizers()) - {"muon"})
-
-
-def bowl(a, b):
-    return (a - 1) ** 2 + 10 * (b + 2) ** 2
 
 
 def by_torch(loss, make, epochs, schedule=None, clip=None):

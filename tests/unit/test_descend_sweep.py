@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from descents import START, line
+from descents import START, bowl, line
 from torch import nn
 
 from gradfit import descend, sweep_lr
@@ -13,10 +13,6 @@ from gradfit._descend import sweep as module
 from gradfit.errors import InputError, ModelError
 
 LINE = line()
-
-
-def bowl(a, b):
-    return (a - 1) ** 2 + 10 * (b + 2) ** 2
 
 
 def branchy(a, b):

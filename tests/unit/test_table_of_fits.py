@@ -1,0 +1,118 @@
+"""Many fits as one table, and each of them as one fit."""
+
+import pickle
+
+import made
+import numpy as np
+import pytest
+import torch
+from made import X, Y, same
+
+from gradfit._fit import fit
+from gradfit._result import FitTable
+from gradfit.errors import FitError, InputError
+
+
+def test_one_of_many_is_the_fit_of_its_points_alone():
+    many = made.runs(5)
+    observed = many.observed
+    for key in many:
+        own = many.group == key
+        alone = fit(
+            "a + b*x", observed.x[own], observed.y[own], sx=0.1, sy=0.3, start={"a": 0, "b": 1}
+        )
+        one = many[key]
+        np.testing.assert_array_equal(one.observed.x, alone.observed.x)
+        for name in ("delta", "eps", "x_hat", "y_hat", "weights", "cov", "corr"):
+            np.testing.assert_allclose(
+                getattr(one, name), getattr(alone, name), rtol=1e-7, atol=1e-10
+            )
+        for name in ("chi2", "mswd", "p_value"):
+            assert getattr(one, name) == pytest.approx(getattr(alone, name), rel=1e-9)
+        assert one.dof == alone.dof
+        assert one.params == pytest.approx(alone.params, rel=1e-9)
+        assert one.stderr == pytest.approx(alone.stderr, rel=1e-9)
+
+
+def test_per_point_errors_go_with_their_group():
+    run = np.array(["b", "a"] * 5)
+    many = fit(
+        "a + b*x", made.PEARSON_X, made.PEARSON_Y, sx=made.YORK_SX, sy=made.YORK_SY,
+        rho=np.linspace(-0.5, 0.5, 10), groups=run, start={"a": 5, "b": -0.5},
+    )  # fmt: skip
+    assert list(many) == ["b", "a"]
+    for key in ("a", "b"):
+        own, one = run == key, many[key].observed
+        np.testing.assert_array_equal(one.sx, made.YORK_SX[own])
+        np.testing.assert_array_equal(one.sy, made.YORK_SY[own])
+        np.testing.assert_array_equal(one.rho, np.linspace(-0.5, 0.5, 10)[own])
+
+
+def test_a_table_is_asked_like_a_mapping():
+    many = made.runs(8)
+    assert len(many) == 9
+    assert 3 in many
+    assert "three" not in many
+    assert many.n_points.tolist() == [15] * 8 + [1]
+    with pytest.raises(
+        KeyError, match="there is no group 'three'; there are 0, 1, 2, 3, 4, 5, ..."
+    ):
+        many["three"]
+    assert repr(many) == "<FitTable of 9 fits, 7 converged>"
+
+
+def test_fits_that_failed_say_so_alone_and_together():
+    many = made.runs(8)
+    assert many[2].status.name == "BAD_DATA"
+    assert many.message[2] == many[2].message
+    with pytest.raises(FitError, match="2 of 9 fits failed; the first is 2: BAD_DATA") as caught:
+        many.raise_for_status()
+    assert caught.value.result is many
+    made.runs(4).raise_for_status()
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_intervals_of_many_are_those_of_each(absolute):
+    x, y = np.tile(X, 2), np.concatenate([Y, Y + X**2])
+    run = np.repeat([0, 1], len(X))
+    many = fit(
+        "a + b*x", x[:-1], y[:-1], sy=0.3, groups=run[:-1], start={"a": 0, "b": 1},
+        absolute_sigma=absolute,
+    )  # fmt: skip
+    low, high = many.interval(0.9)["b"]
+    for key in many:
+        assert (low[key], high[key]) == pytest.approx(many[key].interval(0.9)["b"], rel=1e-12)
+    with pytest.raises(InputError, match="`method` must be one of t; got 'magic'"):
+        many.interval(method="magic")
+
+
+def test_frame_has_one_row_per_fit():
+    many = made.runs(8)
+    frame = many.to_frame()
+    assert frame.columns[:6] == ["key", "n_points", "a", "a_stderr", "b", "b_stderr"]
+    assert frame["key"].to_list() == list(range(9))
+    assert frame["b"][3] == many[3].params["b"]
+    assert frame["status"][2] == "BAD_DATA"
+
+
+def test_table_gives_itself_back_from_dict_json_and_pickle():
+    many = made.runs(8)
+    for back in (
+        FitTable.from_dict(many.to_dict()),
+        FitTable.from_json(many.to_json()),
+        pickle.loads(pickle.dumps(many)),
+    ):
+        assert same(back, many)
+        assert back.summary() == many.summary()
+        assert back[3].summary() == many[3].summary()
+        assert back.success.dtype == bool
+        assert back.dof.dtype == np.int64
+
+
+def test_table_of_tensors_answers_with_tensors():
+    x, y = torch.tensor(X).repeat(2), torch.tensor(Y).repeat(2)
+    many = fit("a + b*x", x, y, sy=0.3, groups=[0] * 7 + [1] * 7, start={"a": 0, "b": 1})
+    assert isinstance(many.params["a"], torch.Tensor)
+    assert isinstance(many.interval()["a"][0], torch.Tensor)
+    assert isinstance(many[1].eps, torch.Tensor)
+    assert same(FitTable.from_json(many.to_json()), many)
