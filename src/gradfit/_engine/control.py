@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 GRADIENT, COST, STEP = 1, 2, 3
@@ -202,6 +203,18 @@ NUMBERS = rules(
     )
 )
 """The rules for one fit, on Python's numbers."""
+
+ARRAYS = rules(
+    Ops(
+        where=np.where,
+        ratio=np.divide,
+        sqrt=np.sqrt,
+        maximum=lambda a, b: np.where((a >= b) | (a != a), a, b),
+        minimum=lambda a, b: np.where((a <= b) | (a != a), a, b),
+        negate=np.logical_not,
+    )
+)
+"""The rules for some fits abreast, on NumPy's arrays of one number each."""
 
 
 def _rows_maximum(a: Any, b: Any) -> Any:

@@ -47,6 +47,29 @@ class Fit(NamedTuple):
     t: Any
 
 
+class Course(NamedTuple):
+    """How far a fit has come, beside where it is.
+
+    Attributes
+    ----------
+    status, steps, evals : int
+    newton : bool
+        Whether the next step is Newton's.
+    radius, last_eta, flat, rounding, refused : float
+        As :func:`gradfit._engine.control.rules` have them; ``rounding`` is NaN until it is known.
+    """
+
+    status: Any
+    steps: Any
+    evals: Any
+    newton: Any
+    radius: Any
+    last_eta: Any
+    flat: Any
+    rounding: Any
+    refused: Any
+
+
 def fit_room(p: int) -> int:
     """Return the room that a fit needs."""
     return 9 * p + 4 * p * p

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._engine.points import Points
-from gradfit._native import entry, machine
+from gradfit._native import abreast, eights, entry, machine
 from gradfit._native.carry import fit_room
-from gradfit._native.machine import INTEGER, POINTER, Code
+from gradfit._native.machine import INTEGER, POINTER, WIDE, Code
+from gradfit._native.lower import LANES
 from gradfit._native.place import Spec, own_room, shared_room, told
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.sweep import FACTOR, added_by
@@ -34,10 +35,14 @@ TOGETHER = 1 << 12
 """Points of a batch that are worth a thread of their own."""
 
 _FIT = (INTEGER,) * 8 + (POINTER,) * 11 + (INTEGER,) * 2
+_EIGHTS = (INTEGER,) * 13 + (POINTER,) * 11 + (INTEGER,) * 2
+_ABREAST = (INTEGER,) * 5 + (POINTER,) + (WIDE,) * 7 + (INTEGER,)
 _WALK = (INTEGER,) * 7 + (POINTER,) * 9 + (INTEGER,) * 3
 _RULES = "control", "feet"
 _TEXTS = (
+    "abreast",
     "carry",
+    "eights",
     "emit",
     "ending",
     "entry",
@@ -64,9 +69,17 @@ def _digest(name: str, compiled: bool) -> str:
     return machine.digest(name, *(path.read_text("utf-8") for path in paths))
 
 
+_CODES: dict[str, tuple[tuple[str, ...], Callable[..., None]]] = {
+    "fit": (_FIT, entry.fit_many),
+    "walk": (_WALK, entry.walk_part),
+    "eights": (_EIGHTS, eights.fit_in_eights),
+    "abreast": (_ABREAST, abreast.fit_abreast),
+}
+
+
 def _solver(name: str, compiled: bool) -> Code:
     # Asked for again each time: of what a process remembers, what is used last goes last.
-    kinds, function = (_FIT, entry.fit_many) if name == "fit" else (_WALK, entry.walk_part)
+    kinds, function = _CODES[name]
     return machine.code(_digest(name, compiled), kinds, lambda: function, vectors=False)
 
 
@@ -96,7 +109,7 @@ def fit(
         _fit_large(plan, arrays, rest)
     else:
         threads = min(torch.get_num_threads(), max(1, s.n // TOGETHER), count)
-        run = _runner(plan, [*arrays, *rest, plan.head])
+        run = _runner(plan, [*arrays, *rest, plan.head], count)
         if threads == 1:
             run(0, count)
         else:
@@ -113,28 +126,40 @@ def _numbers(count: int) -> Tensor:
 _EMPTY = torch.zeros(1, dtype=torch.float64)
 
 
-def _room(s: Spec) -> Tensor:
-    return _numbers(shared_room(s) + own_room(s) + fit_room(s.p))
+def _room(s: Spec, lanes: bool = False) -> Tensor:
+    single = shared_room(s) + own_room(s) + fit_room(s.p)
+    return _numbers(single + (eights.lanes_room(s) if lanes else 0))
 
 
-def _runner(plan: Plan, arrays: list[Tensor]) -> Callable[[int, int], None]:
+def _goes_abreast(s: Spec, count: int) -> bool:
+    """Return whether small fits of this kind go eight at a time."""
+    return count >= LANES and s.n <= eights.MOST * count and s.explicit and not (
+        s.robust or s.bounded
+    )
+
+
+def _runner(plan: Plan, arrays: list[Tensor], count: int) -> Callable[[int, int], None]:
     """Return a function that runs the fits from one to another, in room of its own."""
     compiled, kernels, s = machine.enabled(), plan.kernels, plan.spec
-    code = _solver("fit", compiled)
+    lanes = _goes_abreast(s, count)
+    code = _solver("eights" if lanes else "fit", compiled)
+    other = _solver("abreast", compiled) if lanes else None
     if compiled:
-        addresses = [*kernels.addresses, 0, *(t.data_ptr() for t in arrays)]
+        more = (other.address, *kernels.addresses_abreast) if other else (0,)
+        addresses = [*kernels.addresses, *more, *(t.data_ptr() for t in arrays)]
 
         def run(lo: int, hi: int) -> None:
-            room = _room(s)
+            room = _room(s, lanes)
             code.call(*addresses, room.data_ptr(), lo, hi)
 
         return run
     flat = [t.numpy().reshape(-1) for t in arrays]
-    functions = kernels.functions()
+    functions: list[Any] = [k.function() for k in kernels.all]
+    functions += [other.call, *(k.function() for k in kernels.abreast)] if other else [0]
 
     def interpret(lo: int, hi: int) -> None:
         with np.errstate(all="ignore"):
-            code.call(*functions, 0, *flat, _room(s).numpy(), lo, hi)
+            code.call(*functions, *flat, _room(s, lanes).numpy(), lo, hi)
 
     return interpret
 

@@ -1,13 +1,23 @@
-"""LLVM instructions for the operations of Python that kernels and the solver use."""
+"""LLVM instructions for the operations of Python that kernels and the solver use.
+
+A value is one number or, where fits go abreast, one number for each of :data:`LANES` lanes. What
+meets lanes is repeated for each.
+"""
 
 import ast
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
+from gradfit._native.lower import LANES
+
 REAL, WORD, BOOL = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
 POINTER, REAL_BYTES = REAL.as_pointer(), 8
+WIDE = ir.VectorType(REAL, LANES)
+WIDE_POINTER = WIDE.as_pointer()
+_INDEX = ir.IntType(32)
 _INTRINSICS = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
 _LIBRARY = {
     "arcsin": "asin",
@@ -28,6 +38,21 @@ def integer(value: int) -> Any:
     return ir.Constant(WORD, value)
 
 
+def is_wide(kind: Any) -> bool:
+    """Return whether values of a kind have lanes."""
+    return isinstance(kind, ir.VectorType)
+
+
+def single(kind: Any) -> Any:
+    """Return the kind of one lane."""
+    return kind.element if is_wide(kind) else kind
+
+
+def like(kind: Any, other: Any) -> Any:
+    """Return a kind with lanes where another has them."""
+    return ir.VectorType(single(kind), LANES) if is_wide(other) else kind
+
+
 class Emitter:
     """Writes operations where its builder stands."""
 
@@ -40,9 +65,10 @@ class Emitter:
     def arithmetic(self, op: ast.operator, a: Any, b: Any) -> Any:
         """Return ``a op b``; a whole number beside a real one becomes real."""
         name, build = type(op).__name__, self.builder
+        a, b = self.level(a, b)
         if name in ("BitAnd", "BitOr"):
             return build.and_(a, b) if name == "BitAnd" else build.or_(a, b)
-        if REAL in (a.type, b.type) or name in ("Div", "Pow"):
+        if REAL in (single(a.type), single(b.type)) or name in ("Div", "Pow"):
             a, b = self.to(REAL, a), self.to(REAL, b)
             if name == "Pow":
                 return self._library("pow", [a, b])
@@ -61,7 +87,8 @@ class Emitter:
 
     def relate(self, sign: str, a: Any, b: Any) -> Any:
         """Return a comparison; only ``!=`` is true of NaN."""
-        if REAL in (a.type, b.type):
+        a, b = self.level(a, b)
+        if REAL in (single(a.type), single(b.type)):
             compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
             return compare(sign, self.to(REAL, a), self.to(REAL, b))
         if a.type != b.type:
@@ -70,10 +97,19 @@ class Emitter:
 
     def select(self, test: Any, a: Any, b: Any) -> Any:
         """Return ``a`` where the test holds, else ``b``."""
+        a, b = self.level(a, b)
+        if is_wide(test.type):
+            a, b = self.to(like(a.type, test.type), a), self.to(like(b.type, test.type), b)
         if a.type != b.type:
-            kind = REAL if REAL in (a.type, b.type) else WORD
+            kind = REAL if REAL in (single(a.type), single(b.type)) else WORD
             a, b = self.to(kind, a), self.to(kind, b)
         return self.builder.select(test, a, b)
+
+    def level(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Return two values, both with lanes if one has them."""
+        if is_wide(a.type) == is_wide(b.type):
+            return a, b
+        return self.to(like(a.type, b.type), a), self.to(like(b.type, a.type), b)
 
     def of_module(self, name: str, args: list[Any]) -> Any:
         """Call a function of NumPy or of ``math``."""
@@ -89,21 +125,40 @@ class Emitter:
         return self._library(_LIBRARY.get(name, name), args)
 
     def _intrinsic(self, name: str, args: list[Any]) -> Any:
-        kind = ir.FunctionType(REAL, [REAL] * len(args))
-        made = self.module.declare_intrinsic(f"llvm.{name}", [REAL], kind)
-        return self.builder.call(made, args)
+        kind = args[0].type
+        whole = f"llvm.{name}.v{LANES}f64" if is_wide(kind) else f"llvm.{name}.f64"
+        return self.builder.call(self._outside(whole, kind, len(args)), args)
 
     def _library(self, name: str, args: list[Any]) -> Any:
+        def one(parts: list[Any]) -> Any:
+            return self.builder.call(self._outside(name, REAL, len(parts)), parts)
+
+        return self.each(one, args) if is_wide(args[0].type) else one(args)
+
+    def _outside(self, name: str, kind: Any, count: int) -> Any:
         made = self.module.globals.get(name)
         if made is None:
-            kind = ir.FunctionType(REAL, [REAL] * len(args))
-            made = ir.Function(self.module, kind, name)
+            made = ir.Function(self.module, ir.FunctionType(kind, [kind] * count), name)
             made.attributes.add("nounwind")
-        return self.builder.call(made, args)
+        return made
+
+    def each(self, one: Callable[[list[Any]], Any], args: list[Any]) -> Any:
+        """Apply what knows no lanes to one lane after the other."""
+        found: Any = None
+        for k in range(LANES):
+            lane = ir.Constant(_INDEX, k)
+            parts = [
+                self.builder.extract_element(a, lane) if is_wide(a.type) else a for a in args
+            ]
+            value = one(parts)
+            if found is None:
+                found = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+            found = self.builder.insert_element(found, value, lane)
+        return found
 
     def call_abs(self, a: Any) -> Any:
         """Return the size."""
-        if a.type == REAL:
+        if single(a.type) == REAL:
             return self._intrinsic("fabs", [a])
         return self.builder.select(self.relate("<", a, integer(0)), self.builder.neg(a), a)
 
@@ -117,7 +172,9 @@ class Emitter:
 
     def call_int(self, a: Any) -> Any:
         """Return the whole part."""
-        return self.builder.fptosi(a, WORD) if a.type == REAL else self.to(WORD, a)
+        if single(a.type) == REAL:
+            return self.builder.fptosi(a, like(WORD, a.type))
+        return self.to(WORD, a)
 
     def call_float(self, a: Any) -> Any:
         """Return a real number."""
@@ -129,7 +186,8 @@ class Emitter:
 
     def call_ratio(self, a: Any, b: Any) -> Any:
         """Return a quotient."""
-        return self.builder.fdiv(self.to(REAL, a), self.to(REAL, b))
+        a, b = self.level(self.to(REAL, a), self.to(REAL, b))
+        return self.builder.fdiv(a, b)
 
     def call_sqrt(self, a: Any) -> Any:
         """Return a square root."""
@@ -144,7 +202,7 @@ class Emitter:
         return self._torch_choice("<=", a, b)
 
     def _torch_choice(self, sign: str, a: Any, b: Any) -> Any:
-        a, b = self.to(REAL, a), self.to(REAL, b)
+        a, b = self.level(self.to(REAL, a), self.to(REAL, b))
         keep = self.builder.or_(self.relate(sign, a, b), self.relate("!=", a, a))
         return self.builder.select(keep, a, b)
 
@@ -154,15 +212,24 @@ class Emitter:
 
     def call_bits(self, a: Any) -> Any:
         """Return the bits of a number."""
-        return self.builder.bitcast(a, WORD)
+        return self.builder.bitcast(a, like(WORD, a.type))
 
     def call_number(self, a: Any) -> Any:
         """Return the number of some bits."""
-        return self.builder.bitcast(a, REAL)
+        return self.builder.bitcast(a, like(REAL, a.type))
 
     def call_at(self, memory: Any, offset: Any) -> Any:
         """Return memory further on."""
         return self.builder.gep(memory, [offset])
+
+    def call_wide(self, memory: Any) -> Any:
+        """Return memory as numbers for all lanes."""
+        return self.builder.bitcast(memory, WIDE_POINTER)
+
+    def call_some(self, test: Any) -> Any:
+        """Return whether something is true of a lane."""
+        lanes = self.builder.bitcast(test, ir.IntType(LANES))
+        return self.builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0))
 
     def call_copy(self, source: Any, target: Any, n: Any) -> None:
         """Copy memory."""
@@ -173,27 +240,57 @@ class Emitter:
 
     def call_gather(self, a: Any, b: Any) -> Any:
         """Return a sum whose terms may be taken in any order."""
-        return self.builder.fadd(a, self.to(REAL, b), flags=(*self._flags, "reassoc"))
+        a, b = self.level(a, self.to(REAL, b))
+        return self.builder.fadd(a, b, flags=(*self._flags, "reassoc"))
 
     def call_call(self, function: Any, *args: Any) -> None:
         """Call a function by its address."""
         kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
         self.builder.call(self.builder.inttoptr(function, kind.as_pointer()), args)
 
+    def load(self, place: Any) -> Any:
+        """Return what lies in memory, which need not begin where a register would."""
+        return self.builder.load(place, align=REAL_BYTES if is_wide(place.type.pointee) else None)
+
+    def store(self, value: Any, place: Any) -> None:
+        """Write a value into memory, as the kind of number that it holds."""
+        kind = place.type.pointee
+        self.builder.store(self.to(kind, value), place, REAL_BYTES if is_wide(kind) else None)
+
     def to(self, kind: Any, value: Any) -> Any:
-        """Return a value as another kind."""
-        if value.type == kind:
+        """Return a value as another kind, with lanes where it or the kind has them."""
+        if is_wide(kind) and not is_wide(value.type):
+            return self._spread(self.to(kind.element, value))
+        wanted, given = like(single(kind), value.type), single(value.type)
+        if value.type == wanted:
             return value
-        if kind == REAL and value.type == WORD:
-            return self.builder.sitofp(value, REAL)
-        if value.type == BOOL:
-            return (
-                self.builder.uitofp(value, REAL) if kind == REAL else self.builder.zext(value, kind)
-            )
+        if single(kind) == REAL and given == WORD:
+            return self.builder.sitofp(value, wanted)
+        if given == BOOL:
+            if single(kind) == REAL:
+                return self.builder.uitofp(value, wanted)
+            return self.builder.zext(value, wanted)
         raise TranslationError(f"{value.type} is no {kind}")
+
+    def _spread(self, value: Any) -> Any:
+        kind = ir.VectorType(value.type, LANES)
+        if isinstance(value, ir.Constant):
+            return ir.Constant(kind, [value.constant] * LANES)
+        first = ir.Constant(_INDEX, 0)
+        nothing = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, first)
+        zeros = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
+        return self.builder.shuffle_vector(one, nothing, zeros)
 
     def truth(self, value: Any) -> Any:
         """Return whether a value is not 0."""
-        if value.type == BOOL:
+        if single(value.type) == BOOL:
             return value
-        return self.relate("!=", value, ir.Constant(value.type, 0))
+        return self.relate("!=", value, ir.Constant(single(value.type), 0))
+
+    def decision(self, value: Any) -> Any:
+        """Return the truth of a value by which all lanes go."""
+        truth = self.truth(value)
+        if is_wide(truth.type):
+            raise TranslationError("lanes may not go different ways")
+        return truth

@@ -85,6 +85,14 @@ def place_at(s: Any, kernels: Any, data: Any, made: Any, head: Any, shared: Any,
     return Place(*kernels, *data, *constants, *results_of, *common, *private)  # pyright: ignore[reportCallIssue]
 
 
+def prepare(c: Any, s: Any, head: Any) -> None:
+    """Tell kernels what is the same for all fits."""
+    for k in range(told(s)):
+        c.pars[k] = head[HEAD + s.mu + 3 * s.p + k]
+        c.ahead[k] = c.pars[k]
+    spread_constants(c, s)
+
+
 def fit_many(
     probe: Any,
     linear: Any,
@@ -119,12 +127,8 @@ def fit_many(
     data = x, y, scale, weight, cross
     own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
-    lower = at(head, HEAD + s.mu + s.p)
-    count, width = told(s), TOLD + 3 * s.p + s.p * s.p
-    for k in range(count):
-        c.pars[k] = head[HEAD + s.mu + 3 * s.p + k]
-        c.ahead[k] = c.pars[k]
-    spread_constants(c, s)
+    prepare(c, s, head)
+    lower, width = at(head, HEAD + s.mu + s.p), TOLD + 3 * s.p + s.p * s.p
     memory = at(own, own_room(s))
     for k in range(lo, hi):
         f = fit_at(memory, s.p, int(firsts[k]), int(firsts[k + 1]), lower, at(lower, s.p))

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from gradfit._native import machine, vector
 from gradfit._native.expression import Term
-from gradfit._native.lower import BLOCK, lower
-from gradfit._native.machine import INTEGER, POINTER, Code
+from gradfit._native.lower import ABREAST, BLOCK, LANES, lower
+from gradfit._native.machine import INTEGER, POINTER, WIDE, Code
 from gradfit._native.operations import NAMES
 
 KINDS = (POINTER, POINTER, POINTER, POINTER, INTEGER)
+KINDS_ABREAST = (WIDE, WIDE, WIDE, WIDE, INTEGER)
 """What a kernel takes: see :func:`gradfit._native.lower.lower`."""
 
 
@@ -37,7 +38,7 @@ class Kernel:
     sums : sequence of Term
         What points add up to.
     block : int
-        Points in a block, at most.
+        Points in a block, at most; or :data:`~gradfit._native.lower.ABREAST`.
     """
 
     name: str
@@ -65,7 +66,20 @@ class Kernel:
     def code(self) -> Code:
         """``code(rows, pars, out, total, n)``."""
         name = self._digest if machine.enabled() else machine.digest(self.text)
-        return machine.code(name, KINDS, lambda: define(self.text, names(machine.enabled())))
+        kinds = KINDS_ABREAST if self.block == ABREAST else KINDS
+        return machine.code(name, kinds, lambda: define(self.text, names(machine.enabled())))
+
+    def function(self) -> Any:
+        """Return it as Python."""
+        call = self.code.call
+        if self.block != ABREAST:
+            return call
+
+        def lane_by_lane(rows: Any, pars: Any, out: Any, total: Any, n: int) -> None:
+            for k in range(LANES):
+                call(*(memory.numbers[:, k] for memory in (rows, pars, out, total)), n)
+
+        return lane_by_lane
 
     def evaluate(self, rows: Any, pars: Any) -> NDArray[np.float64]:
         """Return the results (R, N) for rows (k, N) and parameters."""

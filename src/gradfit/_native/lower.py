@@ -4,6 +4,9 @@ Points come in blocks of :data:`BLOCK` at most, each variable and each result a 
 in one flat array. The distance between rows is a constant of the text, so that the compiler knows
 that rows do not overlap and fills vector registers; one call serves a block, so that calling
 through a pointer costs nothing. What depends on parameters alone is computed before the loop.
+
+Where fits go abreast each number is one for every lane, whose fit is its own, and what there is of
+a point lies together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,8 @@ LANES = 8
 """Points that are computed side by side: rows are filled up to whole registers."""
 LIVE = "live"
 """Name of the symbol that is 1 at a point and 0 at what stands behind the last."""
+ABREAST = 0
+"""In place of the length of a row: lanes are fits."""
 
 
 def lower(
@@ -41,7 +46,8 @@ def lower(
         What points add to one number of ``total`` each. :data:`LIVE` is 0 behind the ``n`` points,
         where lanes hold the last again up to a whole register.
     block : int
-        Length of a row.
+        Length of a row; :data:`ABREAST` where there are none, and :data:`LIVE` is given behind the
+        rows.
     """
     lines = [f"def {name}(rows, pars, out, total, n):"]
     lines.extend(f"    {line}" for line in _body((rows, pars), results, sums, block))
@@ -57,9 +63,11 @@ def _body(
     rows, pars = given
     names: dict[int, str] = {}
     inputs = {t.index: f"pars[{j}]" for j, t in enumerate(pars)}
-    inputs.update((t.index, f"rows[{_at(i, block)}]") for i, t in enumerate(rows))
+    width = len(rows) + 1
+    inputs.update((t.index, f"rows[{_at(i, block, width)}]") for i, t in enumerate(rows))
     terms = needed((*results, *sums))
-    inputs.update((t.index, "1.0 if i < n else 0.0") for t in terms if t.data == LIVE)
+    live = f"rows[{_at(len(rows), block, width)}]" if block == ABREAST else "1.0 if i < n else 0.0"
+    inputs.update((t.index, live) for t in terms if t.data == LIVE)
     lanes = f"(n + {LANES - 1}) // {LANES} * {LANES}" if block > 1 else "n"
     for inside in (False, True):
         if inside:
@@ -73,7 +81,7 @@ def _body(
                     names[term.index] = f"t{len(names)}"
                     yield f"{pad}{names[term.index]} = {text}"
     for row, term in enumerate(results):
-        yield f"    out[{_at(row, block)}] = {_operand(term, names)}"
+        yield f"    out[{_at(row, block, len(results))}] = {_operand(term, names)}"
     for k, term in enumerate(sums):
         yield f"    s{k} = gather(s{k}, {_operand(term, names)})"
     if not results and not sums:
@@ -81,7 +89,9 @@ def _body(
     yield from (f"total[{k}] += s{k}" for k in range(len(sums)))
 
 
-def _at(row: int, block: int) -> str:
+def _at(row: int, block: int, width: int) -> str:
+    if block == ABREAST:
+        return f"{width} * i + {row}"
     return f"{block * row} + i" if row else "i"
 
 

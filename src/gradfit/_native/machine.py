@@ -20,16 +20,17 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 
-from gradfit._engine.control import NUMBERS, Ops
+from gradfit._engine.control import ARRAYS, NUMBERS, Ops
 
 MOST = 512
 """Functions that a process remembers."""
 
-POINTER, INTEGER = "pointer", "integer"
-"""What functions take: float64 in memory, and int64."""
+POINTER, WIDE, INTEGER = "pointer", "wide", "integer"
+"""What functions take: float64 in memory, the same lane by lane, and int64."""
 
 _C_TYPES: dict[str, Any] = {
     POINTER: ctypes.c_void_p,
+    WIDE: ctypes.c_void_p,
     INTEGER: ctypes.c_int64,
 }
 _lock = threading.RLock()
@@ -82,7 +83,7 @@ def code(
     name : str
         From :func:`digest`, of everything that ``define`` depends on.
     kinds : sequence of str
-        What it takes: ``POINTER`` or ``INTEGER``.
+        What it takes: ``POINTER``, ``WIDE`` or ``INTEGER``.
     define : callable
         Gives the Python function; called only where there is none yet.
     vectors : bool
@@ -121,12 +122,17 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
     from gradfit._native import emit, operations, pointer, vector
     from gradfit._native.translate import translate
 
-    types = {POINTER: emit.POINTER, INTEGER: emit.WORD}
+    types = {POINTER: emit.POINTER, WIDE: emit.WIDE_POINTER, INTEGER: emit.WORD}
     known: dict[Any, str] = {
         pointer.at: "at",
         pointer.call: "call",
         pointer.copy: "copy",
         pointer.ask: "call",
+        pointer.hand_over: "call",
+        pointer.wide: "wide",
+        pointer.where: "where",
+        pointer.some: "some",
+        pointer.opposite: "negate",
         operations.gather: "gather",
         vector.bits: "bits",
         vector.number: "number",
@@ -146,7 +152,7 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
 def _words() -> dict[Any, str]:
     """Return what the rules of the loop are made of, by the names of their machine code."""
     found: dict[Any, str] = {}
-    for rule in NUMBERS:
+    for rule in (*NUMBERS, *ARRAYS):
         cells = zip(rule.__code__.co_freevars, rule.__closure__ or (), strict=True)
         found.update((c.cell_contents, name) for name, c in cells if name in Ops._fields)
     return found

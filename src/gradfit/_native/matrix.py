@@ -18,17 +18,16 @@ SWEEPS = 40
 def solve(A: Any, g: Any, p: int, hard: float, L: Any, out: Any) -> bool:
     """Write the solution of ``A out = -g`` by Cholesky; return whether every pivot was safe.
 
-    A pivot is safe that keeps more than the share ``hard`` of its diagonal. Where none is left the
-    solution means nothing. The diagonal of ``L`` holds reciprocals: one division for each column.
+    A pivot is safe that keeps more than the share ``hard`` of its diagonal. Where one is not
+    positive the solution is NaN. The diagonal of ``L`` holds reciprocals: one division for each
+    column.
     """
-    safe = True
+    safe = A[0] > 0.0
     for j in range(p):
         pivot = A[j * p + j]
         for k in range(j):
             pivot -= L[j * p + k] * L[j * p + k]
-        if not pivot > 0.0:
-            return False
-        safe = safe and pivot > hard * A[j * p + j]
+        safe = safe & (pivot > 0.0) & (pivot > hard * A[j * p + j])
         scale = 1.0 / np.sqrt(pivot)
         L[j * p + j] = scale
         for i in range(j + 1, p):

@@ -17,13 +17,15 @@ from gradfit._engine.state import Bounds, Options
 from gradfit._native.ending import TOLD
 from gradfit._native.expression import Term
 from gradfit._native.kernel import Kernel
-from gradfit._native.lower import BLOCK
+from gradfit._native.lower import ABREAST, BLOCK
 from gradfit._native.machine import Code
 from gradfit._native.place import Spec
 from gradfit._native.pointwise import Pointwise
 
 PLANS = 64
 """Plans that kernels remember."""
+_NAMES = "probe", "linear", "look", "advance", "exact", "noise", "bends"
+_ABREAST = "look", "advance", "noise", "bends", "probe"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +52,25 @@ class Kernels:
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
         """``probe``, ``linear``, ``look``, ``advance``, ``exact``, ``noise``, ``bends``."""
+        return self._made(self.block, _NAMES)
+
+    @cached_property
+    def abreast(self) -> tuple[Kernel, ...]:
+        """``look``, ``advance``, ``noise``, ``bends`` and ``probe`` for fits abreast."""
+        return self._made(ABREAST, _ABREAST)
+
+    def _made(self, block: int, names: Sequence[str]) -> tuple[Kernel, ...]:
         point = self.pointwise
-        rows, pars, bends = point.rows, point.pars, [point.bends]
-        made: tuple[tuple[str, Sequence[Term], Sequence[Term]], ...] = (
-            ("probe", point.probe, ()),
-            ("linear", point.linear, ()),
-            ("look", (), point.look),
-            ("advance", point.advance, point.look_ahead),
-            ("exact", point.exact, ()),
-            ("noise", (), [point.noise]),
-            ("bends", bends, bends),
-        )
-        return tuple(
-            Kernel(name, rows, pars, results, sums, self.block) for name, results, sums in made
-        )
+        parts: dict[str, tuple[Sequence[Term], Sequence[Term]]] = {
+            "probe": (point.probe, ()),
+            "linear": (point.linear, ()),
+            "look": ((), point.look),
+            "advance": (point.advance, point.look_ahead),
+            "exact": (point.exact, ()),
+            "noise": ((), [point.noise]),
+            "bends": ([point.bends], [point.bends]),
+        }
+        return tuple(Kernel(name, point.rows, point.pars, *parts[name], block) for name in names)
 
     @cached_property
     def _codes(self) -> tuple[Code, ...]:
@@ -71,13 +78,18 @@ class Kernels:
         return tuple(k.code for k in self.all)
 
     @cached_property
+    def _codes_abreast(self) -> tuple[Code, ...]:
+        return tuple(k.code for k in self.abreast)
+
+    @cached_property
     def addresses(self) -> tuple[int, ...]:
         """Where the machine code lies, for as long as this object lives."""
         return tuple(c.address for c in self._codes)
 
-    def functions(self) -> tuple[Any, ...]:
-        """Return the functions as Python."""
-        return tuple(k.code.call for k in self.all)
+    @cached_property
+    def addresses_abreast(self) -> tuple[int, ...]:
+        """Where that for fits abreast lies."""
+        return tuple(c.address for c in self._codes_abreast)
 
 
 @dataclass(frozen=True)

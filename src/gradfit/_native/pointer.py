@@ -6,6 +6,10 @@ do, so that everything written on top of them is plain Python as well.
 
 from typing import Any
 
+import numpy as np
+
+from gradfit._native.lower import LANES
+
 
 def at(memory: Any, offset: int) -> Any:
     """Return the memory behind ``offset`` numbers."""
@@ -25,3 +29,47 @@ def call(function: Any, rows: Any, pars: Any, out: Any, total: Any, n: int) -> N
 def ask(function: Any, task: int, start: int, stop: int) -> None:
     """Have a walk over points done elsewhere."""
     function(task, start, stop)
+
+
+def hand_over(function: Any, *given: Any) -> None:
+    """Have fits done abreast."""
+    function(*given)
+
+
+# Lanes --------------------------------------------------------------------------------------------
+
+
+class Lanes:
+    """Memory that holds, at each place, one number for each lane; what is read is a copy."""
+
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = numbers
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self.numbers[key]
+        return Lanes(found) if isinstance(key, slice) else found.copy()
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        self.numbers[key] = value
+
+
+def wide(memory: Any) -> Any:
+    """Return the same memory, with :data:`~gradfit._native.lower.LANES` numbers to each place."""
+    return Lanes(memory[: len(memory) // LANES * LANES].reshape(-1, LANES))
+
+
+def where(test: Any, a: Any, b: Any) -> Any:
+    """Return ``a`` where the test holds and ``b`` elsewhere, lane by lane if there are any."""
+    if isinstance(test, np.ndarray):
+        return np.where(test, a, b)
+    return a if test else b
+
+
+def some(test: Any) -> bool:
+    """Return whether something is true of a lane."""
+    return bool(np.any(test))
+
+
+def opposite(test: Any) -> Any:
+    """Return what is true where the test fails, lane by lane."""
+    return np.logical_not(test)

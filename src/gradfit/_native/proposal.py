@@ -56,13 +56,18 @@ def propose_gauss(c: Any, s: Any, f: Any, radius: float, steps: int) -> tuple[fl
             mask(f, f.A, f.g, f.held, p)
             project(s, f, lam)
         norm = length(f.D, f.db, p)
+    return norm, bare, promised(c, s, f)
+
+
+def promised(c: Any, s: Any, f: Any) -> float:
+    """Return by how much the cost falls along a step if nothing bends, feet moving with it."""
     promise = tangent_of(c, s)
-    for i in range(p):
+    for i in range(s.p):
         t = 2.0 * f.g[i]
-        for j in range(p):
-            t += f.A[i * p + j] * f.db[j]
+        for j in range(s.p):
+            t += f.A[i * s.p + j] * f.db[j]
         promise -= f.db[i] * t
-    return norm, bare, promise
+    return promise
 
 
 def length(D: Any, db: Any, p: int) -> float:
@@ -177,14 +182,13 @@ def project(s: Any, f: Any, lam: float) -> None:
                 stuck[i] = 1.0
                 new = True
             target = min(max(there, f.lower[i]), f.upper[i]) - f.beta[i]
-            known[i] = target if stuck[i] > 0.0 else 0.0
+            known[i] = target if stuck[i] > 0.0 else f.db[i]
         if not new:
             break
         for i in range(p):
-            damping = lam * f.D[i] * f.D[i]
-            rest[i] = f.k[i] + damping * known[i]
+            rest[i] = f.k[i]
             for j in range(p):
-                rest[i] += f.M[i * p + j] * known[j]
+                rest[i] += f.M[i * p + j] * known[j] if stuck[j] > 0.0 else 0.0
         for i in range(p):
             for j in range(p):
                 free = stuck[i] == 0.0 and stuck[j] == 0.0
@@ -193,7 +197,7 @@ def project(s: Any, f: Any, lam: float) -> None:
             rest[i] = rest[i] if stuck[i] == 0.0 else 0.0
         solve(damped, rest, p, HARD, f.L, f.db)
         for i in range(p):
-            f.db[i] = known[i] if stuck[i] > 0.0 else f.db[i]
+            f.db[i] = known[i] if stuck[i] > 0.0 or f.db[i] != f.db[i] else f.db[i]
     for i in range(p):
         f.db[i] = min(max(f.beta[i] + f.db[i], f.lower[i]), f.upper[i]) - f.beta[i]
 

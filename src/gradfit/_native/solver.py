@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from gradfit._engine.control import NUMBERS
-from gradfit._native.carry import cost_of, tangent_of, walk
+from gradfit._native.carry import Course, cost_of, tangent_of, walk
 from gradfit._native.ending import is_plateau, spread
 from gradfit._native.feet import SETTLES
 from gradfit._native.place import added
+from gradfit._native.pointer import where
 from gradfit._native.proposal import length, propose_gauss, propose_newton
 from gradfit._native.sweep import FINISH, LOOK, NEWTON_STEP, NOISE, SEARCH, SETTLE, STEP
 
@@ -29,28 +30,34 @@ def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     covariance (p, p), the weakest direction (p), and which are free (p).
     """
     for k in range(f.first, f.last):
-        c.value[k] = 0.0
         for i in range(s.mu):
             c.u[i * s.n + k] = 0.0
-    moved = False
     c.turn[0] = 0.0
     c.turn[1] = -1.0
-    status, newton, steps, evals = begin(c, s, f), False, 0, 1
+    status = begin(c, s, f)
     if out[0] > 0.0:
         status = int(out[0])
+    go_on(c, s, f, set_out(c, s, f, status, 0, 1), out)
+
+
+def go_on(c: Any, s: Any, f: Any, course: Any, out: Any) -> None:
+    """Go on with a fit to its end, from where it is; ``out`` as :func:`fit_one` has it."""
+    for k in range(f.first, f.last):
+        c.value[k] = 0.0
+    moved = False
     for turn in range(s.rounds + 1):
-        status, newton, steps, evals = run(c, s, f, status, steps, evals)
-        if turn == s.rounds or not 0 < status < 10 or not s.mu:
+        course = run(c, s, f, course)
+        if turn == s.rounds or not 0 < course.status < 10 or not s.mu:
             break
         walk(c, s, f, SEARCH)
         if not c.total[0] > 0.0:
             break
         moved = True
         status = begin(c, s, f)
-        evals += 1
-    if is_plateau(c, s, f, status, newton, steps, evals):
-        status = SINGULAR
-    out[0], out[1], out[2], out[3], out[4] = status, steps, evals, cost_of(c, s), 0.0
+        course = set_out(c, s, f, status, course.steps, course.evals + 1)
+    flat = is_plateau(c, s, f, course.status, course.newton, course.steps, course.evals)
+    out[0] = SINGULAR if flat else course.status
+    out[1], out[2], out[3], out[4] = course.steps, course.evals, cost_of(c, s), 0.0
     if moved:
         for k in range(f.first, f.last):
             out[4] += c.value[k]
@@ -69,7 +76,7 @@ def begin(c: Any, s: Any, f: Any) -> int:
     """Evaluate at the parameters; return the status."""
     put(c, s, f)
     walk(c, s, f, LOOK)
-    keep_sums(c, s, f)
+    keep_sums(c, s, f, True)
     for k in range(s.p):
         f.D[k] = np.sqrt(f.A[k * s.p + k])
     return 0 if is_finite(c, s) else BAD_START
@@ -84,28 +91,33 @@ def is_finite(c: Any, s: Any) -> bool:
     return total - total == 0.0
 
 
-def keep_sums(c: Any, s: Any, f: Any) -> None:
-    """Take sums over as those of the present point."""
+def keep_sums(c: Any, s: Any, f: Any, here: Any) -> None:
+    """Take sums over as those of the present point, where that is where they were made."""
     p, at_pair = s.p, 2
     for i in range(p):
         for j in range(i, p):
-            f.A[i * p + j] = c.total[at_pair]
-            f.A[j * p + i] = c.total[at_pair]
+            f.A[i * p + j] = where(here, c.total[at_pair], f.A[i * p + j])
+            f.A[j * p + i] = f.A[i * p + j]
             at_pair += 1
     for i in range(p):
-        f.g[i] = c.total[at_pair + i]
-    c.total[added(s) - 2] = c.total[0]
-    c.total[added(s) - 1] = c.total[1]
+        f.g[i] = where(here, c.total[at_pair + i], f.g[i])
+    for k in range(2):
+        kept = added(s) - 2 + k
+        c.total[kept] = where(here, c.total[k], c.total[kept])
 
 
 # The loop -----------------------------------------------------------------------------------------
 
 
-def run(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> tuple[int, bool, int, int]:
-    """Step until the fit has ended; return status, Newton or not, steps and evaluations."""
-    size = length(f.D, f.beta, s.p)
-    radius, last_eta, flat = reach(size, cost_of(c, s)), np.inf, np.inf
-    rounding, newton, refused = np.nan, False, 0
+def set_out(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> Course:
+    """Return the course of a fit that is about to make its first step from where it is."""
+    radius = reach(length(f.D, f.beta, s.p), cost_of(c, s))
+    return Course(status, steps, evals, False, radius, np.inf, np.inf, np.nan, 0)
+
+
+def run(c: Any, s: Any, f: Any, course: Any) -> Course:
+    """Step until the fit has ended; return how far it came."""
+    status, steps, evals, newton, radius, last_eta, flat, rounding, refused = course
     while status == 0:
         exact = newton
         if exact:
@@ -116,23 +128,12 @@ def run(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> tuple[in
         else:
             norm, bare, promise = propose_gauss(c, s, f, radius, steps)
         cost, tangent = cost_of(c, s), tangent_of(c, s)
-        if rounding != rounding and (promise <= 1e-8 * cost + 1e-300 or steps >= 5):
+        if rounding != rounding and wants_rounding(promise, cost, steps):
             walk(c, s, f, NOISE)
             rounding = c.total[0]
         eta = offset(promise, cost)
-        status = ended(
-            status,
-            steps,
-            promise,
-            cost,
-            rounding,
-            eta,
-            flat,
-            bare,
-            is_still(s, f),
-            s.gtol,
-            s.max_steps,
-        )
+        known = rounding, eta, flat, bare, is_still(s, f)
+        status = ended(status, steps, promise, cost, *known, s.gtol, s.max_steps)
         if status != 0 or newton != exact:
             continue
         lead(c, s, f)
@@ -158,7 +159,12 @@ def run(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> tuple[in
         newton, refused, status = v.newton, v.refused, v.status
         if v.accepted:
             accept(c, s, f)
-    return status, newton, steps, evals
+    return Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused)
+
+
+def wants_rounding(promise: Any, cost: Any, steps: Any) -> Any:
+    """Return whether it is time to know what rounding errors do to the cost."""
+    return (promise <= 1e-8 * cost + 1e-300) | (steps >= 5)
 
 
 def is_still(s: Any, f: Any) -> bool:
@@ -201,7 +207,7 @@ def is_uphill(c: Any, s: Any, f: Any) -> bool:
 def accept(c: Any, s: Any, f: Any) -> None:
     """Go where the step leads."""
     c.turn[0] = 1.0 - c.turn[0]
-    keep_sums(c, s, f)
+    keep_sums(c, s, f, True)
     for k in range(s.p):
         f.beta[k] += f.db[k]
         f.D[k] = max(f.D[k], np.sqrt(f.A[k * s.p + k]))

@@ -22,7 +22,20 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from gradfit._native.emit import BOOL, POINTER, REAL, WORD, Emitter, TranslationError, integer
+from gradfit._native.emit import (
+    BOOL,
+    POINTER,
+    REAL,
+    WIDE,
+    WIDE_POINTER,
+    WORD,
+    Emitter,
+    TranslationError,
+    integer,
+    is_wide,
+    like,
+    single,
+)
 from gradfit._native.record import Record, flatten, rebuild, shape
 
 _NUMBERS = {"float": REAL, "int": WORD, "bool": BOOL}
@@ -42,6 +55,7 @@ class Frame:
 
     name: str
     known: Mapping[str, Any]
+    wide: bool = False
     slots: dict[str, Any] = field(default_factory=dict[str, Any])
     result: Any = None
     has_result: bool = False
@@ -85,9 +99,11 @@ class Translator(Emitter):
     def call(self, function: Any, args: list[Any]) -> Any:
         """Call a function, or write it out in place."""
         tree = _tree(function)
+        flat = [v for a in args for v in flatten(a)]
+        if _may_part(tree, flat):
+            return self.each(lambda parts: self.call(function, parts), args)
         if _returned(tree) is None and not _is_none(tree):
             return self._write_out(function, tree, args)
-        flat = [v for a in args for v in flatten(a)]
         key = (function, tuple(map(shape, args)), tuple(str(v.type) for v in flat))
         if key not in self._made:
             self._made[key] = self.outline(function, args)
@@ -97,13 +113,15 @@ class Translator(Emitter):
         """Write a function of its own, for arguments like these; return it."""
         tree = _tree(function)
         gives = _returned(tree)
+        if gives in (REAL, BOOL) and _is_abreast(args):
+            gives = like(gives, WIDE)
         kind = ir.FunctionType(gives or ir.VoidType(), [v.type for a in args for v in flatten(a)])
         # Names of its own: those of the C library are taken.
         made = ir.Function(
             self.module, kind, name or self.module.get_unique_name(f"own.{tree.name}")
         )
         if name and self._flags:
-            for pointer in (a for a in made.args if a.type == POINTER):
+            for pointer in (a for a in made.args if a.type in (POINTER, WIDE_POINTER)):
                 pointer.add_attribute("noalias")
         if not name:
             made.linkage = "internal"
@@ -122,7 +140,7 @@ class Translator(Emitter):
 
     def _write_out(self, function: Any, tree: ast.FunctionDef, args: list[Any]) -> Any:
         outer = self.frame
-        self.frame = frame = Frame(tree.name, _known(function))
+        self.frame = frame = Frame(tree.name, _known(function), _is_abreast(args))
         frame.end = self.builder.append_basic_block()
         for a, value in zip(tree.args.args, args, strict=True):
             self._assign(a.arg, value)
@@ -161,10 +179,11 @@ class Translator(Emitter):
         if isinstance(target, ast.Name):
             self._assign(target.id, value)
         elif isinstance(target, ast.Tuple):
-            for each, part in zip(target.elts, value, strict=True):
+            parts = value.fields.values() if isinstance(value, Record) else value
+            for each, part in zip(target.elts, parts, strict=True):
                 self._assign_to(each, part)
         else:
-            self.builder.store(self.to(REAL, value), self._place(target))
+            self.store(value, self._place(target))
 
     def _do_augassign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
@@ -172,8 +191,8 @@ class Translator(Emitter):
             self._assign(node.target.id, self.arithmetic(node.op, old, self.value(node.value)))
             return
         place = self._place(node.target)
-        new = self.arithmetic(node.op, self.builder.load(place), self.value(node.value))
-        self.builder.store(self.to(REAL, new), place)
+        new = self.arithmetic(node.op, self.load(place), self.value(node.value))
+        self.store(new, place)
 
     def _do_return(self, node: ast.Return) -> None:
         frame = self.frame
@@ -186,7 +205,7 @@ class Translator(Emitter):
 
     def _do_if(self, node: ast.If) -> None:
         then, other, after = (self.builder.append_basic_block() for _ in range(3))
-        self.builder.cbranch(self.truth(self.value(node.test)), then, other)
+        self.builder.cbranch(self.decision(self.value(node.test)), then, other)
         for block, body in ((then, node.body), (other, node.orelse)):
             self.builder.position_at_end(block)
             self._block(body)
@@ -198,7 +217,7 @@ class Translator(Emitter):
         test, body, after = (self.builder.append_basic_block() for _ in range(3))
         self.builder.branch(test)
         self.builder.position_at_end(test)
-        self.builder.cbranch(self.truth(self.value(node.test)), body, after)
+        self.builder.cbranch(self.decision(self.value(node.test)), body, after)
         self._loop(body, node.body, test, after)
 
     def _loop(self, body: Any, statements: Sequence[ast.stmt], again: Any, after: Any) -> None:
@@ -263,7 +282,10 @@ class Translator(Emitter):
             return Record({k: self._slots(v) for k, v in value.fields.items()})
         if isinstance(value, tuple):
             return tuple(map(self._slots, value))
-        return None if value is None else self._slot(value.type)
+        if value is None:
+            return None
+        # A number that is the same for all lanes may become one for each.
+        return self._slot(WIDE if self.frame.wide and value.type == REAL else value.type)
 
     def _store(self, slot: Any, value: Any, name: str = "a result") -> None:
         if isinstance(slot, Record):
@@ -274,7 +296,7 @@ class Translator(Emitter):
                 self._store(s, v, name)
         elif slot is not None:
             kind = slot.type.pointee
-            if kind != value.type and kind != REAL:
+            if kind != value.type and single(kind) != REAL:
                 raise TranslationError(f"{name} changes its kind in {self.frame.name}")
             self.builder.store(self.to(kind, value), slot)
 
@@ -346,14 +368,15 @@ class Translator(Emitter):
         return tuple(self.value(e) for e in node.elts)
 
     def _of_subscript(self, node: ast.Subscript) -> Any:
-        return self.builder.load(self._place(node))
+        return self.load(self._place(node))
 
     def _of_unaryop(self, node: ast.UnaryOp) -> Any:
         value = self.value(node.operand)
         if isinstance(node.op, ast.Not):
             return self.builder.not_(self.truth(value))
         if isinstance(node.op, ast.USub):
-            return self.builder.fneg(value) if value.type == REAL else self.builder.neg(value)
+            real = single(value.type) == REAL
+            return self.builder.fneg(value) if real else self.builder.neg(value)
         return self._refuse(node)
 
     def _of_binop(self, node: ast.BinOp) -> Any:
@@ -364,7 +387,7 @@ class Translator(Emitter):
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             right = self.value(right_node)
             now = self.relate(_COMPARE[type(op)], left, right)
-            out = now if out is None else self.builder.and_(out, now)
+            out = now if out is None else self.arithmetic(ast.BitAnd(), out, now)
             left = right
         return out
 
@@ -374,11 +397,11 @@ class Translator(Emitter):
             values = [self.truth(self.value(v)) for v in node.values]
             out = values[0]
             for v in values[1:]:
-                out = self.builder.and_(out, v) if is_and else self.builder.or_(out, v)
+                out = self.arithmetic(ast.BitAnd() if is_and else ast.BitOr(), out, v)
             return out
         slot, after = self._slot(BOOL), self.builder.append_basic_block()
         for v in node.values:
-            truth = self.truth(self.value(v))
+            truth = self.decision(self.value(v))
             self.builder.store(truth, slot)
             more = self.builder.append_basic_block()
             ends = (more, after) if is_and else (after, more)
@@ -390,7 +413,7 @@ class Translator(Emitter):
 
     def _of_ifexp(self, node: ast.IfExp) -> Any:
         test = self.truth(self.value(node.test))
-        if _is_plain(node.body) and _is_plain(node.orelse):
+        if is_wide(test.type) or (_is_plain(node.body) and _is_plain(node.orelse)):
             return self.select(test, self.value(node.body), self.value(node.orelse))
         then, other, after = (self.builder.append_basic_block() for _ in range(3))
         self.builder.cbranch(test, then, other)
@@ -444,6 +467,20 @@ def _is_plain(node: ast.expr) -> bool:
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Attribute) and node.func.attr == "float64"
     return isinstance(node, (ast.Name, ast.Constant))
+
+
+def _may_part(tree: ast.FunctionDef, args: Sequence[Any]) -> bool:
+    """Return whether a function may go one way with the number of one lane, and another way."""
+    kinds = [v.type for v in args]
+    if not any(map(is_wide, kinds)) or any(isinstance(k, ir.PointerType) for k in kinds):
+        return False
+    return any(isinstance(n, (ast.If, ast.While)) for n in ast.walk(tree))
+
+
+def _is_abreast(args: Sequence[Any]) -> bool:
+    """Return whether some argument has lanes, or is memory of them."""
+    kinds = [v.type for a in args for v in flatten(a)]
+    return any(k == WIDE_POINTER or is_wide(k) for k in kinds)
 
 
 def _is_none(tree: ast.FunctionDef) -> bool:
