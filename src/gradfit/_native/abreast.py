@@ -35,7 +35,7 @@ class Abreast(NamedTuple):
     look, advance, noise, bends, probe : address
         The kernels, for lanes.
     rows : pointer (n, k)
-        The points: data, feet, and 1 where a lane has a point.
+        The points: data, feet, what is kept from step to step, and 1 where a lane has a point.
     out : pointer
         Room for results of kernels.
     pars, total : pointer
@@ -59,7 +59,7 @@ class Abreast(NamedTuple):
 
 def width(s: Any) -> int:
     """Return how many numbers there are of a point."""
-    return given(s) + s.mu + 1
+    return given(s) + s.mu + s.kept + 1
 
 
 def fit_abreast(
@@ -119,6 +119,9 @@ def begin(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
     put(c, s, f)
     clear(c, s)
     call(c.look, c.rows, c.pars, c.out, c.total, n)
+    for i in range(n):
+        for a in range(s.kept):
+            c.rows[i * k + feet + s.mu + a] = c.out[i * s.kept + a]
     keep_sums(c, s, f, True)
     for j in range(s.p):
         f.D[j] = np.sqrt(f.A[j * s.p + j])
@@ -182,7 +185,7 @@ def is_still(s: Any, f: Any, still: Any) -> Any:
 
 def accept(c: Any, s: Any, f: Any, n: int, here: Any) -> None:
     """Go where the step leads, in the lanes in which it is good."""
-    k, feet = width(s), given(s)
+    k, feet, moving = width(s), given(s), s.mu + s.kept
     keep_sums(c, s, f, here)
     for j in range(s.p):
         f.beta[j] = where(here, f.beta[j] + f.db[j], f.beta[j])
@@ -190,9 +193,9 @@ def accept(c: Any, s: Any, f: Any, n: int, here: Any) -> None:
         f.D[j] = where(here & (longest > f.D[j]), longest, f.D[j])
     put(c, s, f)
     for i in range(n):
-        for a in range(s.mu):
-            foot = c.rows[i * k + feet + a]
-            c.rows[i * k + feet + a] = where(here, c.out[i * s.mu + a], foot)
+        for a in range(moving):
+            old = c.rows[i * k + feet + a]
+            c.rows[i * k + feet + a] = where(here, c.out[i * moving + a], old)
 
 
 # The end ------------------------------------------------------------------------------------------

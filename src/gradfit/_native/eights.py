@@ -32,7 +32,7 @@ class Room(NamedTuple):
 
 def found(s: Any) -> int:
     """Return the most results that a kernel has of a point."""
-    return 2 * s.q + s.q * s.mu
+    return max(s.q, s.mu + s.kept)
 
 
 def lanes_room(s: Any) -> int:
@@ -202,12 +202,11 @@ def leave(c: Any, s: Any, room: Any, first: int, n: int, lane: int, answer: Any)
     """Write what is told of a fit that is done, and what is made of its points."""
     for k in range(TOLD + 3 * s.p + s.p * s.p):
         answer[k] = room.answers[k * LANES + lane]
-    row, feet, results = width(s), given(s), found(s)
+    row, feet = width(s), given(s)
     scale = s.m + (s.q if s.explicit else 0)
     for j in range(s.q):
         for i in range(n):
-            value = room.out[(i * results + s.q + s.q * s.mu + j) * LANES + lane]
-            c.value[j * s.n + first + i] = value
+            c.value[j * s.n + first + i] = room.out[(i * s.q + j) * LANES + lane]
     for a in range(s.mu):
         for i in range(n):
             point = at(room.rows, i * row * LANES + lane)

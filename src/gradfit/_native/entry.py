@@ -21,7 +21,7 @@ from gradfit._native.pointer import at
 from gradfit._native.solver import fit_one
 from gradfit._native.sweep import sweep
 
-HEAD = 25
+HEAD = 26
 """Numbers of a :class:`~gradfit._native.place.Spec`."""
 
 
@@ -45,14 +45,15 @@ def spec_at(head: Any) -> Spec:
         int(head[14]),
         int(head[15]),
         int(head[16]),
-        head[17] > 0.0,
+        int(head[17]),
         head[18] > 0.0,
         head[19] > 0.0,
-        int(head[20]),
-        head[21],
+        head[20] > 0.0,
+        int(head[21]),
         head[22],
         head[23],
-        int(head[24]),
+        head[24],
+        int(head[25]),
     )
 
 

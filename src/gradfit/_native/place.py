@@ -26,6 +26,8 @@ class Spec(NamedTuple):
     trials, around, together : int
         Trial points of the search for nearer feet, places that tell where to search, and how many
         of these are looked at in one go.
+    kept : int
+        Numbers that fits abreast keep of a point from step to step.
     bounded, alone, asks : bool
         Whether parameters have limits, whether there is one fit, and whether its walks are asked
         for.
@@ -52,6 +54,7 @@ class Spec(NamedTuple):
     trials: int
     around: int
     together: int
+    kept: int
     bounded: bool
     alone: bool
     asks: bool

@@ -24,8 +24,6 @@ from gradfit._native.pointwise import Pointwise
 
 PLANS = 64
 """Plans that kernels remember."""
-_NAMES = "probe", "linear", "look", "advance", "exact", "noise", "bends"
-_ABREAST = "look", "advance", "noise", "bends", "probe"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,25 +50,36 @@ class Kernels:
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
         """``probe``, ``linear``, ``look``, ``advance``, ``exact``, ``noise``, ``bends``."""
-        return self._made(self.block, _NAMES)
+        point = self.pointwise
+        rows, pars, bends = point.rows, point.pars, [point.bends]
+        made: tuple[tuple[str, Sequence[Term], Sequence[Term]], ...] = (
+            ("probe", point.probe, ()),
+            ("linear", point.linear, ()),
+            ("look", (), point.look),
+            ("advance", point.advance, point.look_ahead),
+            ("exact", point.exact, ()),
+            ("noise", (), [point.noise]),
+            ("bends", bends, bends),
+        )
+        return tuple(
+            Kernel(name, rows, pars, results, sums, self.block) for name, results, sums in made
+        )
 
     @cached_property
     def abreast(self) -> tuple[Kernel, ...]:
         """``look``, ``advance``, ``noise``, ``bends`` and ``probe`` for fits abreast."""
-        return self._made(ABREAST, _ABREAST)
-
-    def _made(self, block: int, names: Sequence[str]) -> tuple[Kernel, ...]:
         point = self.pointwise
-        parts: dict[str, tuple[Sequence[Term], Sequence[Term]]] = {
-            "probe": (point.probe, ()),
-            "linear": (point.linear, ()),
-            "look": ((), point.look),
-            "advance": (point.advance, point.look_ahead),
-            "exact": (point.exact, ()),
-            "noise": ((), [point.noise]),
-            "bends": ([point.bends], [point.bends]),
-        }
-        return tuple(Kernel(name, point.rows, point.pars, *parts[name], block) for name in names)
+        rows, pars = (*point.rows, *point.kept_rows), point.pars
+        made: tuple[tuple[str, Sequence[Term], Sequence[Term]], ...] = (
+            ("look", point.kept, point.look),
+            ("advance", point.arrival, point.look_beyond),
+            ("noise", (), [point.noise]),
+            ("bends", (), [point.bends]),
+            ("probe", point.moved(point.program.value), ()),
+        )
+        return tuple(
+            Kernel(name, rows, pars, results, sums, ABREAST) for name, results, sums in made
+        )
 
     @cached_property
     def _codes(self) -> tuple[Code, ...]:
@@ -243,6 +252,7 @@ def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | No
         trials=len(_trials(mu)[0]) // max(1, mu),
         around=len(_trials(mu)[1]) // max(1, mu),
         together=kernels.pointwise.together,
+        kept=len(kernels.pointwise.kept),
         bounded=False,
         alone=points.group is None,
         asks=False,

@@ -1,11 +1,12 @@
 """What the engine asks at one point: the kernels, as scalar expressions of a :class:`Point`."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from gradfit._engine.control import EXACT
 from gradfit._engine.feet import BENT, STRAIGHT
-from gradfit._native.expression import FREE, Term, needed, substitute
-from gradfit._native.point import Point, dot, flat, total, transposed
+from gradfit._native.expression import FIRST, FREE, Term, needed, substitute
+from gradfit._native.point import Point, Rows, dot, flat, total, transposed
 
 PLACES, LONG = 8, 1000
 """Places around a foot that are looked at in one go, at most, and expressions that this may take.
@@ -58,19 +59,65 @@ class Pointwise(Point):
     def advance(self) -> list[Term]:
         """The next foot point (mu) after a Gauss-Newton step."""
         J, h, K, _ = self.metric
-        rows = [[column.light[j] for column in J] for j in range(self.q)]
-        ahead = [dot(row, self.step) + b for row, b in zip(rows, h.light, strict=True)]
-        return [-dot(column.heavy, ahead) for column in K]
+        return self._next([c.light for c in J], h.light, [c.heavy for c in K])
+
+    def _next(self, J: Rows, h: Sequence[Term], K: Rows) -> list[Term]:
+        ahead = [dot(row, self.step) + b for row, b in zip(transposed(J), h, strict=True)]
+        return [-dot(column, ahead) for column in K]
 
     @property
     def look_ahead(self) -> list[Term]:
         """What the point adds after that step; nothing where feet must find the curve first."""
-        if not self.layout.explicit:
-            return []
-        ahead = dict(zip(self.u, self.advance, strict=True))
+        return self._ahead(self.look, self.advance) if self.layout.explicit else []
+
+    def _ahead(self, terms: Sequence[Term], feet: Sequence[Term]) -> list[Term]:
+        """Write terms for where a step leads."""
+        known = dict(zip(self.u, feet, strict=True))
         for j, step in zip(self.layout.free, self.step, strict=True):
-            ahead[self.beta[j]] = self.beta[j] + step
-        return substitute(self.look, ahead)
+            known[self.beta[j]] = self.beta[j] + step
+        return substitute(terms, known)
+
+    @cached_property
+    def kept(self) -> list[Term]:
+        """What the next foot point is made of, as far as it is not data."""
+        J, h, K, _ = self.metric
+        parts = [*(v for c in J for v in c.light), *h.light, *(v for c in K for v in c.heavy)]
+        moving = {*self.u, *self.beta}
+        return list(
+            dict.fromkeys(
+                v
+                for v in parts
+                if v.marks & FIRST and not moving.isdisjoint(needed([v])) and v not in self.u
+            )
+        )
+
+    @cached_property
+    def kept_rows(self) -> tuple[Term, ...]:
+        """The same as it was kept where the last step led."""
+        return self.symbols("k", len(self.kept))
+
+    @cached_property
+    def stride(self) -> list[Term]:
+        """The next foot point, by what was kept."""
+        J, h, K, _ = self.metric
+        known = dict(zip(self.kept, self.kept_rows, strict=True))
+
+        def found(terms: Sequence[Term]) -> list[Term]:
+            return [known.get(v, v) for v in terms]
+
+        return self._next(
+            [found(c.light) for c in J], found(h.light), [found(c.heavy) for c in K]
+        )
+
+    @property
+    def arrival(self) -> list[Term]:
+        """What is to be kept where the step leads, behind the foot point there."""
+        return [*self.stride, *self._ahead(self.kept, self.stride)]
+
+    @property
+    def look_beyond(self) -> list[Term]:
+        """What the point adds there."""
+        return self._ahead(self.look, self.stride)
 
     @property
     def noise(self) -> Term:
