@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradfit._engine.control import ARRAYS
-from gradfit._native.carry import Course, cost_of, fit_at, tangent_of
+from gradfit._native.carry import Course, cost_of, tangent_of
 from gradfit._native.ending import HARDLY, TOLD
-from gradfit._native.entry import HEAD, spec_at
 from gradfit._native.matrix import EPS, SWEEPS, solve
-from gradfit._native.place import given, told
+from gradfit._native.place import given
 from gradfit._native.pointer import at, call, opposite, some, where
 from gradfit._native.proposal import HARD, length, promised
 from gradfit._native.solver import BAD_START, is_finite, keep_sums, put, wants_rounding
@@ -62,36 +61,13 @@ def width(s: Any) -> int:
     return given(s) + s.mu + s.kept + 1
 
 
-def fit_abreast(
-    look: Any,
-    advance: Any,
-    noise: Any,
-    bends: Any,
-    probe: Any,
-    head: Any,
-    rows: Any,
-    out: Any,
-    pars: Any,
-    total: Any,
-    memory: Any,
-    course: Any,
-    answers: Any,
-    n: int,
-) -> None:
-    """Fit, from the parameters in ``memory``; lanes have up to ``n`` points.
+def run_abreast(c: Any, s: Any, f: Any, n: int, course: Any, answers: Any) -> None:
+    """Fit, from the parameters in ``f.beta``; lanes have up to ``n`` points.
 
     ``course`` starts with the status of fits that are not to be run, or 0. It gets how far each has
     come; ``answers`` of those that are done what :func:`~gradfit._native.solver.fit_one` tells, and
-    ``out`` what the kernel ``probe`` finds.
+    ``out`` the model.
     """
-    s = spec_at(head)
-    f = fit_at(memory, s.p, 0, n, memory, memory)
-    start = HEAD + s.mu + 3 * s.p
-    trials = at(head, start + told(s))
-    kernels = look, advance, noise, bends, probe
-    c = Abreast(*kernels, rows, out, pars, total, at(head, HEAD), trials)
-    for k in range(told(s)):
-        c.pars[k] = head[start + k]
     here = run(c, s, f, n, begin(c, s, f, n, course[0]))
     known = spread(s, f, answers)
     done = known & is_settled(c, s, n, here)

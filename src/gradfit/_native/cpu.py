@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradfit._engine.points import Points
-from gradfit._native import abreast, eights, entry, machine
+from gradfit._native import eights, entry, machine
 from gradfit._native.carry import fit_room
-from gradfit._native.machine import INTEGER, POINTER, WIDE, Code
+from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.lower import LANES
 from gradfit._native.place import Spec, own_room, shared_room, told
+from gradfit._native.kind import kind_of, specialise
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.sweep import FACTOR, added_by
 
@@ -36,7 +37,7 @@ TOGETHER = 1 << 12
 
 _FIT = (INTEGER,) * 8 + (POINTER,) * 11 + (INTEGER,) * 2
 _EIGHTS = (INTEGER,) * 13 + (POINTER,) * 11 + (INTEGER,) * 2
-_ABREAST = (INTEGER,) * 5 + (POINTER,) + (WIDE,) * 7 + (INTEGER,)
+_EIGHT = (INTEGER,) * 5 + (POINTER,) * 13 + (INTEGER,) * 2
 _WALK = (INTEGER,) * 7 + (POINTER,) * 9 + (INTEGER,) * 3
 _RULES = "control", "feet"
 _TEXTS = (
@@ -73,7 +74,6 @@ _CODES: dict[str, tuple[tuple[str, ...], Callable[..., None]]] = {
     "fit": (_FIT, entry.fit_many),
     "walk": (_WALK, entry.walk_part),
     "eights": (_EIGHTS, eights.fit_in_eights),
-    "abreast": (_ABREAST, abreast.fit_abreast),
 }
 
 
@@ -81,6 +81,18 @@ def _solver(name: str, compiled: bool) -> Code:
     # Asked for again each time: of what a process remembers, what is used last goes last.
     kinds, function = _CODES[name]
     return machine.code(_digest(name, compiled), kinds, lambda: function, vectors=False)
+
+
+def _eight(s: Spec, compiled: bool) -> Code:
+    """Return the solver for fits abreast of a kind, with loops as long as they are for it."""
+    kind = kind_of(s)
+    name = _eight_digest(kind, compiled)
+    return machine.code(name, _EIGHT, lambda: specialise(eights.fit_eight, kind))
+
+
+@lru_cache(maxsize=64)
+def _eight_digest(kind: Spec, compiled: bool) -> str:
+    return machine.digest(_digest("eight", compiled), repr(kind))
 
 
 def is_solver_ready() -> bool:
@@ -143,7 +155,7 @@ def _runner(plan: Plan, arrays: list[Tensor], count: int) -> Callable[[int, int]
     compiled, kernels, s = machine.enabled(), plan.kernels, plan.spec
     lanes = _goes_abreast(s, count)
     code = _solver("eights" if lanes else "fit", compiled)
-    other = _solver("abreast", compiled) if lanes else None
+    other = _eight(s, compiled) if lanes else None
     if compiled:
         more = (other.address, *kernels.addresses_abreast) if other else (0,)
         addresses = [*kernels.addresses, *more, *(t.data_ptr() for t in arrays)]

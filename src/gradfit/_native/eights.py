@@ -5,7 +5,7 @@ Who has not come to the end abreast goes on alone from where it is.
 
 from typing import Any, NamedTuple
 
-from gradfit._native.abreast import COURSE, width
+from gradfit._native.abreast import COURSE, Abreast, run_abreast, width
 from gradfit._native.carry import Course, fit_at, fit_room
 from gradfit._native.ending import TOLD
 from gradfit._native.entry import HEAD, place_at, prepare, spec_at
@@ -18,8 +18,18 @@ MOST = 64
 """Points of a fit, at most: what fits have beside them stays in the nearest cache."""
 
 
+class Points(NamedTuple):
+    """The points of all fits, as in :class:`gradfit._native.place.Place`."""
+
+    x: Any
+    y: Any
+    scale: Any
+    weight: Any
+    cross: Any
+
+
 class Room(NamedTuple):
-    """Where lanes lie, number by number: see :func:`gradfit._native.abreast.fit_abreast`."""
+    """Where lanes lie, number by number: see :class:`gradfit._native.abreast.Abreast`."""
 
     rows: Any
     out: Any
@@ -67,7 +77,7 @@ def fit_in_eights(
     exact: Any,
     noise: Any,
     bends: Any,
-    abreast: Any,
+    eight: Any,
     look_abreast: Any,
     advance_abreast: Any,
     noise_abreast: Any,
@@ -89,38 +99,93 @@ def fit_in_eights(
 ) -> None:
     """Fit the groups from ``lo`` to ``hi``; as :func:`gradfit._native.entry.fit_many`.
 
-    ``abreast`` is :func:`gradfit._native.abreast.fit_abreast`.
+    ``eight`` is :func:`fit_eight`.
     """
     s = spec_at(head)
     kernels = probe, linear, look, advance, exact, noise, bends, 0
     others = look_abreast, advance_abreast, noise_abreast, bends_abreast, probe_abreast
-    own = at(memory, shared_room(s))
-    c = place_at(s, kernels, (x, y, scale, weight, cross), made, head, memory, own)
+    data, own = (x, y, scale, weight, cross), at(memory, shared_room(s))
+    c = place_at(s, kernels, data, made, head, memory, own)
     prepare(c, s, head)
     size, rest = TOLD + 3 * s.p + s.p * s.p, at(own, own_room(s))
     lower = at(head, HEAD + s.mu + s.p)
-    room = room_at(s, at(rest, fit_room(s.p)))
+    lanes = at(rest, fit_room(s.p))
+    room = room_at(s, lanes)
     k = lo
     while k < hi:
-        n = longest(firsts, k, hi)
+        n, count = longest(firsts, k, hi), min(LANES, hi - k)
         if n <= MOST:
-            enter(c, s, room, firsts, at(starts, k * s.p), at(answers, k * size), k, hi, n)
-            lanes = wide(room.rows), wide(room.out), wide(room.pars), wide(room.total)
-            ends = wide(room.memory), wide(room.course), wide(room.answers)
-            hand_over(abreast, *others, head, *lanes, *ends, n)
-        for lane in range(min(LANES, hi - k)):
+            given = at(firsts, k), at(starts, k * s.p), at(answers, k * size), head, lanes
+            hand_over(eight, *others, *data, c.u, c.v, c.value, *given, count, n)
+        for lane in range(count):
             first, last = int(firsts[k + lane]), int(firsts[k + lane + 1])
-            answer = at(answers, (k + lane) * size)
             f = fit_at(rest, s.p, first, last, lower, at(lower, s.p))
             if n > MOST:
                 for j in range(s.p):
                     f.beta[j] = starts[(k + lane) * s.p + j]
-                fit_one(c, s, f, answer)
-            elif room.course[(COURSE - 1) * LANES + lane] > 0.0:
-                leave(c, s, room, first, last - first, lane, answer)
-            else:
-                go_on_alone(c, s, f, room, lane, answer)
+                fit_one(c, s, f, at(answers, (k + lane) * size))
+            elif not is_done(room, lane):
+                go_on_alone(c, s, f, room, lane, at(answers, (k + lane) * size))
         k += LANES
+
+
+def fit_eight(
+    look: Any,
+    advance: Any,
+    noise: Any,
+    bends: Any,
+    probe: Any,
+    x: Any,
+    y: Any,
+    scale: Any,
+    weight: Any,
+    cross: Any,
+    u: Any,
+    v: Any,
+    value: Any,
+    firsts: Any,
+    starts: Any,
+    answers: Any,
+    head: Any,
+    lanes: Any,
+    count: int,
+    n: int,
+) -> None:
+    """Fit up to eight groups of up to ``n`` points; write down what came of those that are done."""
+    s = spec_at(head)
+    room, points = room_at(s, lanes), Points(x, y, scale, weight, cross)
+    enter(s, room, points, firsts, starts, answers, count, n)
+    start = HEAD + s.mu + 3 * s.p
+    c = Abreast(
+        look,
+        advance,
+        noise,
+        bends,
+        probe,
+        wide(room.rows),
+        wide(room.out),
+        wide(room.pars),
+        wide(room.total),
+        at(head, HEAD),
+        at(head, start + told(s)),
+    )
+    for k in range(told(s)):
+        c.pars[k] = head[start + k]
+    memory = wide(room.memory)
+    f = fit_at(memory, s.p, 0, n, memory, memory)
+    run_abreast(c, s, f, n, wide(room.course), wide(room.answers))
+    size = TOLD + 3 * s.p + s.p * s.p
+    for lane in range(count):
+        if is_done(room, lane):
+            first, last = int(firsts[lane]), int(firsts[lane + 1])
+            for k in range(size):
+                answers[lane * size + k] = room.answers[k * LANES + lane]
+            leave(s, room, u, v, value, first, last - first, lane)
+
+
+def is_done(room: Any, lane: int) -> bool:
+    """Return whether a fit has come to its end abreast."""
+    return room.course[(COURSE - 1) * LANES + lane] > 0.0
 
 
 def longest(firsts: Any, k: int, hi: int) -> int:
@@ -132,92 +197,95 @@ def longest(firsts: Any, k: int, hi: int) -> int:
 
 
 def enter(
-    c: Any,
     s: Any,
     room: Any,
+    points: Any,
     firsts: Any,
     starts: Any,
     answers: Any,
-    k: int,
-    hi: int,
+    count: int,
     n: int,
 ) -> None:
-    """Write the fits from ``k`` on into lanes; what is left of them repeats the last."""
-    size = TOLD + 3 * s.p + s.p * s.p
+    """Write fits into lanes; lanes that are left repeat the last."""
+    size, row = TOLD + 3 * s.p + s.p * s.p, width(s)
     for lane in range(LANES):
-        one = min(lane, hi - k - 1)
-        first, last = int(firsts[k + one]), int(firsts[k + one + 1])
+        one = min(lane, count - 1)
+        first, last = int(firsts[one]), int(firsts[one + 1])
         for j in range(s.p):
             room.memory[j * LANES + lane] = starts[one * s.p + j]
         room.course[lane] = answers[one * size]
-        row = take_points(c, s, at(room.rows, lane), first, last - first, n)
+        rows = at(room.rows, lane)
+        take_points(points, s, rows, first, last - first, n)
+        live = at(rows, (row - 1) * LANES)
         for i in range(n):
-            room.rows[(i * row + row - 1) * LANES + lane] = 1.0 if i < last - first else 0.0
+            live[i * row * LANES] = 1.0 if i < last - first else 0.0
 
 
-def take_points(c: Any, s: Any, rows: Any, first: int, count: int, n: int) -> int:
-    """Write the data of one fit into its lane; return how many numbers there are of a point."""
-    row = width(s)
-    take(c.x, s.m, True, s.n, first, count, n, rows, row)
-    k = s.m
+def take_points(c: Any, s: Any, rows: Any, first: int, count: int, n: int) -> None:
+    """Write the data of one fit into its lane."""
+    k = take(s, c.x, s.m, True, first, count, n, rows, 0)
     if s.explicit:
-        take(c.y, s.q, True, s.n, first, count, n, at(rows, k * LANES), row)
-        k += s.q
-    scales = s.mu * s.mu if s.full_x else s.mu
-    take(c.scale, scales, s.wide_x, s.n, first, count, n, at(rows, k * LANES), row)
-    k += scales
+        k = take(s, c.y, s.q, True, first, count, n, rows, k)
+    k = take(s, c.scale, s.mu * s.mu if s.full_x else s.mu, s.wide_x, first, count, n, rows, k)
     if s.explicit:
         weights = s.q * s.q if s.full_y else s.q
-        take(c.weight, weights, s.wide_y, s.n, first, count, n, at(rows, k * LANES), row)
-        k += weights
+        k = take(s, c.weight, weights, s.wide_y, first, count, n, rows, k)
     if s.cross:
-        crosses = s.q * s.mu
-        take(c.cross, crosses, s.wide_cross, s.n, first, count, n, at(rows, k * LANES), row)
-    return row
+        take(s, c.cross, s.q * s.mu, s.wide_cross, first, count, n, rows, k)
 
 
 def take(
+    s: Any,
     source: Any,
     many: int,
     is_wide: bool,
-    length: int,
     first: int,
     count: int,
     n: int,
     rows: Any,
-    row: int,
-) -> None:
-    """Write rows of a stretch into a lane, the last point again behind the ``count`` of it."""
+    k: int,
+) -> int:
+    """Write rows of a stretch behind the first ``k``, and the last point again behind its own.
+
+    Returns how many there are then.
+    """
+    row = width(s) * LANES
     for r in range(many):
+        to = at(rows, (k + r) * LANES)
         if is_wide:
-            given_row = at(source, r * length + first)
-            for i in range(n):
-                rows[(i * row + r) * LANES] = given_row[min(i, count - 1)]
+            own = at(source, r * s.n + first)
+            for i in range(count):
+                to[i * row] = own[i]
+            for i in range(count, n):
+                to[i * row] = own[count - 1]
         else:
             for i in range(n):
-                rows[(i * row + r) * LANES] = source[r]
+                to[i * row] = source[r]
+    return k + many
 
 
-def leave(c: Any, s: Any, room: Any, first: int, n: int, lane: int, answer: Any) -> None:
-    """Write what is told of a fit that is done, and what is made of its points."""
-    for k in range(TOLD + 3 * s.p + s.p * s.p):
-        answer[k] = room.answers[k * LANES + lane]
+def leave(
+    s: Any, room: Any, u: Any, v: Any, value: Any, first: int, n: int, lane: int
+) -> None:
+    """Write what a fit that is done makes of its points."""
     row, feet = width(s), given(s)
     scale = s.m + (s.q if s.explicit else 0)
     for j in range(s.q):
+        model, out = at(value, j * s.n + first), at(room.out, j * LANES + lane)
         for i in range(n):
-            c.value[j * s.n + first + i] = room.out[(i * s.q + j) * LANES + lane]
+            model[i] = out[i * s.q * LANES]
     for a in range(s.mu):
+        foot, delta = at(v, a * s.n + first), at(u, a * s.n + first)
         for i in range(n):
             point = at(room.rows, i * row * LANES + lane)
-            c.v[a * s.n + first + i] = point[(feet + a) * LANES]
+            foot[i] = point[(feet + a) * LANES]
             t = 0.0
             if s.full_x:
                 for b in range(s.mu):
                     t += point[(scale + a * s.mu + b) * LANES] * point[(feet + b) * LANES]
             else:
                 t = point[(scale + a) * LANES] * point[(feet + a) * LANES]
-            c.u[a * s.n + first + i] = t
+            delta[i] = t
 
 
 def go_on_alone(c: Any, s: Any, f: Any, room: Any, lane: int, answer: Any) -> None:
