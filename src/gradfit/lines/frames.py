@@ -132,29 +132,31 @@ def tell(view: View, end: End, found: Spread) -> tuple[End, Spread]:
     :math:`b = 1/t,\ a = y_0 - (x_0 + c)/t`.
     """
     (t, c), (steep, x0, y0) = end.beta.mT, view
-    one, zero, inverse, at = torch.ones_like(t), torch.zeros_like(t), 1 / t, x0 + c
+    one, inverse, at = torch.ones_like(t), 1 / t, x0 + c
     slope = torch.where(steep, inverse, t)
     intercept = y0 + torch.where(steep, -at * inverse, c - t * x0)
     square = inverse * inverse
-    J = [
-        [torch.where(steep, -square, one), zero],
-        [torch.where(steep, at * square, -x0), torch.where(steep, -inverse, one)],
-    ]
+    by_t = torch.where(steep, -square, one), torch.where(steep, at * square, -x0)
+    by_c = torch.where(steep, -inverse, one)
     vertical = steep & (t.abs() <= 1e-12 * found.cov[:, 0, 0].sqrt())
     beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
-    cov = _propagate(J, found.cov)
+    cov = _propagate(by_t, by_c, found.cov)
     if bool(vertical.any()):
         lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
         cov = torch.where(vertical[:, None, None], lost, cov)
     return end._replace(beta=beta), found._replace(cov=cov)
 
 
-def _propagate(J: list[list[Tensor]], cov: Tensor) -> Tensor:
-    """Return ``J cov J^T`` (G, 2, 2); a matrix product of two rows each takes LAPACK longer."""
-    C = [[cov[:, i, j] for j in range(2)] for i in range(2)]
-    half = [[J[i][0] * C[0][j] + J[i][1] * C[1][j] for j in range(2)] for i in range(2)]
-    whole = [half[i][0] * J[j][0] + half[i][1] * J[j][1] for i in range(2) for j in range(2)]
-    return torch.stack(whole, 1).reshape(-1, 2, 2)
+def _propagate(by_t: tuple[Tensor, Tensor], by_c: Tensor, cov: Tensor) -> Tensor:
+    """Return ``J cov J^T`` (G, 2, 2), by the derivatives of slope and intercept.
+
+    The slope does not depend on ``c``, of which nothing may be known.
+    """
+    (a, d), e = by_t, by_c
+    tt, tc, cc = cov[:, 0, 0], cov[:, 0, 1], cov[:, 1, 1]
+    both = a * (d * tt + e * tc)
+    last = d * (d * tt + e * tc) + e * (d * tc + e * cc)
+    return torch.stack([a * a * tt, both, both, last], 1).reshape(-1, 2, 2)
 
 
 def upright(view: View, end: End, found: Spread) -> str:

@@ -31,13 +31,11 @@ from gradfit._native.ending import TOLD
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import gather
 from gradfit._native.plan import Fitted, Kernels, Plan
+from gradfit._native.pointer import at
 from gradfit._problem import Problem
-from gradfit.lines.frames import View, tell
 
 PIECE = 2 * cpu.TOGETHER - 1
 """Points of a piece, unless one line has more: they stay in the cache, and with one thread."""
-LINES = 1 << 14
-"""Lines that are told together, which stay in the cache, too."""
 FEW = 64
 """Points that tell what kind of problem it is."""
 
@@ -176,19 +174,18 @@ def leave(  # noqa: PLR0917
     lo: int,
     hi: int,
     width: int,
-    start: int,
     count: int,
     size: int,
 ) -> None:
-    """Write corrections and foot points of the lines from ``lo`` to ``hi`` as the user sees them.
+    """Write what came of the lines from ``lo`` to ``hi`` as the user sees them.
 
     ``made`` holds corrections of the first coordinate and, behind twice ``width``, the second.
-    What is ``told`` of each line, in rows of that ``size``, goes into ``columns`` of the ``count``
-    lines from ``start`` on.
+    What is ``told`` of each line, in rows of that ``size``, goes into ``columns`` of ``count``.
     """
     for g in range(lo, hi):
+        _tell(at(told, (g - lo) * size), at(view, 3 * g))
         for k in range(size):
-            columns[k * count + g - start] = told[(g - lo) * size + k]
+            columns[k * count + g] = told[(g - lo) * size + k]
     base = int(firsts[lo])
     for g in range(lo, hi):
         first, last = int(firsts[g]), int(firsts[g + 1])
@@ -203,6 +200,29 @@ def leave(  # noqa: PLR0917
     for i in range(base, int(firsts[hi])):
         x_hat[i] = x[i] + delta[i]
         y_hat[i] = y[i] + eps[i]
+
+
+def _tell(told: Any, view: Any) -> None:
+    """Say a line and its covariance in the user's coordinates.
+
+    See :func:`gradfit.lines.frames.tell`.
+    """
+    beta, cov = at(told, TOLD), at(told, TOLD + 2)
+    t, c, x0, y0 = beta[0], beta[1], view[1], view[2]
+    beta[1] = y0 + c - t * x0
+    a, d, e = 1.0, -x0, 1.0
+    if view[0] > 0.0:
+        inverse = 1.0 / t
+        beta[0], beta[1] = inverse, y0 - (x0 + c) * inverse
+        a, d, e = -inverse * inverse, (x0 + c) * inverse * inverse, -inverse
+    vertical = view[0] > 0.0 and abs(t) <= 1e-12 * np.sqrt(cov[0])
+    tt, tc, cc = cov[0], cov[1], cov[3]
+    cov[0] = a * a * tt
+    cov[1] = a * (d * tt + e * tc)
+    cov[3] = d * (d * tt + e * tc) + e * (d * tc + e * cc)
+    if vertical:
+        beta[1], cov[0], cov[1], cov[3] = np.nan, np.inf, np.nan, np.inf
+    cov[2] = cov[1]
 
 
 @lru_cache(maxsize=4)
@@ -234,6 +254,8 @@ class Task(NamedTuple):
         Steepness and centre of each line.
     arrays : PointArrays
         Room for what there is at each point.
+    columns : Tensor (k, G)
+        Room for what there is of each line.
     """
 
     problem: Problem
@@ -242,6 +264,7 @@ class Task(NamedTuple):
     ended: Tensor | None
     view: Tensor
     arrays: PointArrays
+    columns: Tensor
 
 
 def fit_many(
@@ -260,16 +283,16 @@ def fit_many(
     view = torch.empty(count, 3, dtype=torch.float64)
     arrays = PointArrays(*(_large(1, data.x.shape[1]) for _ in range(4)))
     ended = ended if ended is not None and bool(ended.any()) else None
-    task = Task(problem, plan, firsts.double(), ended, view, arrays)
+    columns = _large(TOLD + 3 * plan.spec.p + plan.spec.p**2, count)
+    task = Task(problem, plan, firsts.double(), ended, view, arrays, columns)
     edges = _edges(firsts.numpy(), width)
     threads = torch.get_num_threads()
-    most = max(4 * threads, -(-count // LINES)) if threads > 1 else -(-count // LINES)
-    shares = np.linspace(0, len(edges) - 1, min(most, len(edges) - 1) + 1).astype(int).tolist()
+    shares = np.linspace(0, len(edges) - 1, min(4 * threads, len(edges) - 1) + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(lambda a, b: _run(task, edges[a : b + 1]), shares[:-1], shares[1:]))
-    ends, founds = zip(*parts, strict=True)
-    end = End(*(torch.cat(column) for column in zip(*ends, strict=True)))
-    return end, Spread(*(torch.cat(column) for column in zip(*founds, strict=True))), arrays
+        list(pool.map(lambda a, b: _run(task, edges[a : b + 1]), shares[:-1], shares[1:]))
+    # What there is at each point has been written already.
+    whole = Fitted(plan.spec, columns.mT, columns[:0])
+    return *end_of(whole, problem, None, "expected"), arrays
 
 
 def _edges(firsts: Any, width: int) -> list[int]:
@@ -293,34 +316,28 @@ def _room(data: Data, width: int) -> Points:
     return Points(x, y, (0,), scale, weight, cross, torch.zeros(width, dtype=torch.int64))
 
 
-def _run(task: Task, edges: list[int]) -> tuple[End, Spread]:
-    """Fit one piece after the other, in the same room; tell what came of their lines."""
+def _run(task: Task, edges: list[int]) -> None:
+    """Fit one piece after the other, in the same room."""
     plan, data, out, width = task.plan, task.problem.data, task.arrays, task.plan.spec.n
     points, fixed = _room(data, width), []
-    lines = edges[-1] - edges[0]
     sigmas: list[Tensor] = []
     for s in (data.sx, data.sy):
         fixed.append(int(s is None or s.shape[1] == 1))
         s = data.x.new_ones(1, 1) if s is None else s
         sigmas.append(s.expand(1, width).contiguous() if fixed[-1] else s)
     correlated = 0 if data.rho is None else 1 if len(data.rho) == 1 else 2
-    most, size = max(b - a for a, b in pairwise(edges)), TOLD + 3 * plan.spec.p + plan.spec.p**2
+    most, (size, lines) = max(b - a for a, b in pairwise(edges)), task.columns.shape
     starts, begins = data.x.new_empty(most, 2), data.x.new_empty(most + 1)
-    columns = data.x.new_empty(size, lines)
     room = points.x, points.y, points.scale_x, points.weight_y, points.cross
     seen = data.x, data.y, *sigmas, data.rho, task.firsts
     to_enter = _caller(enter, *seen, *room, task.view, starts, begins)
-    found = out.delta, out.eps, out.x_hat, out.y_hat, columns
+    found = out.delta, out.eps, out.x_hat, out.y_hat, task.columns
     to_leave = _caller(leave, data.x, data.y, task.firsts, task.view, points.y, *found)
     for lo, hi in pairwise(edges):
         to_enter((), lo, hi, *fixed, correlated)
         ended = None if task.ended is None else task.ended[lo:hi]
         fitted = cpu.fit(plan, points, begins[: hi - lo + 1], starts[: hi - lo], ended)
-        to_leave((fitted.made, fitted.told), lo, hi, width, edges[0], lines, size)
-    steep, x0, y0 = task.view[edges[0] : edges[-1]].mT.contiguous()
-    # What there is at each point has been written already.
-    whole = Fitted(plan.spec, columns.mT, columns[:0])
-    return tell(View(steep > 0, x0, y0), *end_of(whole, task.problem, None, "expected"))
+        to_leave((fitted.made, fitted.told), lo, hi, width, lines, size)
 
 
 def _caller(function: Callable[..., None], *given: Tensor | None) -> Callable[..., None]:
