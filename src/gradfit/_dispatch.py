@@ -71,13 +71,14 @@ def choose(
     times: int = 1,
     *,
     n: int = 0,
+    count: int = 0,
 ) -> Kernels | str:
     """Return the kernels that shall run a fit, or why torch does: in half a sentence, or nothing.
 
     By itself machine code is looked for once torch has spent, with this fit, about as long on a
     model as that takes: so nobody waits for a small fit, and nobody more than twice as long as with
-    the better choice. ``times`` fits of this kind are to come, of ``n`` points if those are not the
-    points of the problem.
+    the better choice. ``times`` fits of this kind are to come; they are ``count`` fits of ``n``
+    points in all if those are not the fits and points of the problem.
     """
     if backend == "eager":
         return ""
@@ -92,20 +93,21 @@ def choose(
     if due < LOOKING:
         return ""
     kernels = kernels_for(problem, beta0, loss, block, known)
-    if isinstance(kernels, str) or _is_there(kernels):
+    count = max(times, count or len(beta0))
+    if isinstance(kernels, str) or _is_there(kernels, count):
         return kernels
-    return kernels if due > _price(kernels) else ""
+    return kernels if due > _price(kernels, count) else ""
 
 
-def _is_there(kernels: Kernels) -> bool:
-    return bool(kernels.plans) if kernels.backend == "cuda" else cpu.is_ready(kernels)
+def _is_there(kernels: Kernels, count: int) -> bool:
+    return bool(kernels.plans) if kernels.backend == "cuda" else cpu.is_ready(kernels, count)
 
 
-def _price(kernels: Kernels) -> float:
-    """Return the seconds that compiling takes."""
+def _price(kernels: Kernels, count: int) -> float:
+    """Return the seconds that compiling for so many fits takes."""
     if kernels.backend == "cuda":
         return COMPILING_DEVICE
-    return COMPILING if cpu.is_solver_ready() else COMPILING + COMPILING_SOLVER
+    return COMPILING if cpu.is_solver_ready(count) else COMPILING + COMPILING_SOLVER
 
 
 def device_for(backend: str, device: Any, x: Any) -> Any:

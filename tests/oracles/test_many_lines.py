@@ -37,12 +37,7 @@ def cloud(rng, sizes):
 def piece_by_piece(monkeypatch):
     """Have machine code fit lines, few points at a time; count the pieces."""
     monkeypatch.setattr(_dispatch, "_KNOWN", WeakKeyDictionary())
-    choose, fit, seen = straight.choose, many.cpu.fit, []
-    monkeypatch.setattr(
-        straight,
-        "choose",
-        lambda p, b, loss, _, on_step, **kw: choose(p, b, loss, "native", on_step),
-    )
+    fit, seen = many.cpu.fit, []
     monkeypatch.setattr(
         many.cpu, "fit", lambda plan, *rest: seen.append(plan.spec.n) or fit(plan, *rest)
     )
@@ -53,6 +48,7 @@ def piece_by_piece(monkeypatch):
 
 def both_ways(monkeypatch, *args, **options):
     """Fit piece by piece, and then as one."""
+    options.setdefault("backend", "native")
     pieces = gf.line(*args, **options)
     monkeypatch.setattr(straight, "MANY", 1 << 60)
     return pieces, gf.line(*args, **options)
@@ -131,8 +127,8 @@ def test_vertical_and_horizontal_lines(monkeypatch, piece_by_piece):
 def test_tensors_come_back_as_tensors(rng, monkeypatch, piece_by_piece):
     x, y, e, group = cloud(rng, np.full(COUNT, 8))
     given = [torch.from_numpy(v) for v in (x, y, *e)]
-    pieces = gf.line(*given, groups=torch.from_numpy(group))
-    whole = gf.line(x, y, *e, groups=group)
+    pieces = gf.line(*given, groups=torch.from_numpy(group), backend="native")
+    whole = gf.line(x, y, *e, groups=group, backend="native")
     assert isinstance(pieces.x_hat, torch.Tensor)
     assert isinstance(pieces.cov, torch.Tensor)
     np.testing.assert_array_equal(pieces.x_hat.numpy(), whole.x_hat)
@@ -143,7 +139,7 @@ def test_threads_change_nothing(rng, monkeypatch, piece_by_piece):
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(many.torch, "get_num_threads", lambda threads=threads: threads)
-        found.append(gf.line(x, y, *e, groups=group))
+        found.append(gf.line(x, y, *e, groups=group, backend="native"))
     for name in (*EXACT, *FIELDS):
         a, b = (getattr(each, name) for each in found)
         np.testing.assert_array_equal(a, b, err_msg=name)
@@ -156,7 +152,7 @@ def test_points_are_not_walked_over_together(rng, monkeypatch, piece_by_piece):
         straight, "frame_of", lambda data, n: framed.append(data.x.shape[1]) or frame_of(data, n)
     )
     x, y, e, group = cloud(rng, np.full(COUNT, 20))
-    gf.line(x, y, *e, groups=group)
+    gf.line(x, y, *e, groups=group, backend="native")
     assert framed == [many.FEW]
 
 
@@ -165,5 +161,5 @@ def test_points_are_not_walked_over_together(rng, monkeypatch, piece_by_piece):
 )
 def test_errors_that_ask_for_care_go_through_as_one(errors, rng, piece_by_piece):
     x, y, _, group = cloud(rng, np.full(COUNT, 8))
-    gf.line(x, y, **errors, groups=group)
+    gf.line(x, y, **errors, groups=group, backend="native")
     assert piece_by_piece == [x.size]

@@ -218,13 +218,22 @@ def spread(s: Any, f: Any, answers: Any) -> Any:
     known = solve(f.A, f.g, p, HARD, f.L, f.db)
     for i in range(p):
         f.t[i] = np.sqrt(f.A[i * p + i])
-    for i in range(p):
         beta[i] = f.beta[i]
         free[i] = 1.0
+    for i in range(p):
         for j in range(p):
             f.M[i * p + j] = f.A[i * p + j] / (f.t[i] * f.t[j])
     diagonalise(f.M, p, f.e, f.V)
-    top, low = f.e[0], f.e[0]
+    low, top = least(s, f, weakest)
+    answers[5] = np.sqrt(top / low)
+    answers[6] = float(p)
+    write_covariance(f, p, cov)
+    return known & (low > top * (EPS * p))
+
+
+def least(s: Any, f: Any, weakest: Any) -> tuple[Any, Any]:
+    """Write the direction of the least eigenvalue; return that and the largest."""
+    p, low, top = s.p, f.e[0], f.e[0]
     for i in range(p):
         weakest[i] = f.V[i * p]
     for j in range(1, p):
@@ -233,8 +242,11 @@ def spread(s: Any, f: Any, answers: Any) -> Any:
         low = where(less, f.e[j], low)
         for i in range(p):
             weakest[i] = where(less, f.V[i * p + j], weakest[i])
-    answers[5] = np.sqrt(top / low)
-    answers[6] = float(p)
+    return low, top
+
+
+def write_covariance(f: Any, p: int, cov: Any) -> None:
+    """Write the inverse of the normal matrix."""
     for i in range(p):
         f.k[i] = 1.0 / f.e[i]
     for i in range(p):
@@ -244,7 +256,6 @@ def spread(s: Any, f: Any, answers: Any) -> Any:
                 t += f.V[i * p + k] * f.k[k] * f.V[j * p + k]
             cov[i * p + j] = t / (f.t[i] * f.t[j])
             cov[j * p + i] = cov[i * p + j]
-    return known & (low > top * (EPS * p))
 
 
 def vectors_of(answers: Any, p: int) -> tuple[Any, Any, Any, Any]:

@@ -21,10 +21,10 @@ from torch import Tensor
 from gradfit._engine.points import Points
 from gradfit._native import eights, entry, machine
 from gradfit._native.carry import fit_room
-from gradfit._native.machine import INTEGER, POINTER, Code
-from gradfit._native.lower import LANES
-from gradfit._native.place import Spec, own_room, shared_room, told
 from gradfit._native.kind import kind_of, specialise
+from gradfit._native.lower import LANES
+from gradfit._native.machine import INTEGER, POINTER, Code
+from gradfit._native.place import Spec, own_room, shared_room, told
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.sweep import FACTOR, added_by
 
@@ -95,14 +95,15 @@ def _eight_digest(kind: Spec, compiled: bool) -> str:
     return machine.digest(_digest("eight", compiled), repr(kind))
 
 
-def is_solver_ready() -> bool:
-    """Return whether the solver can be had without compiling it."""
-    return machine.is_ready(_digest("fit", machine.enabled()))
+def is_solver_ready(count: int = 1) -> bool:
+    """Return whether the solver for so many fits can be had without compiling it."""
+    return machine.is_ready(_digest("eights" if count >= LANES else "fit", machine.enabled()))
 
 
-def is_ready(kernels: Kernels) -> bool:
-    """Return whether fits can run without anything being compiled."""
-    return is_solver_ready() and all(k.is_ready for k in kernels.all)
+def is_ready(kernels: Kernels, count: int = 1) -> bool:
+    """Return whether so many fits can run without anything of note being compiled."""
+    needed = kernels.all + kernels.abreast if count >= LANES else kernels.all
+    return is_solver_ready(count) and all(k.is_ready for k in needed)
 
 
 def fit(
@@ -145,8 +146,8 @@ def _room(s: Spec, lanes: bool = False) -> Tensor:
 
 def _goes_abreast(s: Spec, count: int) -> bool:
     """Return whether small fits of this kind go eight at a time."""
-    return count >= LANES and s.n <= eights.MOST * count and s.explicit and not (
-        s.robust or s.bounded
+    return (
+        count >= LANES and s.n <= eights.MOST * count and s.explicit and not (s.robust or s.bounded)
     )
 
 

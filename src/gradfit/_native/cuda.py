@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.points import Points
-from gradfit._native.device import kernel_of, kind_of, simulated
+from gradfit._native.device import kernel_of, simulated
+from gradfit._native.kind import kind_of
 from gradfit._native.plan import Fitted, Plan, room_for
 
 THREADS = 64

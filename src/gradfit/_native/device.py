@@ -20,13 +20,10 @@ import numpy as np
 from gradfit._native import entry, place, pointer
 from gradfit._native.carry import fit_at, fit_room
 from gradfit._native.kernel import define
+from gradfit._native.kind import spec_of
 from gradfit._native.operations import NAMES
 from gradfit._native.place import Spec
 from gradfit._native.plan import Kernels
-
-LATER = ("n", "rounds", "gtol", "ftol", "xtol", "max_steps")
-"""What of a :class:`~gradfit._native.place.Spec` is read when a fit runs; code is made for the
-rest, so that loops over it unroll and what it never does is left out."""
 
 _PLACED = pointer.at, place.feet_of, entry.place_at, fit_at
 """Functions that return memory, which none of a GPU may: they become part of their callers."""
@@ -39,7 +36,6 @@ NUMPY = (
 ARCS = "cos", "cosh", "sin", "sinh", "tan", "tanh"
 MATH = "atan2", "copysign", "erf", "erfc", "lgamma", "log", "sqrt"
 
-_SPEC = "def spec_at(head):\n    return Spec({})\n"
 _CALL = """
 def call(function, rows, pars, out, total, n):
     if function == 0:
@@ -83,10 +79,8 @@ def kernel_of(kernels: Kernels, kind: Spec) -> Any:
     if not simulated():
         given.values.update(_mathematics())
     names = {k.name: given.of(define(k.text, NAMES)) for k in kernels.all}
-    fields = (_field(k, name, value) for k, (name, value) in enumerate(kind._asdict().items()))
-    spec_at = define(_SPEC.format(", ".join(fields)), {"Spec": Spec})
     given.values[pointer.call] = cuda.jit(device=True)(define(_CALL, names))
-    given.values[entry.spec_at] = given.of(spec_at)
+    given.values[entry.spec_at] = given.of(spec_of(kind))
     fit_many = given.of(entry.fit_many)
     if simulated():
         # Threads of the simulator do not know what their caller says of overflow.
@@ -95,22 +89,11 @@ def kernel_of(kernels: Kernels, kind: Spec) -> Any:
     return cuda.jit(define(_MAIN, scope))
 
 
-def kind_of(spec: Spec) -> Spec:
-    """Return what code is made for: 0 stands for what is read later."""
-    return spec._replace(**dict.fromkeys(LATER, 0))
-
-
 def room_of(spec: Spec) -> int:
     """Return how many numbers a fit works on."""
     plain = _Again(lambda f: f, lambda f: f)
     shared, own = (plain.of(f) for f in (place.shared_room, place.own_room))
     return shared(spec) + own(spec) + fit_room(spec.p)
-
-
-def _field(k: int, name: str, value: Any) -> str:
-    if name not in LATER:
-        return repr(value)
-    return f"head[{k}]" if name.endswith("tol") else f"int(head[{k}])"
 
 
 class _Again:

@@ -69,7 +69,7 @@ def room_at(s: Any, memory: Any) -> Room:
     )
 
 
-def fit_in_eights(
+def fit_in_eights(  # noqa: PLR0917 - machine code takes one thing after the other
     probe: Any,
     linear: Any,
     look: Any,
@@ -129,7 +129,7 @@ def fit_in_eights(
         k += LANES
 
 
-def fit_eight(
+def fit_eight(  # noqa: PLR0917
     look: Any,
     advance: Any,
     noise: Any,
@@ -196,7 +196,7 @@ def longest(firsts: Any, k: int, hi: int) -> int:
     return n
 
 
-def enter(
+def enter(  # noqa: PLR0917
     s: Any,
     room: Any,
     points: Any,
@@ -234,7 +234,7 @@ def take_points(c: Any, s: Any, rows: Any, first: int, count: int, n: int) -> No
         take(s, c.cross, s.q * s.mu, s.wide_cross, first, count, n, rows, k)
 
 
-def take(
+def take(  # noqa: PLR0917
     s: Any,
     source: Any,
     many: int,
@@ -264,7 +264,7 @@ def take(
     return k + many
 
 
-def leave(
+def leave(  # noqa: PLR0917
     s: Any, room: Any, u: Any, v: Any, value: Any, first: int, n: int, lane: int
 ) -> None:
     """Write what a fit that is done makes of its points."""

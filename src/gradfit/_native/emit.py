@@ -147,9 +147,7 @@ class Emitter:
         found: Any = None
         for k in range(LANES):
             lane = ir.Constant(_INDEX, k)
-            parts = [
-                self.builder.extract_element(a, lane) if is_wide(a.type) else a for a in args
-            ]
+            parts = [self.builder.extract_element(a, lane) if is_wide(a.type) else a for a in args]
             value = one(parts)
             if found is None:
                 found = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
@@ -255,6 +253,8 @@ class Emitter:
     def store(self, value: Any, place: Any) -> None:
         """Write a value into memory, as the kind of number that it holds."""
         kind = place.type.pointee
+        if is_wide(value.type) and not is_wide(kind):
+            raise TranslationError(f"{value.type} is no {kind}")
         self.builder.store(self.to(kind, value), place, REAL_BYTES if is_wide(kind) else None)
 
     def to(self, kind: Any, value: Any) -> Any:

@@ -105,9 +105,7 @@ class Pointwise(Point):
         def found(terms: Sequence[Term]) -> list[Term]:
             return [known.get(v, v) for v in terms]
 
-        return self._next(
-            [found(c.light) for c in J], found(h.light), [found(c.heavy) for c in K]
-        )
+        return self._next([found(c.light) for c in J], found(h.light), [found(c.heavy) for c in K])
 
     @property
     def arrival(self) -> list[Term]:

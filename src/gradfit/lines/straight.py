@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import answer_of, answer_of_work
+from gradfit._asked import options_of, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
 from gradfit._dispatch import choose, note_time
@@ -47,7 +48,11 @@ def line(
     absolute_sigma: bool | None = None,
     cov_type: Literal["expected", "observed", "propagated", "sandwich"] = "expected",
     nan_policy: Literal["raise", "omit"] = "raise",
+    backend: Literal["auto", "eager", "native"] = "auto",
     max_steps: int = 500,
+    gtol: float = 1e-11,
+    ftol: float = 0.0,
+    xtol: float = 0.0,
 ) -> FitResult | FitTable:
     r"""Fit a straight line ``y = intercept + slope*x``, with errors in x and y.
 
@@ -68,8 +73,8 @@ def line(
         they are, covariance scaled by the scatter.
     rho : number or array-like, optional
         Correlation of the errors of x and y at a point.
-    data, cov, groups, absolute_sigma, cov_type, nan_policy, max_steps
-        As in :func:`gradfit.fit`.
+    data, cov, groups, absolute_sigma, cov_type, nan_policy, backend, max_steps, gtol, ftol, xtol
+        As in :func:`gradfit.fit`; no GPU is used.
 
     Returns
     -------
@@ -92,12 +97,14 @@ def line(
     -0.480533407 5.479910224
     """
     began = time.perf_counter()
+    options = options_of(gtol, ftol, xtol, max_steps)
+    refuse_unknown("backend", backend, ("auto", "eager", "native"))
     given = _simplify(gather(x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy))
-    options = Options(max_steps=max_steps)
+    asked = _Asked(given, absolute_sigma, options, cov_type, backend)
     with torch.enable_grad():
-        solved = _solve_many(given, absolute_sigma, options) if _are_many(given, cov_type) else None
+        solved = _solve_many(asked) if asked.are_many else None
         if solved is None:
-            solved = _solve(given, absolute_sigma, options, cov_type)
+            solved = _solve(asked)
     result = conclude(
         solved.problem,
         solved.end,
@@ -131,33 +138,57 @@ class Solved(NamedTuple):
     note: str = ""
 
 
-def _are_many(data: Data, cov_type: str) -> bool:
-    """Return whether so many lines are asked for that they had better not go through as one."""
-    x = data.x
-    given = (data.sx is None) is (data.sy is None)
-    plain = data.group is not None and data.definite and given and x.is_cpu
-    return plain and cov_type == "expected" and x.shape[1] > MANY
+class _Asked(NamedTuple):
+    """What is fitted, and how."""
+
+    data: Data
+    absolute_sigma: bool | None
+    options: Options
+    cov_type: str
+    backend: str
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many lines are asked for that they had better not go through as one."""
+        data, x = self.data, self.data.x
+        given = (data.sx is None) is (data.sy is None)
+        plain = data.group is not None and data.definite and given and x.is_cpu
+        return plain and self.cov_type == "expected" and x.shape[1] > MANY
+
+    def problem(self, data: Data) -> Problem:
+        """Return the problem that data as they are seen from somewhere pose."""
+        return state_problem(
+            data,
+            LINE,
+            fixed=None,
+            bounds=None,
+            fix_x=None,
+            absolute_sigma=self.absolute_sigma,
+        )
 
 
-def _solve_many(data: Data, absolute_sigma: bool | None, options: Options) -> Solved | None:
+def _solve_many(asked: _Asked) -> Solved | None:
     """Fit by machine code piece by piece; None where it is not worth its while."""
+    data = asked.data
     frame = frame_of(first_points(data), 1)
-    seen = _problem(frame.data, absolute_sigma)
-    kernels = choose(seen, frame.start, None, "auto", None, n=data.x.shape[1])
+    seen = asked.problem(frame.data)
+    size = {"n": data.x.shape[1], "count": len(data.keys)}
+    kernels = choose(seen, frame.start, None, asked.backend, None, **size)
     if isinstance(kernels, str):
         return None
     problem = replace(seen, data=data)
-    end, found, arrays = fit_many(problem, kernels, options, unfit(problem))
+    end, found, arrays = fit_many(problem, kernels, asked.options, unfit(problem))
     return Solved(problem, end, found, arrays, _NONE_MOVED, kernels.backend)
 
 
-def _solve(data: Data, absolute_sigma: bool | None, options: Options, cov_type: str) -> Solved:
+def _solve(asked: _Asked) -> Solved:
     """Fit by machine code where it is worth its while, else by torch."""
+    data, options, cov_type = asked.data, asked.options, asked.cov_type
     frame = frame_of(data, max(1, len(data.keys)))
-    turned = _problem(frame.data, absolute_sigma)
+    turned = asked.problem(frame.data)
     problem = replace(turned, data=data)
     ended = unfit(problem)
-    kernels = choose(turned, frame.start, None, "auto", None)
+    kernels = choose(turned, frame.start, None, asked.backend, None)
     if isinstance(kernels, str):
         began = time.perf_counter()
         work, moved = solve(turned, frame.start, options, ended=ended, feet=0)
@@ -190,17 +221,6 @@ def straight(x: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
 
 
 LINE = Model(fn=straight, names=("slope", "intercept"), label="line")
-
-
-def _problem(data: Data, absolute_sigma: bool | None) -> Problem:
-    return state_problem(
-        data,
-        LINE,
-        fixed=None,
-        bounds=None,
-        fix_x=None,
-        absolute_sigma=absolute_sigma,
-    )
 
 
 def _simplify(data: Data) -> Data:

@@ -7,8 +7,9 @@ import pytest
 
 from gradfit._native import machine
 from gradfit._native.emit import TranslationError
-from gradfit._native.machine import INTEGER, POINTER
-from gradfit._native.pointer import at
+from gradfit._native.lower import LANES
+from gradfit._native.machine import INTEGER, POINTER, WIDE
+from gradfit._native.pointer import Lanes, at, opposite, some, where
 
 pytestmark = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
 
@@ -125,3 +126,81 @@ def lists(given, out, n):
 def test_what_is_not_understood_is_refused(function, reason):
     with pytest.raises(TranslationError, match=reason):
         machine._compile(function, (POINTER, POINTER, INTEGER), False)
+
+
+# Lanes --------------------------------------------------------------------------------------------
+
+
+def steps_to_one(x: float) -> float:
+    """Go a way of its own for every number."""
+    steps = 0.0
+    while x > 1.0:
+        x = x / 2.0
+        steps += 1.0
+    return steps
+
+
+def sum_of(memory, n: int) -> float:
+    total = 0.0
+    for i in range(n):
+        total += memory[i]
+    return total
+
+
+def lanes_apart(given, wide, out, n):
+    a, b = wide[0], wide[1]
+    less = a < b
+    out[0] = where(less, a, b) + given[0] * a
+    out[1] = where(opposite(less) & (a > 0.0), 1.0, where(less | (b != b), 2, 3))
+    out[2] = np.sqrt(abs(a)) + np.log1p(abs(b)) + abs(a) ** 1.5
+    out[3] = sum_of(wide, n)
+    out[4] = steps_to_one(b)
+    going, left = a > -np.inf, n * a
+    while some(going):
+        left = where(going, left - 1.0, left)
+        going = going & (left > 0.0)
+    out[5] = left
+    out[6] = float(n)
+    out[7] = where(n > 5, a, given[1])
+
+
+@pytest.mark.parametrize("n", [3, 7])
+def test_lanes_do_what_each_would_alone(n, tmp_path, monkeypatch, rng):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    given, wide = np.array([1.5, -2.0]), rng.normal(scale=3, size=(8, LANES))
+    code = machine.code(
+        machine.digest("lanes"), (POINTER, WIDE, WIDE, INTEGER), lambda: lanes_apart
+    )
+    found, wanted = np.zeros((2, 8, LANES))
+    code.call(given.ctypes.data, wide.ctypes.data, found.ctypes.data, n)
+    as_lanes = Lanes(wide.copy()), Lanes(wanted)
+    one = steps_to_one
+    monkeypatch.setitem(globals(), "steps_to_one", lambda b: np.array([one(v) for v in b]))
+    lanes_apart(given, *as_lanes, n)
+    np.testing.assert_allclose(found, wanted, 1e-15)
+
+
+def different_ways(given, out, n):
+    if out[0] > 0.0:
+        out[1] = given[0]
+
+
+def narrowed(given, out, n):
+    given[0] = out[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"), [(different_ways, "different ways"), (narrowed, "is no")]
+)
+def test_what_lanes_cannot_do_is_refused(function, reason):
+    with pytest.raises(TranslationError, match=reason):
+        machine._compile(function, (POINTER, WIDE, INTEGER), True)
+
+
+def test_memory_of_lanes_gives_copies():
+    memory = Lanes(np.zeros((2, LANES)))
+    value = memory[0]
+    value += 1.0
+    assert not memory[0].any()
+    at(memory, 1)[0] = 2.0
+    assert (memory[1] == 2.0).all()
