@@ -20,7 +20,7 @@ from gradfit._native.pointer import at, call, opposite, some, where
 from gradfit._native.proposal import HARD, length, promised
 from gradfit._native.solver import BAD_START, is_finite, keep_sums, put, wants_rounding
 
-reach, offset, ended, decide = ARRAYS
+reach, offset, ended, decide = ARRAYS[:4]
 
 COURSE = 12
 """Numbers that tell how far a fit has come: its course, cost, tangent, and whether it is done."""
