@@ -47,6 +47,7 @@ _TEXTS = (
     "emit",
     "ending",
     "entry",
+    "evaluate",
     "feet",
     "matrix",
     "newton",

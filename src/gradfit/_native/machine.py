@@ -196,7 +196,7 @@ def _host() -> str:
     here = Path(__file__).parent
     texts = [
         (here / f"{name}.py").read_text("utf-8")
-        for name in ("special", "vector", "emit", "record", "translate")
+        for name in ("special", "vector", "emit", "evaluate", "record", "translate")
     ]
     cpu = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     whole = "\0".join((__version__, binding.get_process_triple(), *cpu, *texts))
