@@ -17,7 +17,7 @@ SOURCES = [*DOCS.glob("*.md"), *DOCS.glob("*.rst"), *DOCS.glob("zh/*.md")]
 PAGES = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in SOURCES)
 PROMISED = {
     "choosing", "coming_from", "getting_started", "graph", "index", "line", "performance",
-    "reference", "statistics", "zh/line",
+    "reference", "shapes", "statistics", "zh/line",
 }  # fmt: skip
 
 pytestmark = pytest.mark.slow

@@ -68,6 +68,16 @@ def test_robust_loss_tells_weights_by_which_outliers_are_seen() -> None:
     assert got.params["radius"] == pytest.approx(2, abs=0.02)
 
 
+def test_summary_names_the_coordinates_that_have_errors() -> None:
+    assert "12 points, errors in x and y\n" in gf.shapes.circle(X, Y, 0.01, 0.02).summary()
+    assert "12 points, errors in x only\n" in gf.shapes.circle(X, Y, 0.01).summary()
+    apart, tied = np.diag([1e-4, 1e-4]), np.array([[2e-4, 1e-4], [1e-4, 2e-4]])
+    assert "errors in x and y\n" in gf.shapes.circle(X, Y, cov=apart).summary()
+    assert "errors in x and y, correlated\n" in gf.shapes.circle(X, Y, cov=tied).summary()
+    space = gf.shapes.line3d(LINE, 2 * LINE, np.cos(LINE), sx=0.1, sy=[0, 0, 0, 0, 0, 0], sz=0.1)
+    assert "errors in x and z only\n" in space.summary()
+
+
 def test_result_pickles_and_draws() -> None:
     got = gf.shapes.circle(X, Y)
     again = pickle.loads(pickle.dumps(got))

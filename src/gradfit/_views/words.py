@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gradfit._format import number, plural, probability
+from gradfit._format import enumerated, number, plural, probability
 from gradfit._views.fitted import Fitted, Observations, as_array
 from gradfit._views.residuals import listed, outliers, sigmas
 
@@ -50,7 +50,11 @@ def errors_given(data: Observations) -> str:
         return "no errors given: every coordinate counts the same"
     sx, sy = sigmas(data)
     if data.y is None:
-        return "errors in x"
+        rows = np.broadcast_to(sx, (len(data.x_names), sx.shape[-1]))
+        known = [n for n, s in zip(data.x_names, rows, strict=True) if (s > 0).any()]
+        said = f"errors in {enumerated(known)}" + " only" * (len(known) < len(rows))
+        apart = data.cov is None or not (data.cov.sum((0, 1)) - data.cov.trace()).any()
+        return said if apart else f"{said}, correlated"
     x, y = bool((sx > 0).any()), bool((sy > 0).any())
     said = "errors in x and y" if x and y else "errors in x only" if x else "errors in y only"
     linked = (data.rho is not None and np.any(data.rho)) or (data.cov is not None and x and y)

@@ -412,7 +412,9 @@ def _say(result: FitResult, judged: Judged, cloud: Cloud) -> FitResult:
     if judged.why:
         return replace(result, message=judged.why)
     if result.status == Status.SINGULAR:
-        return replace(result, message=Status.SINGULAR.message)
+        name = _a(result.model.label)
+        told = f"the points leave {name} open: others fit as well; add points elsewhere"
+        return replace(result, message=told)
     if judged.hardly and result.success:
         told = f"{result.message}; {judged.hardly} fits as well within the errors"
         return replace(result, message=told)
