@@ -37,10 +37,13 @@ def cloud(rng, sizes):
 def piece_by_piece(monkeypatch):
     """Have machine code fit lines, few points at a time; count the pieces."""
     monkeypatch.setattr(_dispatch, "_KNOWN", WeakKeyDictionary())
-    fit, seen = many.cpu.fit, []
-    monkeypatch.setattr(
-        many.cpu, "fit", lambda plan, *rest: seen.append(plan.spec.n) or fit(plan, *rest)
-    )
+    runner, seen = many.cpu.runner, []
+
+    def counting(plan, *rest):
+        run = runner(plan, *rest)
+        return lambda lo, hi: seen.append(plan.spec.n) or run(lo, hi)
+
+    monkeypatch.setattr(many.cpu, "runner", counting)
     monkeypatch.setattr(straight, "MANY", 0)
     monkeypatch.setattr(many, "PIECE", 64)
     return seen

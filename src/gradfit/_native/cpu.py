@@ -116,21 +116,27 @@ def fit(
     """
     s, count = plan.spec, starts.shape[0]
     fitted = room_for(plan, count, ended)
+    if count == 1 and s.n >= SHARED and machine.enabled():
+        _fit_large(plan, *_arrays(points, firsts, starts, fitted))
+        return fitted
+    threads = min(torch.get_num_threads(), max(1, s.n // TOGETHER), count)
+    run = runner(plan, points, firsts, starts, fitted)
+    if threads == 1:
+        run(0, count)
+    else:
+        edges = np.linspace(0, count, 4 * threads + 1).astype(int).tolist()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, edges[:-1], edges[1:]))
+    return fitted
+
+
+def _arrays(
+    points: Points, firsts: Tensor, starts: Tensor, fitted: Fitted
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what machine code is given, point by point and fit by fit."""
     given = (points.x, points.y, points.scale_x, points.weight_y, points.cross, fitted.made)
     arrays = [_EMPTY if t is None else t.contiguous() for t in given]
-    rest = firsts, starts.contiguous(), fitted.told
-    if count == 1 and s.n >= SHARED and machine.enabled():
-        _fit_large(plan, arrays, rest)
-    else:
-        threads = min(torch.get_num_threads(), max(1, s.n // TOGETHER), count)
-        run = _runner(plan, [*arrays, *rest, plan.head], count)
-        if threads == 1:
-            run(0, count)
-        else:
-            edges = np.linspace(0, count, 4 * threads + 1).astype(int).tolist()
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(run, edges[:-1], edges[1:]))
-    return fitted
+    return arrays, [firsts, starts.contiguous(), fitted.told]
 
 
 def _numbers(count: int) -> Tensor:
@@ -152,17 +158,25 @@ def _goes_abreast(s: Spec, count: int) -> bool:
     )
 
 
-def _runner(plan: Plan, arrays: list[Tensor], count: int) -> Callable[[int, int], None]:
-    """Return a function that runs the fits from one to another, in room of its own."""
+def runner(
+    plan: Plan, points: Points, firsts: Tensor, starts: Tensor, fitted: Fitted
+) -> Callable[[int, int], None]:
+    """Return a function that runs the fits from one to another, in room of its own.
+
+    It may be called again and again, whatever has been written into the memory that it is given;
+    ``fitted.told`` begins with the status of fits that are not to be run, or 0.
+    """
     compiled, kernels, s = machine.enabled(), plan.kernels, plan.spec
-    lanes = _goes_abreast(s, count)
+    lanes = _goes_abreast(s, len(starts))
     code = _solver("eights" if lanes else "fit", compiled)
     other = _eight(s, compiled) if lanes else None
+    by_point, by_fit = _arrays(points, firsts, starts, fitted)
+    arrays = [*by_point, *by_fit, plan.head]
     if compiled:
         more = (other.address, *kernels.addresses_abreast) if other else (0,)
         addresses = [*kernels.addresses, *more, *(t.data_ptr() for t in arrays)]
 
-        def run(lo: int, hi: int) -> None:
+        def run(lo: int, hi: int, held: list[Tensor] = arrays) -> None:
             room = _room(s, lanes)
             code.call(*addresses, room.data_ptr(), lo, hi)
 
@@ -184,7 +198,7 @@ def _factor(parts: list[Array]) -> Array:
     return found.ravel()
 
 
-def _fit_large(plan: Plan, arrays: list[Tensor], rest: tuple[Tensor, ...]) -> None:
+def _fit_large(plan: Plan, arrays: list[Tensor], rest: list[Tensor]) -> None:
     """Run one fit whose walks over the points are shared out among threads."""
     s, head = plan.spec, plan.head.clone()
     head[Spec._fields.index("asks")] = 1.0

@@ -30,12 +30,12 @@ from gradfit._native import cpu, machine
 from gradfit._native.ending import TOLD
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import gather
-from gradfit._native.plan import Fitted, Kernels, Plan
+from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.pointer import at
 from gradfit._problem import Problem
 
-PIECE = 2 * cpu.TOGETHER - 1
-"""Points of a piece, unless one line has more: they stay in the cache, and with one thread."""
+PIECE = 1 << 14
+"""Points of a piece, unless one line has more: they stay in the cache."""
 FEW = 64
 """Points that tell what kind of problem it is."""
 
@@ -70,16 +70,20 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
     view: Any,
     starts: Any,
     begins: Any,
+    ended: Any,
+    told: Any,
     lo: int,
     hi: int,
+    size: int,
     fixed_x: int,
     fixed_y: int,
     correlated: int,
 ) -> None:
     """Write the points of the lines from ``lo`` to ``hi`` as their frames show them, whitened.
 
-    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with, and
-    ``begins`` where the points of each line begin.
+    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with,
+    ``begins`` where the points of each line begin, and ``told``, in rows of that ``size``, the
+    status of lines that are not to be fitted.
     ``fixed_x`` and ``fixed_y`` say that sigmas are one number, given for as many points as a piece
     has; ``correlated`` is 0 without correlations, 1 with one number, 2 with one for each point.
     """
@@ -105,6 +109,7 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
             sxy = gather(sxy, u * v)
         sxx, syy, sxy = sxx / count, syy / count, sxy / count
         steep, slope = _direction(vx, vy, sxx, syy, sxy)
+        told[(g - lo) * size] = ended[g]
         view[3 * g] = 1.0 if steep else 0.0
         view[3 * g + 1] = mx
         view[3 * g + 2] = my
@@ -248,8 +253,8 @@ class Task(NamedTuple):
         Of fits of as many points as the largest piece has.
     firsts : Tensor (G + 1,)
         Where the points of each line begin.
-    ended : Tensor (G,) or None
-        Status of lines that are not to be fitted.
+    ended : Tensor (G,)
+        Status of lines that are not to be fitted, 0 for the others.
     view : Tensor (G, 3)
         Steepness and centre of each line.
     arrays : PointArrays
@@ -261,7 +266,7 @@ class Task(NamedTuple):
     problem: Problem
     plan: Plan
     firsts: Tensor
-    ended: Tensor | None
+    ended: Tensor
     view: Tensor
     arrays: PointArrays
     columns: Tensor
@@ -282,9 +287,9 @@ def fit_many(
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
     view = torch.empty(count, 3, dtype=torch.float64)
     arrays = PointArrays(*(_large(1, data.x.shape[1]) for _ in range(4)))
-    ended = ended if ended is not None and bool(ended.any()) else None
+    known = torch.zeros(count).double() if ended is None else ended.double()
     columns = _large(TOLD + 3 * plan.spec.p + plan.spec.p**2, count)
-    task = Task(problem, plan, firsts.double(), ended, view, arrays, columns)
+    task = Task(problem, plan, firsts.double(), known, view, arrays, columns)
     edges = _edges(firsts.numpy(), width)
     threads = torch.get_num_threads()
     shares = np.linspace(0, len(edges) - 1, min(4 * threads, len(edges) - 1) + 1).astype(int)
@@ -328,31 +333,30 @@ def _run(task: Task, edges: list[int]) -> None:
     correlated = 0 if data.rho is None else 1 if len(data.rho) == 1 else 2
     most, (size, lines) = max(b - a for a, b in pairwise(edges)), task.columns.shape
     starts, begins = data.x.new_empty(most, 2), data.x.new_empty(most + 1)
+    fitted = room_for(plan, most, None)
     room = points.x, points.y, points.scale_x, points.weight_y, points.cross
     seen = data.x, data.y, *sigmas, data.rho, task.firsts
-    to_enter = _caller(enter, *seen, *room, task.view, starts, begins)
-    found = out.delta, out.eps, out.x_hat, out.y_hat, task.columns
+    begun = task.view, starts, begins, task.ended, fitted.told
+    to_enter = _caller(enter, *seen, *room, *begun)
+    fit = cpu.runner(plan, points, begins, starts, fitted)
+    found = out.delta, out.eps, out.x_hat, out.y_hat, task.columns, fitted.made, fitted.told
     to_leave = _caller(leave, data.x, data.y, task.firsts, task.view, points.y, *found)
     for lo, hi in pairwise(edges):
-        to_enter((), lo, hi, *fixed, correlated)
-        ended = None if task.ended is None else task.ended[lo:hi]
-        fitted = cpu.fit(plan, points, begins[: hi - lo + 1], starts[: hi - lo], ended)
-        to_leave((fitted.made, fitted.told), lo, hi, width, lines, size)
+        to_enter(lo, hi, size, *fixed, correlated)
+        fit(0, hi - lo)
+        to_leave(lo, hi, width, lines, size)
 
 
 def _caller(function: Callable[..., None], *given: Tensor | None) -> Callable[..., None]:
-    """Return a function of more memory, in a tuple, and whole numbers; the rest is given."""
+    """Return a function of whole numbers; the memory is given."""
     compiled = machine.enabled()
     code = _code(function, compiled)
+    if compiled:
+        fixed = [0 if t is None else t.data_ptr() for t in given]
+    else:
+        fixed = [None if t is None else t.numpy().reshape(-1) for t in given]
 
-    def memory(tensors: Sequence[Tensor | None]) -> list[Any]:
-        if compiled:
-            return [0 if t is None else t.data_ptr() for t in tensors]
-        return [None if t is None else t.numpy().reshape(-1) for t in tensors]
-
-    fixed = memory(given)
-
-    def run(more: Sequence[Tensor], *numbers: int) -> None:
-        code.call(*fixed, *memory(more), *numbers)
+    def run(*numbers: int, held: Sequence[Tensor | None] = given) -> None:
+        code.call(*fixed, *numbers)
 
     return run if compiled else np.errstate(all="ignore")(run)
