@@ -57,13 +57,20 @@ def number_groups(labels: Any, n: int) -> Groups:
     heads, lengths = values[first], np.diff(first, append=n)
     if keys is None:
         heads, keys = _number_runs(heads)
-    number = np.repeat(heads, lengths)
+    number = values if _is_numbered(values, first) else np.repeat(heads, lengths)
     if len(keys) == len(heads):
         return Groups(number, keys, lengths, None)
     sizes = np.bincount(heads, lengths, len(keys)).astype(np.int64)
     runs = np.argsort(heads, kind="stable")
     shift = first[runs] - np.cumsum(lengths[runs]) + lengths[runs]
     return Groups(number, keys, sizes, np.arange(n) + np.repeat(shift, lengths[runs]))
+
+
+def _is_numbered(values: np.ndarray[Any, Any], first: NDArray[np.int64]) -> bool:
+    """Return whether labels are 0, 1, 2, ... in order, so that they are the numbers themselves."""
+    if values.dtype != np.int64 or not (values.flags.c_contiguous and values.flags.writeable):
+        return False
+    return bool((values[first] == np.arange(len(first))).all())
 
 
 def _number_objects(values: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
