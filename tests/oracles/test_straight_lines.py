@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import simulate
 
 import gradfit as gf
-from gradfit.lines import straight
+from gradfit.errors import InputError
 from oracles.york import york
 
 N_LINES, N_POINTS = 200, 20
@@ -155,10 +155,8 @@ def test_iso_28037_clause_7_prints_these_figures() -> None:
     assert round(got.chi2, 3) == 2.743
 
 
-def test_many_lines_by_machine_code_are_york_s(rng, monkeypatch):
+def test_many_lines_by_machine_code_are_york_s(rng):
     """In every direction; asked for, since so few lines would not repay compiling."""
-    choose = straight.choose
-    monkeypatch.setattr(straight, "choose", lambda p, b, *_: choose(p, b, None, "native", None))
     count, n = 400, 12
     angle = rng.uniform(0, np.pi, count)[:, None]
     along = np.linspace(-5, 5, n)
@@ -166,7 +164,9 @@ def test_many_lines_by_machine_code_are_york_s(rng, monkeypatch):
     x = 3 + along * np.cos(angle) + sx * rng.standard_normal((count, n))
     y = -1 + along * np.sin(angle) + sy * rng.standard_normal((count, n))
     table = gf.line(
-        x.ravel(), y.ravel(), sx.ravel(), sy.ravel(), groups=np.repeat(np.arange(count), n)
+        *(v.ravel() for v in (x, y, sx, sy)),
+        groups=np.repeat(np.arange(count), n),
+        backend="native",
     )
     assert table.backend == "native"
     for k in range(0, count, 10):
@@ -178,3 +178,30 @@ def test_many_lines_by_machine_code_are_york_s(rng, monkeypatch):
         at = table.params["intercept"][k] + table.params["slope"][k] * table.x_hat[own]
         size = 1 + np.abs(table.params["slope"][k])
         np.testing.assert_allclose((table.y_hat[own] - at) / size, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize("tolerance", ["gtol", "ftol", "xtol"])
+def test_tolerances_save_steps_of_york_s_line(backend, tolerance):
+    d = gf.datasets.pearson_york
+    given = d.x, d.y, d.sx, d.sy
+    fine = gf.line(*given, backend=backend)
+    rough = gf.line(*given, backend=backend, **{tolerance: 1e-4})
+    wanted = york(*given, np.zeros(len(d.x)))
+    assert fine.backend == rough.backend == backend
+    assert rough.n_steps < fine.n_steps
+    assert fine.params["slope"] == pytest.approx(wanted.slope, rel=1e-12)
+    assert rough.params["slope"] == pytest.approx(wanted.slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"backend": "cuda"}, "`backend` must be one of auto, eager, native; got 'cuda'"),
+        ({"ftol": 1.0}, "`ftol` must be at least 0 and below 1"),
+        ({"gtol": "small"}, "`gtol` must be a number"),
+    ],
+)
+def test_lines_refuse_what_they_cannot_be_asked(options, told):
+    with pytest.raises(InputError, match=told):
+        gf.line([0, 1, 2], [0, 1, 3], **options)
