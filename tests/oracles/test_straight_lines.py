@@ -199,7 +199,7 @@ def test_tolerances_save_steps_of_york_s_line(backend, tolerance):
     [
         ({"backend": "cuda"}, "`backend` must be one of auto, eager, native; got 'cuda'"),
         ({"ftol": 1.0}, "`ftol` must be at least 0 and below 1"),
-        ({"gtol": "small"}, "`gtol` must be a number"),
+        ({"gtol": "small"}, "`gtol` must be one number"),
     ],
 )
 def test_lines_refuse_what_they_cannot_be_asked(options, told):
