@@ -105,13 +105,11 @@ def lines(count: int, n: int, rounds: int) -> Case:
     known: dict[str, FloatArray] = {}
 
     def whole() -> FloatArray:
-        found = line(x, y, sx, sy, groups=groups)
+        found = line(x, y, sx, sy, groups=groups, backend="native", **LIMITS)
         known["stderr"] = np.stack([found.stderr[n] for n in ("intercept", "slope")], 1)
         return np.stack([found.params[n] for n in ("intercept", "slope")], 1)
 
-    # By itself machine code is taken once that is worth its while.
-    for _ in range(3):
-        whole()
+    whole()
     title = f"{count:,} York lines of {n} points"
     others = _one_by_one(LINE, points)
     return Case(title, {"gradfit": timed(whole)}, others, known["stderr"], rounds)
