@@ -181,6 +181,12 @@ def test_the_page_has_every_chapter_and_its_pictures(page):
     assert page.count("<figure>") == page.count("<figcaption>") == page.count("<svg ") == 8
 
 
+def test_no_line_of_the_page_ends_inside_a_number(page):
+    prose = re.sub(r"<(style|script|pre|code|svg|math)\b.*?</\1>", "", page, flags=re.DOTALL)
+    assert "1e\u20115" in prose
+    assert re.findall(r"\de-\d|\d %", re.sub(r"<[^>]*>", "", prose)) == []
+
+
 def test_the_page_needs_nothing_from_outside(page):
     without = page.replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"https?:|//\w|url\((?!#)|@import|<link|<img|<script src", without)

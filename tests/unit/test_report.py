@@ -68,6 +68,13 @@ def york():
     return made.york().report()
 
 
+def test_both_ends_of_an_interval_are_told_to_the_same_place(york):
+    """York's line through Pearson's points, 5.4799 ± 0.2947 and -0.4805 ± 0.0580."""
+    words = Page(york).words
+    assert "4.90 to 6.06" in words
+    assert "-0.594 to -0.367" in words
+
+
 def test_page_needs_nothing_from_elsewhere(york):
     page = Page(york)
     links = [value for _, name, value in page.attributes if name in ("src", "href", "srcset")]

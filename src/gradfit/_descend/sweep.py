@@ -338,8 +338,8 @@ def _message(
     low, high = works
     said = (
         f"Of {tried}, those from {number(low, 2)} to {number(high, 2)} work: in "
-        f"{plural(epochs, 'step')} they get at least {SHARE:.0%} of the fall that the best one, "
-        f"{number(best, 2)}, gets."
+        f"{plural(epochs, 'step')} they get at least {100 * SHARE:.0f} % of the fall that the "
+        f"best one, {number(best, 2)}, gets."
     )
     if low > rates[0]:
         said += " Smaller ones are still on their way."

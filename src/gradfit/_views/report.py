@@ -102,9 +102,14 @@ def _list(items: list[str]) -> str:
 def _table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(text: str) -> str:
+    """Set a cell, in which no line ends between a number and its ``%``."""
+    return escape(text).replace(" %", "\u00a0%")
 
 
 def _parameters(fit: Reportable) -> str:
@@ -117,11 +122,14 @@ def _parameters(fit: Reportable) -> str:
 
 
 def _span(low: float, high: float) -> str:
-    """Write an interval with a digit more than its width deserves."""
+    """Write an interval with a digit more than its width deserves, both ends to the same place."""
     size, width = max(abs(low), abs(high)), high - low
     if not (math.isfinite(size) and width > 0):
         return f"{number(low)} to {number(high)}"
     digits = 3 + max(0, math.floor(math.log10(size / width)))
+    places = digits - 1 - math.floor(math.log10(size))
+    if 0 <= places <= 6 and size < 1e6:
+        return f"{low:.{places}f} to {high:.{places}f}"
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
@@ -188,8 +196,8 @@ border:1px solid currentColor;white-space:nowrap}
 aside{border-left:3px solid var(--foot);padding:.3rem .9rem;margin:1.2rem 0}
 aside ul{list-style:none;padding:0}
 aside li+li{margin-top:.5rem}
-figure{margin:1.6rem 0}
-img{width:100%;height:auto;display:block}
+figure{margin:1.6rem 0;overflow-x:auto}
+img{width:100%;min-width:33rem;height:auto;display:block}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th{font-weight:500;font-size:.85rem;text-align:left}
 td,th{padding:.3rem 1.4rem .3rem 0;vertical-align:top}

@@ -126,7 +126,10 @@ def _far(fit: Fitted, r: FloatArray) -> Check:
     if far.size:
         return Check(name, found, f"beyond {limit:.1f} sigma: {listed(far)}", False)
     return Check(
-        name, found, f"as expected of {n:,}; {share:.0%} lie within 1 sigma (normal: 68%)", True
+        name,
+        found,
+        f"as expected of {n:,}; {100 * share:.0f} % lie within 1 sigma (normal: 68 %)",
+        True,
     )
 
 

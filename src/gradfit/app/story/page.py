@@ -71,8 +71,18 @@ def _block(block: Block) -> str:
 
 def _marked(text: str) -> str:
     """Set a line of prose: code in its own type, and no line break inside ``a = 2.5``."""
-    text = re.sub(r"\b(\w) = (?=-?\d)", "\\1\u00a0=\u00a0", text)
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    parts = escape(text).split("`")
+    for k, part in enumerate(parts):
+        if k % 2:
+            parts[k] = f"<code>{part}</code>"
+        else:
+            parts[k] = re.sub(r"\b(\w) = (?=-?\d)", "\\1\u00a0=\u00a0", _whole(part))
+    return "".join(parts)
+
+
+def _whole(text: str) -> str:
+    """Keep a line from ending inside a number such as ``1e-5``, or before its ``%``."""
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", re.sub(r"(?<=\de)-(?=\d)", "\u2011", text))
 
 
 def _words(text: str) -> str:
@@ -84,7 +94,7 @@ def _words(text: str) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    lines = ("".join(f"<td>{_whole(escape(cell))}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
