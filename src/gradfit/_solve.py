@@ -10,7 +10,9 @@ from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Grouping
-from gradfit._engine.state import Control, Options, Work, rows_of
+from gradfit._engine.propose import inside, touching
+from gradfit._engine.solve import masked
+from gradfit._engine.state import Bounds, Control, Options, Work, rows_of
 from gradfit._problem import Problem
 from gradfit._types import Status
 
@@ -58,7 +60,9 @@ def solve(
         moved |= now
         again = init(field, work.state.beta, u, ended)
         work = run(carry(work, again, now), options, bounds, on_step)
-    return _doubt(work), moved
+    if bounds is not None:
+        work = _on_bounds(work, bounds)
+    return _doubt(work, bounds), moved
 
 
 def name_moved(
@@ -81,8 +85,19 @@ def name_moved(
         return solve(problem, beta0, options, loss, ended=others)[1]
 
 
-def _doubt(work: Work) -> Work:
-    """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau."""
+def _on_bounds(work: Work, bounds: Bounds) -> Work:
+    """Give parameters at a bound, but for their last bit, the value of the bound."""
+    beta = work.state.beta
+    low, high = touching(beta, bounds)
+    beta = torch.where(low, bounds.lower, torch.where(high, bounds.upper, beta))
+    return work._replace(state=work.state._replace(beta=beta))
+
+
+def _doubt(work: Work, bounds: Bounds | None) -> Work:
+    """Ask for a minimum where a fit hardly moved, or had trouble: it may stand on a plateau.
+
+    What a bound holds back need not be at its minimum.
+    """
     s = work.state
     if work.field.alone and not _doubtful(s.control):
         return work
@@ -94,7 +109,10 @@ def _doubt(work: Work) -> Work:
         return work
     H = work.field.exactly(s.beta, work.u, work.kept)[1].H
     scale = torch.where(s.D > 0, s.D, 1.0)
-    lowest = torch.linalg.eigvalsh((H / (scale[:, :, None] * scale[:, None, :])).nan_to_num())
+    H = (H / (scale[:, :, None] * scale[:, None, :])).nan_to_num()
+    if bounds is not None:
+        H = masked(H, s.sums.g, inside(s.beta, s.sums.g, bounds))[0]
+    lowest = torch.linalg.eigvalsh(H)
     flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
     if work.field.shared is not None:
         flat = flat & False

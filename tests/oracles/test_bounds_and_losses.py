@@ -110,3 +110,56 @@ def test_robust_fit_names_the_outlier() -> None:
         assert abs(got.params["b"] - 2) < 5 * got.stderr["b"]
         far = gf.fit("a + b*x", x, y, start={"a": 0.9, "b": 2.1}, sx=0.05, sy=0.1)
         assert abs(got.params["b"] - 2) < abs(far.params["b"] - 2)
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize("seed", [6, 12, 21])
+def test_a_bound_beside_which_the_rest_has_far_to_go(seed: int, backend: str) -> None:
+    """Two whose rest, solved anew beside the bound, leads beyond the trust region.
+
+    The third has no minimum in the direction that the bound holds, which is no trouble.
+    """
+    rng = np.random.default_rng(seed)
+    at = np.linspace(0, 5, 12)
+    x = at + 0.05 * rng.standard_normal(12)
+    y = 1.6 + 2.8 * np.exp(-0.32 * at) + 0.1 * rng.standard_normal(12)
+    formula, errors = "a + b*exp(-c*x)", {"sx": 0.05, "sy": 0.1}
+    free = gf.fit(formula, x, y, start={"a": 1.6, "b": 2.8, "c": 0.32}, **errors)
+    limit = free.params["b"] + 1.5 * free.stderr["b"]
+    start = {"a": 1.7, "b": limit + 0.05, "c": 0.35}
+    bounds = {"b": (limit, None)}
+    got = gf.fit(formula, x, y, start=start, bounds=bounds, backend=backend, **errors)
+
+    def residuals(z: np.ndarray) -> np.ndarray:
+        gap = z[0] + limit * np.exp(-z[1] * (x + 0.05 * z[2:])) - y
+        return np.append(gap / 0.1, z[2:])
+
+    tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15}
+    dense = optimize.least_squares(residuals, np.append([1.7, 0.35], 0 * x), **tight)
+    assert got.success, got.message
+    assert got.at_bound == ("b",)
+    assert got.params["b"] == limit
+    assert got.chi2 == pytest.approx(2 * dense.cost, rel=1e-12)
+    np.testing.assert_allclose(values(got.params)[[0, 2]], dense.x[:2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+def test_a_parameter_at_its_bound_has_the_value_of_the_bound(backend: str) -> None:
+    x, hits = np.linspace(0, 5, 12), 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        y = rng.uniform(1, 3) * np.exp(-0.4 * x) + 1 + 0.05 * rng.standard_normal(12)
+        limit = round(float(rng.uniform(0.3, 0.9)), 3)
+        got = gf.fit(
+            "a*exp(-b*x) + c",
+            x,
+            y,
+            start={"a": 2.0, "b": 0.2, "c": 0.1},
+            sx=0.05,
+            sy=0.05,
+            bounds={"c": (None, limit)},
+            backend=backend,
+        )
+        hits += "c" in got.at_bound
+        assert "c" not in got.at_bound or got.params["c"] == limit
+    assert hits > 25

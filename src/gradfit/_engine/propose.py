@@ -97,6 +97,10 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
         db = project(A, g, damping, db, (s.beta, bounds))
     if lam is not None or bounds is not None:
         norm = torch.linalg.vector_norm(s.D * db, dim=-1)
+    if bounds is not None:
+        # What is solved again beside a bound may lead beyond the radius.
+        share = torch.where(norm > 1.1 * c.radius, c.radius / norm, 1.0)
+        db, norm, bare = share[:, None] * db, share * norm, bare & (share == 1)
     Adb = (s.sums.A * db[:, None]).sum(-1)
     promise = s.sums.tangent - (db * torch.add(Adb, s.sums.g, alpha=2)).sum(-1)
     promise = plain(w, promise)
@@ -179,10 +183,17 @@ def _basis(
 
 def inside(beta: Tensor, g: Tensor, bounds: Bounds) -> Tensor:
     """Return which parameters (G, p) may move: not at a bound with the cost falling beyond it."""
-    # A step that ends on a bound may miss it by its last bit.
+    low, high = touching(beta, bounds)
+    return ~((low & (g > 0)) | (high & (g < 0)))
+
+
+def touching(beta: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Return which parameters (G, p) are at their lower and at their upper bound.
+
+    A step that ends on a bound may miss it by its last bit.
+    """
     near = 1e-15 * beta.abs()
-    held = ((beta - bounds.lower <= near) & (g > 0)) | ((bounds.upper - beta <= near) & (g < 0))
-    return ~held
+    return beta - bounds.lower <= near, bounds.upper - beta <= near
 
 
 def project(
@@ -192,20 +203,28 @@ def project(
     db: Tensor,
     where: tuple[Tensor, Bounds],
 ) -> Tensor:
-    """Shorten a step to the bounds: what would pass one stops there, the rest is solved again."""
+    """Shorten a step to the bounds: what passes one first stops there, the rest is solved anew.
+
+    Every turn goes on from a point within the bounds to one where the quadratic model is lower.
+    """
     beta, bounds = where
     M = A if damping is None else A + torch.diag_embed(damping)
-    stuck = torch.zeros_like(db, dtype=torch.bool)
+    low, high = bounds.lower - beta, bounds.upper - beta
+    there, stuck = torch.zeros_like(db), torch.zeros_like(db, dtype=torch.bool)
     for _ in range(db.shape[1]):
-        there = beta + db
-        target = torch.minimum(torch.maximum(there, bounds.lower), bounds.upper) - beta
-        new = ((there < bounds.lower) | (there > bounds.upper)) & ~stuck
-        if not bool(new.any()):
+        way = db - there
+        limit = torch.where(way > 0, high, low)
+        share = torch.where((db > high) | (db < low), (limit - there) / way, 1.0)
+        first = share.amin(-1, keepdim=True)
+        passes = first < 1
+        if not bool(passes.any()):
             break
-        stuck = stuck | new
-        known = torch.where(stuck, target, 0.0)
-        rest = g + (M @ known[..., None])[..., 0]
-        db = torch.where(stuck, known, solve(*masked(A, rest, ~stuck), damping).db)
+        hit = passes & (share <= first)
+        stuck = stuck | hit
+        there = torch.where(hit, limit, torch.where(passes, there + first * way, there))
+        rest = g + (M @ torch.where(stuck, there, 0.0)[..., None])[..., 0]
+        again = solve(*masked(A, rest, ~stuck), damping).db
+        db = torch.where(passes, torch.where(stuck | again.isnan(), there, again), db)
     return torch.minimum(torch.maximum(beta + db, bounds.lower), bounds.upper) - beta
 
 

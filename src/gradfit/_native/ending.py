@@ -17,11 +17,12 @@ TOLD = 7
 
 
 def is_plateau(c: Any, s: Any, f: Any, status: int, newton: bool, steps: int, evals: int) -> bool:
-    """Ask for a minimum where a fit hardly moved, or had trouble."""
+    """Ask for a minimum of what no bound holds, where a fit hardly moved or had trouble."""
     doubtful = steps <= HARDLY or (evals > steps + 1 and not newton)
     if not (doubtful and 0 < status < 10 and cost_of(c, s) > 0.0 and s.mu):
         return False
     p = s.p
+    hold(s, f)
     walk(c, s, f, EXACT)
     for i in range(p):
         for j in range(p):
@@ -29,11 +30,21 @@ def is_plateau(c: Any, s: Any, f: Any, status: int, newton: bool, steps: int, ev
             b = f.D[j] if f.D[j] > 0.0 else 1.0
             h = c.total[i * p + j] / (a * b)
             f.M[i * p + j] = h if h - h == 0.0 else 0.0
+            if f.held[i] > 0.0 or f.held[j] > 0.0:
+                f.M[i * p + j] = 1.0 if i == j else 0.0
     diagonalise(f.M, p, f.e, f.V)
     low, high = np.inf, -np.inf
     for j in range(p):
         low, high = min(low, f.e[j]), max(high, f.e[j])
     return low <= 1e-8 * high
+
+
+def on_bound(value: float, lower: float, upper: float) -> float:
+    """Give a parameter at a bound, but for its last bit, the value of the bound."""
+    near = 1e-15 * abs(value)
+    if value - lower <= near:
+        return lower
+    return upper if upper - value <= near else value
 
 
 def spread(c: Any, s: Any, f: Any, out: Any) -> None:
@@ -44,6 +55,8 @@ def spread(c: Any, s: Any, f: Any, out: Any) -> None:
     hold(s, f)
     finite = True
     for i in range(p):
+        if s.bounded:
+            f.beta[i] = on_bound(f.beta[i], f.lower[i], f.upper[i])
         beta[i] = f.beta[i]
         free[i] = 1.0 - f.held[i]
         for j in range(p):

@@ -56,6 +56,11 @@ def propose_gauss(c: Any, s: Any, f: Any, radius: float, steps: int) -> tuple[fl
             mask(f, f.A, f.g, f.held, p)
             project(s, f, lam)
         norm = length(f.D, f.db, p)
+        if s.bounded and norm > 1.1 * radius:
+            # What is solved again beside a bound may lead beyond the radius.
+            for i in range(p):
+                f.db[i] *= radius / norm
+            norm, bare = radius, False
     return norm, bare, promised(c, s, f)
 
 
@@ -167,39 +172,56 @@ def along(f: Any, j: int, lam: float, floor: float) -> float:
 
 
 def project(s: Any, f: Any, lam: float) -> None:
-    """Shorten a step to the bounds: what would pass one stops there, the rest is solved again.
+    """Shorten a step to the bounds: what passes one first stops there, the rest is solved anew.
 
     The system is in ``M`` and ``k``; ``V``, ``e``, ``w`` and ``t`` are used up.
     """
-    p, stuck, known, rest, damped = s.p, f.e, f.w, f.t, f.V
+    p, stuck, there = s.p, f.e, f.w
     for i in range(p):
         stuck[i] = 0.0
+        there[i] = 0.0
     for _ in range(p):
-        new = False
+        first = 1.0
         for i in range(p):
-            there = f.beta[i] + f.db[i]
-            if stuck[i] == 0.0 and (there < f.lower[i] or there > f.upper[i]):
-                stuck[i] = 1.0
-                new = True
-            target = min(max(there, f.lower[i]), f.upper[i]) - f.beta[i]
-            known[i] = target if stuck[i] > 0.0 else f.db[i]
-        if not new:
+            first = min(first, share_of(f, i))
+        if not first < 1.0:
             break
         for i in range(p):
-            rest[i] = f.k[i]
-            for j in range(p):
-                rest[i] += f.M[i * p + j] * known[j] if stuck[j] > 0.0 else 0.0
-        for i in range(p):
-            for j in range(p):
-                free = stuck[i] == 0.0 and stuck[j] == 0.0
-                damped[i * p + j] = f.M[i * p + j] if free else (1.0 if i == j else 0.0)
-            damped[i * p + i] += lam * f.D[i] * f.D[i]
-            rest[i] = rest[i] if stuck[i] == 0.0 else 0.0
-        solve(damped, rest, p, HARD, f.L, f.db)
-        for i in range(p):
-            f.db[i] = known[i] if stuck[i] > 0.0 or f.db[i] != f.db[i] else f.db[i]
+            way = f.db[i] - there[i]
+            if share_of(f, i) <= first:
+                stuck[i] = 1.0
+                there[i] = (f.upper[i] if way > 0.0 else f.lower[i]) - f.beta[i]
+            else:
+                there[i] += first * way
+        solve_beside(f, p, lam)
     for i in range(p):
         f.db[i] = min(max(f.beta[i] + f.db[i], f.lower[i]), f.upper[i]) - f.beta[i]
+
+
+def share_of(f: Any, i: int) -> float:
+    """Return which share of the way from where a step has come so far it may go up to a bound."""
+    way = f.db[i] - f.w[i]
+    if f.db[i] > f.upper[i] - f.beta[i]:
+        return (f.upper[i] - f.beta[i] - f.w[i]) / way
+    if f.db[i] < f.lower[i] - f.beta[i]:
+        return (f.lower[i] - f.beta[i] - f.w[i]) / way
+    return 1.0
+
+
+def solve_beside(f: Any, p: int, lam: float) -> None:
+    """Solve for what is not stuck at a bound, beside what is."""
+    stuck, there, rest, damped = f.e, f.w, f.t, f.V
+    for i in range(p):
+        rest[i] = f.k[i]
+        for j in range(p):
+            rest[i] += f.M[i * p + j] * there[j] if stuck[j] > 0.0 else 0.0
+            free = stuck[i] == 0.0 and stuck[j] == 0.0
+            damped[i * p + j] = f.M[i * p + j] if free else (1.0 if i == j else 0.0)
+        damped[i * p + i] += lam * f.D[i] * f.D[i]
+        rest[i] = rest[i] if stuck[i] == 0.0 else 0.0
+    solve(damped, rest, p, HARD, f.L, f.db)
+    for i in range(p):
+        f.db[i] = there[i] if stuck[i] > 0.0 or f.db[i] != f.db[i] else f.db[i]
 
 
 def propose_newton(c: Any, s: Any, f: Any) -> tuple[float, bool, float]:
