@@ -55,9 +55,10 @@ def number_groups(labels: Any, n: int) -> Groups:
         values, keys = _number_objects(values)
     first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
     heads, lengths = values[first], np.diff(first, append=n)
+    is_numbered = _are_numbers(values, heads)
     if keys is None:
         heads, keys = _number_runs(heads)
-    number = values if _is_numbered(values, first) else np.repeat(heads, lengths)
+    number = values if is_numbered else np.repeat(heads, lengths)
     if len(keys) == len(heads):
         return Groups(number, keys, lengths, None)
     sizes = np.bincount(heads, lengths, len(keys)).astype(np.int64)
@@ -66,11 +67,11 @@ def number_groups(labels: Any, n: int) -> Groups:
     return Groups(number, keys, sizes, np.arange(n) + np.repeat(shift, lengths[runs]))
 
 
-def _is_numbered(values: np.ndarray[Any, Any], first: NDArray[np.int64]) -> bool:
+def _are_numbers(values: np.ndarray[Any, Any], heads: np.ndarray[Any, Any]) -> bool:
     """Return whether labels are 0, 1, 2, ... in order, so that they are the numbers themselves."""
     if values.dtype != np.int64 or not (values.flags.c_contiguous and values.flags.writeable):
         return False
-    return bool((values[first] == np.arange(len(first))).all())
+    return heads[0] == 0 and bool((heads == np.arange(len(heads))).all())
 
 
 def _number_objects(values: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
