@@ -1,6 +1,7 @@
 """Labels of groups: one number each in order of first appearance, whatever they are."""
 
 import datetime
+import pickle
 
 import numpy as np
 import pytest
@@ -135,3 +136,18 @@ def test_a_group_of_nan_is_told_and_its_rows_stay():
     assert one_bad.group[7] == 1
     for key in (0, 2, 3, 4):
         assert one_bad[key].params == pytest.approx(whole[key].params, rel=1e-12)
+
+
+def test_labels_in_order_are_a_tuple_that_is_made_when_it_is_asked_for():
+    labels = np.repeat([3, 5, 8], 2)
+    keys = number_groups(labels, 6).keys
+    assert keys == (3, 5, 8)
+    assert keys == (3, 5, 8)
+    assert keys != (3, 5)
+    assert keys != [3, 5, 8]
+    assert [type(k) for k in (keys[0], keys[-1], *keys[:2], *keys)] == [int] * 7
+    assert keys[1:] == (5, 8)
+    assert 5 in keys
+    assert hash(keys) == hash((3, 5, 8))
+    assert repr(keys) == "(3, 5, 8)"
+    assert pickle.loads(pickle.dumps(keys)) == keys

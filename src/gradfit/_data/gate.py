@@ -1,7 +1,7 @@
 """Shapes, signs and finite numbers: what every fit may rely on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NoReturn
@@ -48,7 +48,7 @@ class Data:
         Joint covariance of (x, y).
     group : Tensor (N,) or None
         Number of each point's group, ascending from 0.
-    keys : tuple
+    keys : sequence
         Label of each group in order of first appearance; empty without groups.
     sizes : Tensor (G,) or None
         Number of points of each group.
@@ -77,7 +77,7 @@ class Data:
     rho: Tensor | None
     cov: Tensor | None
     group: Tensor | None
-    keys: tuple[Any, ...]
+    keys: Sequence[Any]
     sizes: Tensor | None
     kept: Tensor | None
     n_rows: int

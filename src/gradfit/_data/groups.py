@@ -1,5 +1,6 @@
 """Labels of groups, numbered in order of first appearance."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,35 @@ ORDERED = "biufUSmM"
 """Kinds of labels of which one is larger than another."""
 
 
+class Keys(Sequence[Any]):
+    """Labels that are in order, as a tuple of them would be; each is made when it is asked for.
+
+    A million of Python's own numbers take longer to make than the groups to be told apart.
+    """
+
+    def __init__(self, labels: NDArray[Any]) -> None:
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._labels[at]
+        return tuple(found.tolist()) if isinstance(at, slice) else found.item()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._labels.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keys | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
 class Groups(NamedTuple):
     """Which points belong together.
 
@@ -19,7 +49,7 @@ class Groups(NamedTuple):
     ----------
     number : ndarray (N,) int64
         Number of each point's group, in order of first appearance.
-    keys : tuple
+    keys : sequence
         Label of each group.
     sizes : ndarray (G,) int64
         Points of each group.
@@ -28,7 +58,7 @@ class Groups(NamedTuple):
     """
 
     number: NDArray[np.int64]
-    keys: tuple[Any, ...]
+    keys: Sequence[Any]
     sizes: NDArray[np.int64]
     order: NDArray[np.int64] | None
 
@@ -50,7 +80,7 @@ def number_groups(labels: Any, n: int) -> Groups:
             f"`groups` must hold one label per point, shape ({n},); got shape {values.shape}."
         )
     _refuse_missing(values)
-    keys: tuple[Any, ...] | None = None
+    keys: Sequence[Any] | None = None
     if values.dtype.kind == "O":
         values, keys = _number_objects(values)
     first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
@@ -84,10 +114,10 @@ def _number_objects(values: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tu
     return np.asarray(found, dtype=np.int64), tuple(order)
 
 
-def _number_runs(heads: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+def _number_runs(heads: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], Sequence[Any]]:
     """Return the number of each run by its label, and the labels."""
     if heads.dtype.kind in ORDERED and bool((heads[1:] > heads[:-1]).all()):
-        return np.arange(len(heads)), tuple(heads.tolist())
+        return np.arange(len(heads)), Keys(heads)
     unique, first, inverse = np.unique(heads, return_index=True, return_inverse=True)
     by_appearance = np.argsort(first, kind="stable")
     rank = np.empty(len(unique), dtype=np.int64)

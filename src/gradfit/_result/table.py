@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
@@ -33,7 +33,7 @@ class FitTable(Correlated):
 
     Attributes
     ----------
-    keys : tuple
+    keys : sequence
         Labels of the groups, in order of first appearance.
     group : ndarray (N,) int64
         Which key each row of the user belongs to; -1 for rows left out.
@@ -57,7 +57,7 @@ class FitTable(Correlated):
         As in :class:`FitResult`; the same for every group.
     """
 
-    keys: tuple[Hashable, ...]
+    keys: Sequence[Hashable]
     group: NDArray[np.int64]
     names: tuple[str, ...]
     params: Mapping[str, Array]
