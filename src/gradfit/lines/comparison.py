@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradfit._distributions import check_level, normal_quantile, t_quantile
-from gradfit._format import number, probability
+from gradfit._format import number, percent, probability
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
 from gradfit.lines.least_squares import plain_points, single
@@ -261,8 +261,8 @@ def _compared(
         "r": float(np.corrcoef(x, y)[0, 1]),
     }
     told: list[Row] = [
-        (f"slope, {level:.0%} interval", _verdict(*slope, 1.0, "proportional difference")),
-        (f"intercept, {level:.0%} interval", _verdict(*intercept, 0.0, "constant difference")),
+        (f"slope, {percent(level)} interval", _verdict(*slope, 1.0, "proportional difference")),
+        (f"intercept, {percent(level)} interval", _verdict(*intercept, 0.0, "constant difference")),
         ("correlation r", number(figures["r"], 4)),
     ]
     for at in decision_levels:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._fit import fit as general
-from gradfit._format import number, probability
+from gradfit._format import number, percent, probability
 from gradfit._result import FitResult
 from gradfit.errors import InputError
 from gradfit.lines.least_squares import single
@@ -205,7 +205,7 @@ def _words(f: dict[str, float], level: float) -> list[Row]:
         text = (
             f"{number(f[key], 6)} ± {number(f[f's[{key}]'], 2)} (1σ) | {number(f[f'ci[{key}]'], 2)}"
         )
-        text += f" ({level:.0%})"
+        text += f" ({percent(level)})"
         if math.isfinite(f[f"ci_over[{key}]"]):
             text += f" | {number(f[f'ci_over[{key}]'], 2)} (with overdispersion)"
         rows.append((name, text))

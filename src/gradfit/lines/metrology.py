@@ -6,7 +6,7 @@ import numpy as np
 
 from gradfit._distributions import check_level, chi2_quantile
 from gradfit._fit import fit as general
-from gradfit._format import number
+from gradfit._format import number, percent
 from gradfit.errors import InputError
 from gradfit.lines.least_squares import single
 from gradfit.lines.result import LineResult, as_line, value_text
@@ -93,8 +93,8 @@ def iso28037(
         ("cov(a, b)", number(figures["cov(a,b)"], 5)),
         (
             "chi-square test",
-            f"{number(fit.chi2, 4)} against {number(limit, 4)} ({level:.0%}, {fit.dof} degrees of "
-            f"freedom): {verdict}",
+            f"{number(fit.chi2, 4)} against {number(limit, 4)} ({percent(level)}, {fit.dof} "
+            f"degrees of freedom): {verdict}",
         ),
     ]
     return as_line(

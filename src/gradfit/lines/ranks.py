@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gradfit._distributions import check_level, normal_quantile
+from gradfit._format import percent
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
 from gradfit.lines.least_squares import plain_points, single
@@ -81,7 +82,7 @@ def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
         "Theil and Sen's line",
         "that x is exact; any errors of y, and outliers",
         {"slope_low": low, "slope_high": high},
-        [(f"{level:.0%} interval of the slope", interval_text(low, high))],
+        [(f"{percent(level)} interval of the slope", interval_text(low, high))],
     )
 
 
