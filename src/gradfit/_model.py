@@ -68,6 +68,8 @@ class Model:
         Parameters that are positive by convention; a search for start values keeps to it.
     ties : Ties or None
         What holds parameters together, where some follow from others.
+    correctable : bool
+        Whether what fits it takes ``bias_correction``.
     """
 
     fn: Callable[..., Tensor]
@@ -79,6 +81,7 @@ class Model:
     x_names: tuple[str, ...] = ("x",)
     positive: tuple[str, ...] = ()
     ties: Ties | None = None
+    correctable: bool = True
 
     @property
     def source(self) -> str | None:
@@ -124,7 +127,7 @@ class Model:
             return as_model, (self.source, self.x_names)
         fn = self.fn if _pickles(self.fn) else _Lost(self.label)
         known = self.n_x, dict(self.defaults), self.x_names, self.positive, self.ties
-        return Model, (fn, self.names, self.label, None, *known)
+        return Model, (fn, self.names, self.label, None, *known, self.correctable)
 
     def __deepcopy__(self, memo: Any) -> "Model":
         return self

@@ -380,8 +380,8 @@ class Asking(Correlated):
         next order matters too, and :meth:`bootstrap` with ``"parametric"`` tells it. After
         ``bias_correction`` this is what was taken off.
 
-        NaN for robust losses, fits that share parameters, a fit without solution, and a model that
-        is lost.
+        NaN for robust losses, fits that share parameters, a fit without solution or with an
+        undetermined parameter, and a model that is lost.
 
         References
         ----------
@@ -403,6 +403,8 @@ class Asking(Correlated):
         from gradfit._uncertainty.unbias import bias_of, unknown_bias
 
         if self.loss != "linear" or not (self.absolute_sigma or self.dof > 0):
+            return unknown_bias(self.names)
+        if math.inf in self.stderr.values():
             return unknown_bias(self.names)
         try:
             case = self._case("bias")

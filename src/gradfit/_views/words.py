@@ -140,10 +140,15 @@ def _bias(fit: Fitted) -> str:
     if not far:
         return ""
     names, verb = ", ".join(far), "is" if len(far) == 1 else "are"
+    advice = (
+        "use bias_correction=True, and see what is left by"
+        if fit.model.correctable
+        else "see how far by"
+    )
     return (
         f"{names} {verb} off by more than a standard error on average, for the curve bends over "
-        "the length of an error bar: intervals miss the truth too often; use bias_correction=True, "
-        'and see what is left by bootstrap(kind="parametric")'
+        f"the length of an error bar: intervals miss the truth too often; {advice} "
+        'bootstrap(kind="parametric")'
     )
 
 

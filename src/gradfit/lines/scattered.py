@@ -33,7 +33,10 @@ def with_scatter(x: Tensor, slope: Tensor, intercept: Tensor, scatter: Tensor) -
 
 
 RELATION = Model(
-    fn=with_scatter, names=("slope", "intercept", "scatter"), label="line with scatter"
+    fn=with_scatter,
+    names=("slope", "intercept", "scatter"),
+    label="line with scatter",
+    correctable=False,
 )
 
 

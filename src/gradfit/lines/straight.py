@@ -220,7 +220,7 @@ def straight(x: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     return slope * x + intercept
 
 
-LINE = Model(fn=straight, names=("slope", "intercept"), label="line")
+LINE = Model(fn=straight, names=("slope", "intercept"), label="line", correctable=False)
 
 
 def _simplify(data: Data) -> Data:

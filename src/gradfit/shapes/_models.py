@@ -4,7 +4,7 @@ Each is nearly a distance near the shape, whatever its size, so that foot points
 rounding error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -79,8 +79,8 @@ def _cone(  # noqa: PLR0917
 ) -> Tensor:
     u, v, w = x[0] - x0, x[1] - y0, x[2] - z0
     p, q, r = uy * w - uz * v, uz * u - ux * w, ux * v - uy * u
-    across = (p * p + q * q + r * r).sqrt()
-    return torch.cos(half_angle) * across - torch.sin(half_angle) * (ux * u + uy * v + uz * w)
+    across, along = (p * p + q * q + r * r).sqrt(), ux * u + uy * v + uz * w
+    return torch.cos(half_angle) * across - torch.sin(half_angle) * along.abs()
 
 
 def _unit(u: Sequence[Tensor]) -> list[Tensor]:
@@ -117,12 +117,19 @@ _NORMAL, _BEND = (
 )
 _LINE, _APEX = Ties(_AXIS, _POINT, _settle_axis), Ties(_AXIS, (), _settle_cone)
 
-LINE2D = Model(_line2d, ("angle", "offset"), "line2d")
-CIRCLE = Model(_circle, ("x0", "y0", "radius"), "circle")
-ELLIPSE = Model(_ellipse, ("x0", "y0", "a", "b", "angle"), "ellipse")
-CONIC = Model(_conic, ("A", "B", "C", "D", "E", "F"), "conic", ties=_BEND)
-PLANE = Model(_plane, ("nx", "ny", "nz", "offset"), "plane", ties=_NORMAL)
-LINE3D = Model(_line3d, (*_POINT, *_AXIS), "line3d", ties=_LINE)
-SPHERE = Model(_sphere, ("x0", "y0", "z0", "radius"), "sphere")
-CYLINDER = Model(_cylinder, (*_POINT, *_AXIS, "radius"), "cylinder", ties=_LINE)
-CONE = Model(_cone, (*_POINT, *_AXIS, "half_angle"), "cone", ties=_APEX)
+
+def _shape(
+    fn: Callable[..., Tensor], names: tuple[str, ...], label: str, ties: Ties | None = None
+) -> Model:
+    return Model(fn, names, label, ties=ties, correctable=False)
+
+
+LINE2D = _shape(_line2d, ("angle", "offset"), "line2d")
+CIRCLE = _shape(_circle, ("x0", "y0", "radius"), "circle")
+ELLIPSE = _shape(_ellipse, ("x0", "y0", "a", "b", "angle"), "ellipse")
+CONIC = _shape(_conic, ("A", "B", "C", "D", "E", "F"), "conic", _BEND)
+PLANE = _shape(_plane, ("nx", "ny", "nz", "offset"), "plane", _NORMAL)
+LINE3D = _shape(_line3d, (*_POINT, *_AXIS), "line3d", _LINE)
+SPHERE = _shape(_sphere, ("x0", "y0", "z0", "radius"), "sphere")
+CYLINDER = _shape(_cylinder, (*_POINT, *_AXIS, "radius"), "cylinder", _LINE)
+CONE = _shape(_cone, (*_POINT, *_AXIS, "half_angle"), "cone", _APEX)

@@ -1,5 +1,6 @@
 """Shapes in the plane: line, circle, ellipse, conic."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor
 
 from gradfit._result import FitResult, FitTable
 from gradfit.shapes import _charts, _models, _tell
+from gradfit.shapes._kinds import Brink, Limit, Shape, Vague
 from gradfit.shapes._points import CovType, NanPolicy, gather_points
-from gradfit.shapes._run import Asked, Brink, Limit, Shape, fit_shape
-from gradfit.shapes._starts import seed_circle, seed_conic, seed_ellipse, seed_line2
+from gradfit.shapes._run import Asked, fit_shape
+from gradfit.shapes._starts import reseat_conic, seed_circle, seed_conic, seed_ellipse, seed_line2
 
 _LINE = Shape(_models.LINE2D, _charts.FLAT2, seed_line2, _tell.line2d)
 _CIRCLE = Shape(
@@ -39,13 +41,23 @@ def _from_parabola(beta: Tensor) -> Tensor:
     return torch.stack([s, alpha, p * p, p * q, q * q], 1)
 
 
+def _bend(beta: Sequence[Tensor]) -> Tensor:
+    """Return the curvature of a conic where it passes; without, it holds its tangent as a line."""
+    _, alpha, p, q, r = beta
+    n = _charts.normal_of(alpha)
+    return p * n[1] * n[1] - 2 * q * n[0] * n[1] + r * n[0] * n[0]
+
+
+_LINES = Limit(_bend, "a pair of straight lines")
 _ELLIPSE = Shape(
     _models.ELLIPSE,
     _charts.CONIC2,
     seed_ellipse,
     _tell.ellipse,
-    (Limit(lambda b: b[2] * b[4] - b[3] * b[3], "a parabola", True),),
+    (Limit(lambda b: b[2] * b[4] - b[3] * b[3], "a parabola", True, _LINES),),
     brink=Brink(_charts.PARABOLA2, _to_parabola, _from_parabola),
+    reseat=reseat_conic,
+    vague=Vague(4, larger=2, smaller=3),
 )
 _CONIC = Shape(
     _models.CONIC,
@@ -53,6 +65,7 @@ _CONIC = Shape(
     seed_conic,
     _tell.conic,
     (Limit(lambda b: (b[2] * b[2] + 2 * b[3] * b[3] + b[4] * b[4]).sqrt(), "a straight line"),),
+    reseat=reseat_conic,
 )
 
 
@@ -193,8 +206,8 @@ def ellipse(
                u + iv = \left((x - x_0) + i (y - y_0)\right) e^{-i\theta}
 
     It is begun with the direct ellipse fit, with Taubin's conic and with a circle, and fitted as a
-    conic, for which nothing happens where it opens. Where parabolas fit better than any ellipse
-    the status is ``Status.DEGENERATE``.
+    conic, for which nothing happens where it opens. Where parabolas or two straight lines fit
+    better than any ellipse near by, the status is ``Status.DEGENERATE``.
 
     Parameters
     ----------
@@ -210,7 +223,8 @@ def ellipse(
     -------
     FitResult, or FitTable when ``groups`` is given
         With the centre ``x0``, ``y0``, the half axes ``a >= b``, and ``angle``, the direction of
-        the longer one in radians from -pi/2 (excluded) to pi/2.
+        the longer one in radians from -pi/2 (excluded) to pi/2. Its standard error is infinite
+        where the half axes differ by less than three standard errors: any direction would do.
 
     Raises
     ------

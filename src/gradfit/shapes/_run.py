@@ -1,7 +1,7 @@
 """From points and a shape to a result: candidates side by side, the best one to its end."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,8 +35,9 @@ from gradfit.shapes._frame import (
     leave,
     repeat,
 )
-from gradfit.shapes._starts import Seed, Seeder
-from gradfit.shapes._tell import Told, carry
+from gradfit.shapes._kinds import Limit, Shape, Vague
+from gradfit.shapes._starts import Seed
+from gradfit.shapes._tell import carry
 
 TRIES = Options(gtol=3e-2, max_steps=25)
 """How far candidates are followed before the best is chosen."""
@@ -48,81 +49,10 @@ SURE = 2.0
 """Standard errors within which a bend may as well be none."""
 SETTLED = 1e-8
 """Standard errors within which a fit knows its own minimum."""
-
-
-@dataclass(frozen=True, eq=False)
-class Limit:
-    """Something that must not vanish in a shape.
-
-    Attributes
-    ----------
-    of : callable
-        Its value (F,) from the parameters inside.
-    what : str
-        What the shape is where it vanishes.
-    positive : bool
-        Whether it must be positive, and not merely differ from 0.
-    """
-
-    of: Callable[[Sequence[Tensor]], Tensor]
-    what: str
-    positive: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Brink:
-    """The shapes between two kinds: parabolas, between ellipses and hyperbolas.
-
-    Attributes
-    ----------
-    chart : Model
-        Such shapes, in parameters of their own.
-    enter, leave : callable
-        From the parameters (F, p) of the shape to those of the nearest shape here, and back.
-    """
-
-    chart: Model
-    enter: Callable[[Tensor], Tensor]
-    leave: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """One kind of shape.
-
-    Attributes
-    ----------
-    model : Model
-        Zero on the shape, in practitioners' parameters.
-    chart : Model
-        The same in the parameters in which it is fitted.
-    seed : callable
-        Candidates to begin with.
-    tell : callable
-        Practitioners' parameters from those of the chart.
-    limits : tuple of Limit
-        Where it degenerates.
-    equations : int
-        Equations per point.
-    wide : bool
-        Whether points on one straight line leave it open.
-    brink : Brink or None
-        Where it is about to become another shape.
-    """
-
-    model: Model
-    chart: Model
-    seed: Seeder
-    tell: Told
-    limits: tuple[Limit, ...] = ()
-    equations: int = 1
-    wide: bool = False
-    brink: "Brink | None" = None
-
-    @property
-    def redundant(self) -> int:
-        """Parameters of the model that follow from the others."""
-        return len(self.model.names) - len(self.chart.names)
+CLEAR = 3.0
+"""Standard errors by which half axes must differ for a direction: of circles 1 % seem to."""
+FAR = 1.0
+"""Root mean square distances of the points within which a base point stays beside them."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +85,7 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
         found = spread(work, asked.cov_type)
     judged = _judge(shape, work, found, cloud, problem.absolute)
-    end, told = _tell(shape, frame, judged.work, found, judged.lost)
+    end, told, vague = _tell(shape, frame, judged, found, cloud)
     result = conclude(
         problem,
         end,
@@ -169,7 +99,8 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     )
     if isinstance(result, FitResult):
         why = "" if exact is None or not bool(exact.there[0]) else _pinned(shape, data, exact)
-        result = _say(result, replace(judged, why=why or judged.why), cloud)
+        judged = replace(judged, why=why or judged.why)
+        result = _say(result, judged, cloud, shape.vague if bool(vague[0]) else None)
     warn_of(result)
     return result
 
@@ -248,7 +179,7 @@ def _best(
     u = u[:, cloud.grouping.spread(chosen // G) * n + place] if len(u) == len(data.x) else None
     rivals = cost[best] < lowest
     if shape.brink is None or not bool(rivals.any()):
-        return Start(frame.rows(chosen), beta[chosen], u, exact)
+        return _reseated(shape, cloud, Start(frame.rows(chosen), beta[chosen], u, exact))
     # Another kind of shape fits better. If the shapes between the two do as well, the way there
     # leads downhill, and the fit must end at its brink.
     brink = shape.brink
@@ -260,11 +191,32 @@ def _best(
         (shape, asked, loss, ended),
     )
     over = rivals & (edge < lowest)
-    return Start(
+    start = Start(
         frame.rows(torch.where(over, best, chosen)),
         torch.where(over[:, None], brink.leave(between), beta[chosen]),
         None if u is None else torch.where(cloud.grouping.spread(over), feet, u),
         exact,
+    )
+    return _reseated(shape, cloud, start)
+
+
+def _reseated(shape: Shape, cloud: Cloud, start: Start) -> Start:
+    """See shapes anew whose base point ran away, as that of an ellipse between parallel lines.
+
+    Its vertex goes to infinity there, and a fit that follows it never ends. Seen from beside the
+    points nothing runs away, and the fit goes on through two lines to whatever lies beyond.
+    """
+    far = start.beta[:, 0].abs() > FAR
+    if shape.reseat is None or not bool(far.any()):
+        return start
+    old, centre = start.frame, cloud.centre
+    seed = shape.reseat(cloud, (old.origin - centre) / cloud.scale, start.beta)
+    origin = torch.where(far, centre + cloud.scale * seed.base, old.origin)
+    shift = cloud.grouping.spread((old.origin - origin) / cloud.scale)
+    return start._replace(
+        frame=old._replace(origin=origin),
+        beta=torch.where(far[:, None], seed.beta, start.beta),
+        u=None if start.u is None else start.u + shift,
     )
 
 
@@ -311,6 +263,8 @@ class Judged:
         With the status of shapes that degenerate.
     lost : Tensor (G,) bool
         Fits that do.
+    scatter : Tensor (G,)
+        By which standard errors are to be multiplied.
     why : str
         Why the first fit is none; "" if it is one.
     hardly : str
@@ -319,6 +273,7 @@ class Judged:
 
     work: Work
     lost: Tensor
+    scatter: Tensor
     why: str
     hardly: str
 
@@ -344,28 +299,59 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
         counts = cloud.grouping.sum(torch.ones_like(cloud.x[0])) * shape.equations
         scatter = (s.sums.cost / (counts - s.beta.shape[1]).clamp(min=1)).sqrt()
     for limit in shape.limits:
-        value, J = carry(lambda b, limit=limit: [limit.of(b)], s.beta)
-        value, J = value[:, 0], J[:, 0]
-        sigma = (J[:, None] @ found.cov @ J[..., None])[:, 0, 0].clamp(min=0).sqrt() * scatter
-        size = value if limit.positive else value.abs()
+        size, sigma = _size(limit, s.beta, found.cov, scatter)
         gone = ~(size > ROUNDING * cloud.blur + SETTLED * sigma.nan_to_num(0.0, 0.0, 0.0))
         if bool(gone[0]):
-            why = why or f"the best {name} is {limit.what}; choose a simpler shape"
+            why = why or _instead(shape, limit, s.beta, found.cov, scatter, cloud)
         elif bool(size[0] < SURE * sigma[0]):
             hardly = hardly or limit.what
         lost = lost | (gone & fitted)
     control = s.control
     told = torch.where(lost, int(Status.DEGENERATE), status)
     control = control._replace(status=int(told[0]) if work.field.alone else told)
-    return Judged(work._replace(state=s._replace(control=control)), lost, why, hardly)
+    return Judged(work._replace(state=s._replace(control=control)), lost, scatter, why, hardly)
+
+
+def _size(limit: Limit, beta: Tensor, cov: Tensor, scatter: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what must not vanish (G,), and its standard error."""
+    value, J = carry(lambda b: [limit.of(b)], beta)
+    value, J = value[:, 0], J[:, 0]
+    sigma = (J[:, None] @ cov @ J[..., None])[:, 0, 0].clamp(min=0).sqrt() * scatter
+    return value if limit.positive else value.abs(), sigma
+
+
+def _instead(
+    shape: Shape, limit: Limit, beta: Tensor, cov: Tensor, scatter: Tensor, cloud: Cloud
+) -> str:
+    """Say what the best shape is of the first fit, which is beyond a limit."""
+    name, other = shape.model.label, limit.instead
+    if other is not None:
+        size, sigma = _size(other, beta, cov, scatter)
+        if bool((size <= ROUNDING * cloud.blur + SURE * sigma.nan_to_num(0.0, 0.0, 0.0))[0]):
+            best = shape.chart.label
+            return f"the best {best} is {other.what} and no {name}; choose a simpler shape"
+    return f"the best {name} is {limit.what}; choose a simpler shape"
 
 
 def _tell(
-    shape: Shape, frame: Frame, work: Work, found: Spread, lost: Tensor
-) -> tuple[End, Spread]:
-    """Say the shape in practitioners' parameters, NaN where it degenerates."""
+    shape: Shape, frame: Frame, judged: Judged, found: Spread, cloud: Cloud
+) -> tuple[End, Spread, Tensor]:
+    """Say the shape in practitioners' parameters, NaN where it degenerates.
+
+    Returns as well in which fits (G,) one of them has no meaning.
+    """
+    work, lost = judged.work, judged.lost
     values, J = carry(lambda b: shape.tell(b, frame), work.state.beta)
     known = torch.isfinite(J).all(-1) & torch.isfinite(values)
+    vague = torch.zeros_like(lost)
+    if shape.vague is not None:
+        v = shape.vague
+        across = J[:, v.larger] - J[:, v.smaller]
+        gap = values[:, v.larger] - values[:, v.smaller]
+        sigma = (across[:, None] @ found.cov @ across[..., None])[:, 0, 0].clamp(min=0).sqrt()
+        rounding = ROUNDING * cloud.blur * cloud.scale
+        vague = ~(gap > rounding + CLEAR * (judged.scatter * sigma).nan_to_num(0.0, 0.0, 0.0))
+        known[:, v.index] &= ~vague
     J = torch.where(known[..., None], J, 0.0)
     cov = J @ found.cov @ J.mT
     cov = torch.where(known[:, :, None] & known[:, None, :], cov, torch.nan)
@@ -375,9 +361,8 @@ def _tell(
     cov = torch.where(lost[:, None, None], torch.nan, cov)
     weakest = (J @ found.weakest[..., None])[..., 0]
     free = torch.ones_like(values, dtype=torch.bool)
-    return End.of(work)._replace(beta=values), Spread(
-        cov, found.rank, found.condition, weakest, free
-    )
+    told = Spread(cov, found.rank, found.condition, weakest, free)
+    return End.of(work)._replace(beta=values), told, vague
 
 
 def _arrays(data: Data, frame: Frame, problem: Problem, work: Work) -> PointArrays:
@@ -405,8 +390,8 @@ def _pinned(shape: Shape, data: Data, exact: Exact) -> str:
     )
 
 
-def _say(result: FitResult, judged: Judged, cloud: Cloud) -> FitResult:
-    """Add in words what the shape came near to."""
+def _say(result: FitResult, judged: Judged, cloud: Cloud, vague: Vague | None) -> FitResult:
+    """Add in words what the shape came near to, and which parameter has no meaning there."""
     if bool(cloud.same[0]):
         return replace(result, message="all points are the same: they have no shape; add others")
     if judged.why:
@@ -417,5 +402,9 @@ def _say(result: FitResult, judged: Judged, cloud: Cloud) -> FitResult:
         return replace(result, message=told)
     if judged.hardly and result.success:
         told = f"{result.message}; {judged.hardly} fits as well within the errors"
-        return replace(result, message=told)
+        result = replace(result, message=told)
+    if vague is not None and result.success:
+        one, other, this = (result.names[k] for k in (vague.larger, vague.smaller, vague.index))
+        told = f"{result.message}; {one} and {other} hardly differ, which leaves {this} open"
+        result = replace(result, message=told)
     return result

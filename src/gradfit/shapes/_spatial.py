@@ -4,8 +4,9 @@ from typing import Any
 
 from gradfit._result import FitResult, FitTable
 from gradfit.shapes import _charts, _models, _tell
+from gradfit.shapes._kinds import Limit, Shape
 from gradfit.shapes._points import CovType, NanPolicy, gather_points
-from gradfit.shapes._run import Asked, Limit, Shape, fit_shape
+from gradfit.shapes._run import Asked, fit_shape
 from gradfit.shapes._starts import (
     seed_cone,
     seed_cylinder,
@@ -307,10 +308,10 @@ def cone(
 ) -> FitResult | FitTable:
     r"""Fit a circular cone to points, by their true distance from it.
 
-    .. math::  (p - c) \cdot u = |p - c| \cos\theta, \qquad |u| = 1
+    .. math::  |(p - c) \cdot u| = |p - c| \cos\theta, \qquad |u| = 1
 
-    Axes all over the half sphere are tried, and the best ones followed. Points that do not taper,
-    or do not bend, end with ``Status.DEGENERATE``.
+    Points may lie on both nappes. Axes all over the half sphere are tried, and the best ones
+    followed. Points that do not taper, or do not bend, end with ``Status.DEGENERATE``.
 
     Parameters
     ----------
@@ -326,8 +327,8 @@ def cone(
     -------
     FitResult, or FitTable when ``groups`` is given
         With the apex ``x0``, ``y0``, ``z0``, the unit direction ``ux``, ``uy``, ``uz`` from it
-        along the axis to the points, and ``half_angle``, between axis and surface in radians. One
-        of the seven follows from the others.
+        along the axis towards the mean of the points, and ``half_angle``, between axis and surface
+        in radians. One of the seven follows from the others.
 
     Raises
     ------
@@ -341,10 +342,10 @@ def cone(
     Examples
     --------
     >>> import gradfit as gf
-    >>> x, y = [1, 0, -1, 0, 2, 0, -2, 0], [0, 1, 0, -1, 0, 2, 0, -2.01]
+    >>> x, y = [1, 0, -1, 0, 1.4, -1.4, -1.4, 1.4], [0, 1, 0, -1, 1.4, 1.4, -1.4, -1.4]
     >>> fit = gf.shapes.cone(x, y, [1, 1, 1, 1, 2, 2, 2, 2])
     >>> print(f"{fit.params['uz']:.2f} {fit.params['half_angle']:.2f}")
-    1.00 0.79
+    1.00 0.78
     """
     given = gather_points(
         (x, y, z), (sx, sy, sz), data=data, cov=cov, groups=groups, nan_policy=nan_policy

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit.shapes._frame import Cloud
+from gradfit.shapes import _tell
+from gradfit.shapes._frame import Cloud, Frame
 
 TINY = 1e-300
 THINNED, SUBSETS = 12, 4
@@ -136,21 +137,27 @@ def _across(n: Tensor) -> Tensor:
 
 
 def _monomials(x: Tensor) -> Tensor:
-    """Return (5, N): the products of two coordinates, and the coordinates."""
-    return torch.stack([x[0] * x[0], x[0] * x[1], x[1] * x[1], x[0], x[1]])
+    """Return the products of two coordinates, (3, N) or (6, N), and the coordinates."""
+    i, j = torch.triu_indices(len(x), len(x), device=x.device)
+    return torch.cat([x[i] * x[j], x])
 
 
-def _taubin_conic(cloud: Cloud) -> Tensor:
-    """Return the coefficients (6, G) of the conic of least ``g`` over its mean square gradient."""
+def _taubin_quadric(cloud: Cloud) -> Tensor:
+    """Return the coefficients (k, G) of the quadric of least ``g`` over its mean square gradient.
+
+    In the order of the monomials, and the constant.
+    """
     x = cloud.x
     rows = _monomials(x)
     mean = cloud.mean(rows).nan_to_num(0.0, 0.0, 0.0)
     S = cloud.moments(rows - cloud.grouping.spread(mean))
-    zero, one = torch.zeros_like(x[0]), torch.ones_like(x[0])
-    by_x = torch.stack([2 * x[0], x[1], zero, one, zero])
-    by_y = torch.stack([zero, x[0], 2 * x[1], zero, one])
-    N = cloud.moments(by_x) + cloud.moments(by_y)
-    eye = torch.eye(5, dtype=N.dtype, device=N.device)
+    i, j = torch.triu_indices(len(x), len(x), device=x.device)
+    unit = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    N = torch.zeros_like(S)
+    for e in unit:
+        products = e[i, None] * x[j] + e[j, None] * x[i]
+        N = N + cloud.moments(torch.cat([products, e[:, None].expand_as(x)]))
+    eye = torch.eye(len(rows), dtype=N.dtype, device=N.device)
     inverse = torch.linalg.inv(torch.linalg.cholesky(N + 1e-12 * eye))
     v = inverse.mT @ torch.linalg.eigh(inverse @ S @ inverse.mT)[1][:, :, :1]
     v = v[..., 0].mT
@@ -213,11 +220,17 @@ def seed_conic(cloud: Cloud) -> list[Seed]:
     s, alpha, k = round_.beta.mT
     zero = torch.zeros_like(k)
     return [
-        _at_base(cloud, _taubin_conic(cloud)),
+        _at_base(cloud, _taubin_quadric(cloud)),
         _at_base(cloud, _direct_ellipse(cloud)),
         _at_base(cloud, _moment_ellipse(cloud)),
         round_._replace(beta=torch.stack([s, alpha, k / 2, zero, k / 2], 1)),
     ]
+
+
+def reseat_conic(cloud: Cloud, base: Tensor, beta: Tensor) -> Seed:
+    """Return conics in frames at ``base`` (2, G) seen from where they pass nearest the centre."""
+    inside = Frame(base, torch.zeros_like(base), None, torch.ones_like(cloud.scale))
+    return _at_base(cloud, torch.stack(_tell.conic(list(beta.mT), inside)))
 
 
 def seed_ellipse(cloud: Cloud) -> list[Seed]:
@@ -227,7 +240,7 @@ def seed_ellipse(cloud: Cloud) -> list[Seed]:
 
 
 DIRECTIONS = 48
-"""Axes tried for a cylinder or a cone, evenly over the half sphere, beside the principal ones."""
+"""Axes tried for a cylinder or a cone, evenly over the half sphere, beside those of the points."""
 FOLLOWED = 5
 """Of which so many are followed."""
 
@@ -240,6 +253,14 @@ def _directions(like: Tensor) -> Tensor:
     return torch.stack([rho * torch.cos(turn), rho * torch.sin(turn), z])
 
 
+def _quadric_axes(cloud: Cloud) -> Tensor:
+    """Return the axes (3, 3, G) of the quadric through the points, one after another."""
+    xx, xy, xz, yy, yz, zz = _taubin_quadric(cloud)[:6].nan_to_num(0.0, 0.0, 0.0)
+    rows = [xx, xy / 2, xz / 2, xy / 2, yy, yz / 2, xz / 2, yz / 2, zz]
+    Q = torch.stack(rows, 1).reshape(-1, 3, 3)
+    return torch.linalg.eigh(Q)[1].permute(2, 1, 0)
+
+
 class _Axial(NamedTuple):
     """A solid of revolution about one axis per fit.
 
@@ -247,7 +268,7 @@ class _Axial(NamedTuple):
     ----------
     axis : Tensor (3, G)
     centre : Tensor (3, G)
-        Where the axis passes nearest to the origin.
+        A point of the axis.
     radius, slope : Tensor (G,)
         Radius there, and its growth along the axis.
     misfit : Tensor (G,)
@@ -279,14 +300,48 @@ def _about(cloud: Cloud, axis: Tensor, tapered: bool) -> _Axial:
     eye = torch.eye(N.shape[1], dtype=N.dtype, device=N.device)
     v = torch.linalg.solve(N + 1e-12 * eye, b)[..., 0].mT
     c = v[:2] / 2
+    centre = (pair * c[:, None]).sum(0)
+    off = (p - cloud.grouping.spread(c)).square().sum(0).sqrt()
     level = (v[2] + c.square().sum(0)).clamp(min=1e-12)
     radius = level.sqrt()
     # The slope from the term linear in t, which equal errors disturb less than the square.
     slope = v[3] / (2 * radius) if tapered else torch.zeros_like(radius)
-    left = (p - cloud.grouping.spread(c)).square().sum(0).sqrt()
-    left = left - cloud.grouping.spread(radius) - cloud.grouping.spread(slope) * t
-    centre = (pair * c[:, None]).sum(0)
-    return _Axial(axis, centre, radius, slope, cloud.mean(left.square()[None])[0])
+    left = off - cloud.grouping.spread(radius) - cloud.grouping.spread(slope) * t
+    single = _Axial(axis, centre, radius, slope, _true_square(cloud, left, slope))
+    if not tapered:
+        return single
+    return _better(single, _both_nappes(cloud, single, v[3:], t, off))
+
+
+def _both_nappes(cloud: Cloud, single: _Axial, v: Tensor, t: Tensor, off: Tensor) -> _Axial:
+    """Return the cone about the same axis of which both nappes may hold points.
+
+    Its apex and slope come from ``v[0] t + v[1] t^2``, for the linear term alone vanishes where the
+    apex is in the middle. It is seen from beside the points, never from the apex.
+    """
+    slope = v[1].clamp(min=1e-12).sqrt()
+    apex = -v[0] / (2 * slope.square())
+    away = t - cloud.grouping.spread(apex)
+    left = off - cloud.grouping.spread(slope) * away.abs()
+    reach = cloud.mean(away.square()[None])[0].sqrt()
+    return _Axial(
+        single.axis,
+        single.centre + single.axis * (apex + reach),
+        slope * reach,
+        slope,
+        _true_square(cloud, left, slope),
+    )
+
+
+def _true_square(cloud: Cloud, left: Tensor, slope: Tensor) -> Tensor:
+    """Return the mean square distance from a surface that is ``left`` away across its axis."""
+    return cloud.mean(left.square()[None])[0] / (1 + slope.square())
+
+
+def _better(one: _Axial, other: _Axial) -> _Axial:
+    """Return of every fit the solid that its points are nearer to."""
+    nearer = other.misfit < one.misfit
+    return _Axial(*(torch.where(nearer, b, a) for a, b in zip(one, other, strict=True)))
 
 
 def _best_axes(cloud: Cloud, tapered: bool) -> list[_Axial]:
@@ -294,7 +349,8 @@ def _best_axes(cloud: Cloud, tapered: bool) -> list[_Axial]:
     G = len(cloud.scale)
     principal = _axes(cloud)[1].permute(2, 1, 0)
     given = [d[:, None].expand(3, G) for d in _directions(cloud.x).mT]
-    found = [_about(cloud, axis, tapered) for axis in (*principal, *given)]
+    axes = (*principal, *_quadric_axes(cloud), *given)
+    found = [_about(cloud, axis, tapered) for axis in axes]
     every = _Axial(*(torch.stack(each) for each in zip(*found, strict=True)))
     order = every.misfit.nan_to_num(torch.inf).argsort(0)[:FOLLOWED]
     fits = torch.arange(G, device=order.device)
@@ -326,8 +382,9 @@ def seed_cone(cloud: Cloud) -> list[Seed]:
 
 def _standing(solid: _Axial) -> tuple[Seed, Tensor]:
     """Return a solid seen from its side towards the middle of the points, and its taper."""
-    length = solid.centre.norm(dim=0)
-    out = torch.where(length > TINY, -solid.centre / length.clamp(min=TINY), _across(solid.axis))
+    off = solid.centre - solid.axis * (solid.axis * solid.centre).sum(0)
+    length = off.norm(dim=0)
+    out = torch.where(length > TINY, -off / length.clamp(min=TINY), _across(solid.axis))
     h = (1 + solid.slope.square()).sqrt()
     ruling, normal = (solid.axis + solid.slope * out) / h, (out - solid.slope * solid.axis) / h
     zero = torch.zeros_like(h)

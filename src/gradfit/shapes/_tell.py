@@ -80,13 +80,14 @@ def cylinder(beta: Sequence[Tensor], frame: Frame) -> list[Tensor]:
 
 
 def cone(beta: Sequence[Tensor], frame: Frame) -> list[Tensor]:
-    """Return the apex, the unit direction from it along the axis, and half the opening angle."""
+    """Return the apex, the direction of the axis towards the points, half the opening angle."""
     s, a, b, c, k, m = beta
     _, d, n = (torch.stack(axis) for axis in turned(a, b, c))
-    away = 1 / (k * m)
-    apex = frame.place(s * n + away * d)
-    axis = frame.direction(-torch.sign(away.detach()) * (d + m * n) / (1 + m * m).sqrt())
-    return [*apex, *axis, torch.atan(m.abs())]
+    on = s * n + d / (k * m)
+    axis = (d + m * n) / (1 + m * m).sqrt()
+    side = torch.sign((axis * (frame.middle() - on)).sum(0).detach())
+    axis = torch.where(side < 0, -axis, axis)
+    return [*frame.place(on), *frame.direction(axis), torch.atan(m.abs())]
 
 
 def _nearest(on: Tensor, direction: Tensor, frame: Frame) -> Tensor:
