@@ -57,6 +57,14 @@ def test_ragged_fits_of_any_number(count, rng, alone):
     assert_same(gf.fit(DECAY, x, y, **options, backend="native"), alone(DECAY, x, y, **options))
 
 
+def test_long_fits_among_short_ones(rng, alone):
+    sizes = rng.integers(8, 30, 3 * LANES)
+    sizes[[0, 11]] = eights.MOST, eights.MOST + 1
+    x, y, group = decays(rng, sizes)
+    options = {"start": START, "sx": 0.05, "sy": 0.05, "groups": group}
+    assert_same(gf.fit(DECAY, x, y, **options, backend="native"), alone(DECAY, x, y, **options))
+
+
 def two(x, a, b, c):
     return a * (-b * x[0]).exp() + c * x[1]
 
