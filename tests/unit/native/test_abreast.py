@@ -117,6 +117,7 @@ def test_who_needs_more_than_ordinary_steps_goes_on_alone(rng, alone, monkeypatc
         # On the curve, and where nothing is to be found, rounding error alone makes the steps.
         assert_same(found, wanted, ties=[5, 17])
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    went.clear()
     with pytest.warns(ConvergenceWarning):
         gf.fit(DECAY, x, y, **options, backend="native")
     assert 0 < len(went) < len(sizes)
