@@ -20,6 +20,7 @@ from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
+from gradfit._formula import Formula
 from gradfit._frozen import freeze
 from gradfit._model import Model, as_model
 from gradfit._native.cpu import fit
@@ -105,7 +106,7 @@ class Fitter:
 
     def __init__(
         self,
-        model: Model,
+        model: Callable[..., Tensor] | str | Model,
         start: Any,
         given: Mapping[str, Any],
         asked: Mapping[str, Any],
@@ -157,7 +158,9 @@ class Fitter:
     def _look(self, x: Any, y: Any) -> "_Kind":
         """Do once for data of one shape what does not depend on them."""
         observed = gather(x, y, *(self._given[k] for k in ("sx", "sy", "rho", "cov")))
-        problem = state_problem(replace(observed, as_torch=False), self.model, **self._asked)
+        # Of a formula only the data tell how many variables there are.
+        model = as_model(self.model, observed.x_names)
+        problem = state_problem(replace(observed, as_torch=False), model, **self._asked)
         with torch.enable_grad():
             beta0 = start_of(problem, self._start)
             if beta0 is None:
@@ -167,7 +170,7 @@ class Fitter:
             kernels = choose(problem, beta0, self._loss, "native", None)
         if isinstance(kernels, str):
             raise ModelError(
-                f"the model {self.model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
+                f"the model {model.label!r} cannot be prepared: {kernels}. Use gradfit.fit."
             )
         plan = make_plan(kernels, problem, self._options, self._loss)
         return _Kind(problem, beta0, plan, self._options, self._loss)
@@ -273,4 +276,8 @@ def prepare(
     given = {"sx": sx, "sy": sy, "rho": rho, "cov": cov}
     asked = {"fixed": fixed, "bounds": bounds, "fix_x": fix_x, "absolute_sigma": absolute_sigma}
     tolerances = {"gtol": gtol, "ftol": ftol, "xtol": xtol, "max_steps": max_steps}
-    return Fitter(as_model(model), start, given, {**asked, **tolerances}, robust)
+    if isinstance(model, str) and not model.strip().isidentifier():
+        Formula(model)
+    else:
+        model = as_model(model)
+    return Fitter(model, start, given, {**asked, **tolerances}, robust)

@@ -200,3 +200,19 @@ def test_a_forked_process_gets_the_same_answer(points):
         same = gf.fit(DECAY, *points, start=START, backend="native", **SIGMAS).params == wanted
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_prepared_formula_may_have_several_variables(rng):
+    formula = "a*exp(-b*x[0]) + c*x[1]"
+    x = rng.uniform(0, 3, (2, 30))
+    y = 2.5 * np.exp(-0.6 * x[0]) + 0.7 * x[1] + 0.05 * rng.standard_normal(30)
+    given = {"start": {"a": 2, "b": 0.5, "c": 1}, "sx": 0.05, "sy": 0.05}
+    prepared = gf.prepare(formula, **given)(x, y)
+    fit = gf.fit(formula, x, y, **given)
+    for name, value in fit.params.items():
+        assert prepared.params[name] == pytest.approx(value, rel=1e-9)
+
+
+def test_a_formula_that_is_none_is_refused_before_there_are_data():
+    with pytest.raises(InputError, match="formula"):
+        gf.prepare("a + ", start={"a": 1})
