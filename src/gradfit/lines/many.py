@@ -34,7 +34,7 @@ from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.pointer import at
 from gradfit._problem import Problem
 
-PIECE = 1 << 14
+PIECE = 1 << 13
 """Points of a piece, unless one line has more: they stay in the cache."""
 FEW = 64
 """Points that tell what kind of problem it is."""
