@@ -111,7 +111,7 @@ class _Again:
         self._builtins: dict[str, Any] = {}
         self._builtins |= {"min": self.of(_smaller), "max": self.of(_larger)}
         self.values |= {place.full: self.of(_itself), pointer.ask: self.of(_nothing)}
-        self.values[pointer.copy] = self.of(_copy)
+        self.values |= {pointer.copy: self.of(_copy), pointer.where: self.of(_choice)}
 
     def of(self, function: FunctionType | Callable[..., Any]) -> Any:
         """Return a function as it is there."""
@@ -158,6 +158,10 @@ def _nothing(function: Any, task: int, start: int, stop: int) -> None:
 def _copy(source: Any, target: Any, n: int) -> None:
     for i in range(n):
         target[i] = source[i]
+
+
+def _choice(test: Any, a: Any, b: Any) -> Any:
+    return a if test else b
 
 
 # Python's, also where a number is NaN; those of a device return the other number.

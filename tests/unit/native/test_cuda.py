@@ -8,7 +8,21 @@ import pytest
 import torch
 
 import gradfit as gf
-from gradfit._native import cuda, device
+from gradfit._native import (
+    carry,
+    cuda,
+    device,
+    ending,
+    entry,
+    feet,
+    matrix,
+    newton,
+    place,
+    pointer,
+    proposal,
+    solver,
+    sweep,
+)
 from gradfit.errors import ConvergenceWarning, InputError
 
 MODELS = Path(device.__file__).parent
@@ -135,14 +149,28 @@ def test_without_a_gpu_the_reason_is_told(rng, monkeypatch):
 
 
 def test_a_gpu_has_every_function_that_machine_code_calls():
-    solver = ("carry", "ending", "entry", "feet", "matrix", "newton", "place", "proposal", "solver")
+    names = ("carry", "ending", "entry", "feet", "matrix", "newton", "place", "proposal", "solver")
     texts = "".join(
         (MODELS / f"{name}.py").read_text("utf-8")
-        for name in (*solver, "sweep", "special", "operations")
+        for name in (*names, "sweep", "special", "operations")
     )
     known = {*device.NUMPY, *(f"arc{n}" for n in device.ARCS), "inf", "nan", "float64", "isinf"}
     assert set(re.findall(r"\bnp\.(\w+)", texts)) - {"array"} <= known
     assert set(re.findall(r"\bmath\.(\w+)", texts)) <= {*device.MATH, "inf", "nan", "pi"}
+
+
+def test_a_gpu_has_a_form_of_its_own_of_what_is_numpy_s_in_memory():
+    """Lanes and slices of NumPy are no device's; ``at`` is inlined, ``call`` goes by number."""
+    kept = device._Again(lambda f: f, lambda f: f).values
+    modules = carry, ending, entry, feet, matrix, newton, place, proposal, solver, sweep
+    used = {
+        v
+        for module in modules
+        for v in vars(module).values()
+        if getattr(v, "__module__", "") == pointer.__name__
+    }
+    assert pointer.where in used
+    assert used - {pointer.at, pointer.call} <= set(kept)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
