@@ -149,26 +149,34 @@ class Point:
     @cached_property
     def metric(self) -> Metric:
         """Columns whose products are those of white ones."""
-        p, rows, tangent = len(self.layout.free), self._rows, self.number(0.0)
-        columns = self._columns(rows)
-        h, K = columns[p], columns[p + 1 :]
+        p, tangent = len(self.layout.free), self.number(0.0)
+        rows, weight = self._weighed(self._rows)
+        columns, live = transposed(rows), weight * self.live
+        *J, h = [Column(c, [v * live for v in c]) for c in columns[: p + 1]]
+        # Where a lane only fills a register its foot moves as well: it is the foot of a real point,
+        # and left behind it might be where the model is NaN, which no weight of 0 makes good.
+        K = [Column(c, [v * weight for v in c]) for c in columns[p + 1 :]]
         if K:
             t = [u + dot(k.heavy, h.light) for u, k in zip(self.u, K, strict=True)]
             tangent = dot(t, t)
             if self.layout.explicit:
                 bent = [dot(row, t) for row in self.J_u]
                 tangent = tangent + dot(bent, bent)
-        return Metric(columns[:p], h, K, tangent * self.live)
+        return Metric(J, h, K, tangent * self.live)
 
     def _columns(self, rows: Rows) -> list[Column]:
-        weight = self.live
+        rows, weight = self._weighed(rows)
+        weight = weight * self.live
+        return [Column(column, [v * weight for v in column]) for column in transposed(rows)]
+
+    def _weighed(self, rows: Rows) -> tuple[Rows, Term]:
+        """Return rows of which two columns have, with the weight, the product of white ones."""
         if self.u and self.q == 1:
             # One equation needs no root: a product of two columns takes its weight once.
             S = dot(self.J_u[0], self.J_u[0])
-            weight = weight / (S + 1.0 if self.layout.explicit else S)
-        elif self.u or not self.layout.explicit:
-            rows = self.whiten(rows)
-        return [Column(column, [v * weight for v in column]) for column in transposed(rows)]
+            return rows, 1.0 / (S + 1.0 if self.layout.explicit else S)
+        white = self.u or not self.layout.explicit
+        return self.whiten(rows) if white else rows, self.number(1.0)
 
     @cached_property
     def robust(self) -> tuple[Term, Term, Term, Term]:

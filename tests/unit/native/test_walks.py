@@ -68,3 +68,24 @@ def test_places_that_take_several_looks_are_those_of_one(monkeypatch):
     for other in (three, one):
         np.testing.assert_array_equal(other.moved, many.moved)
         np.testing.assert_allclose(list(other.params.values()), list(many.params.values()), 1e-12)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_lanes_without_a_point_of_their_own_stay_where_the_model_is_defined(grouped, rng):
+    """An arcsine has nothing beyond 1, close to which a fit passes by."""
+    sizes = 20 - np.arange(12) % 7 if grouped else [20]
+    x = np.concatenate([np.linspace(0.5, 3, k) for k in sizes])
+    y = 2 + 0.5 * x + 0.03 * rng.standard_normal(x.size)
+    x = x + 0.03 * rng.standard_normal(x.size)
+    options = {"start": {"a": 1.9, "b": 0.6}, "sx": 0.03, "sy": 0.03}
+    if grouped:
+        options["groups"] = np.repeat(np.arange(len(sizes)), sizes)
+    wanted, found = (
+        gf.fit("a + arcsin(0.2*b*x)", x, y, backend=backend, **options)
+        for backend in ("eager", "native")
+    )
+    assert found.backend == "native"
+    assert np.all(wanted.success)
+    np.testing.assert_array_equal(found.status, wanted.status)
+    np.testing.assert_array_equal(found.n_steps, wanted.n_steps)
+    np.testing.assert_allclose(found.params["b"], wanted.params["b"], 1e-9)
