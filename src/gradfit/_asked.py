@@ -1,9 +1,10 @@
 """How a fit is to be run, as the user asked: checked, and in the engine's terms."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from gradfit._data.checks import shown, to_count, to_number
+from gradfit._data.frames import open_frame
 from gradfit._engine.loss import SCALES, Loss
 from gradfit._engine.state import Options
 from gradfit.errors import InputError
@@ -57,3 +58,18 @@ def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:
     """Raise unless ``value`` is one of the ``known``."""
     if not (isinstance(value, str) and value in known):
         raise InputError(f"`{argument}` must be one of {', '.join(known)}; got {shown(value)}.")
+
+
+def other_columns(table: Any, x_names: Sequence[str], *said: Any) -> tuple[str, ...]:
+    """Return the columns of a table that are neither x nor called parameters by what was said.
+
+    ``said`` are mappings or lists of names: start values, bounds, what groups share.
+    """
+    if table is None:
+        return ()
+    taken = set(x_names)
+    for each in said:
+        names: Any = [each] if isinstance(each, str) else each
+        if isinstance(names, Mapping | list | tuple):
+            taken.update(name for name in cast("Iterable[Any]", names) if isinstance(name, str))
+    return tuple(name for name in open_frame(table).columns if name not in taken)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import Answer, answer_of, answer_of_work
-from gradfit._asked import choose_loss, options_of, refuse_unknown
+from gradfit._asked import choose_loss, options_of, other_columns, refuse_unknown
 from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
@@ -104,7 +104,8 @@ def fit(
     ----------
     model : callable, str or Model
         ``f(x, a, b, ...)`` in torch operations, a formula such as ``"a*exp(-b*x) + c"``, or the
-        name of a built-in model. Without ``y`` it is implicit: zero on the curve.
+        name of a built-in model. Without ``y`` it is implicit: zero on the curve. Of several
+        responses there is one formula each, with commas between: ``"a*x, a*x**2 + b"``.
     x, y : array-like, or column names with ``data``
         Observations: x ``(N,)`` or ``(m, N)``, y ``(N,)`` or ``(q, N)``, each in its own unit.
     data : data frame or mapping, optional
@@ -209,9 +210,10 @@ def fit(
     observed = gather(
         x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device
     )
+    others = other_columns(data, observed.x_names, start, fixed, bounds, shared)
     problem = state_problem(
         observed,
-        as_model(model, observed.x_names),
+        as_model(model, observed.x_names, others),
         fixed=fixed,
         bounds=bounds,
         fix_x=fix_x,

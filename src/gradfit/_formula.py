@@ -14,7 +14,7 @@ import linecache
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, NoReturn, cast
 
@@ -27,22 +27,43 @@ LONGEST = 10_000
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
 
+def _beside(like: Tensor, value: Any) -> Tensor:
+    """Return a tensor as it is, and a number as a tensor of the same kind as ``like``."""
+    __tracebackhide__ = True
+    return value if isinstance(value, Tensor) else like.new_tensor(value)
+
+
+def _first_tensor(values: Sequence[Any]) -> Tensor:
+    return next(v for v in values if isinstance(v, Tensor))
+
+
+# What these call shows in a traced graph as the call in the formula; a comprehension would be a
+# place of its own.
 def _lifted(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Let a function of tensors take numbers beside them: ``maximum(x, 0)``."""
 
     def call(*args: Any) -> Tensor:
-        like = next(a for a in args if isinstance(a, Tensor))
-        return fn(*(a if isinstance(a, Tensor) else like.new_tensor(a) for a in args))
+        __tracebackhide__ = True
+        return fn(*map(partial(_beside, _first_tensor(args)), args))
 
     return call
 
 
 def _where(condition: Tensor, value: Any, other: Any) -> Tensor:
     """Choose between tensors or numbers; two numbers alone would come out in single precision."""
+    __tracebackhide__ = True
     tensors = [v for v in (value, other) if isinstance(v, Tensor)]
-    dtype = tensors[0].dtype if tensors else torch.float64
-    chosen = [torch.as_tensor(v, dtype=dtype, device=condition.device) for v in (value, other)]
-    return torch.where(condition, *chosen)
+    like = tensors[0] if tensors else condition.new_empty(0, dtype=torch.float64)
+    return torch.where(condition, _beside(like, value), _beside(like, other))
+
+
+def _stacked(*values: Any) -> Tensor:
+    """Return values, of which some may be numbers, as rows of one tensor."""
+    __tracebackhide__ = True
+    rows = tuple(map(partial(_beside, _first_tensor(values)), values))
+    if len({row.shape for row in rows}) > 1:
+        rows = torch.broadcast_tensors(*rows)
+    return torch.stack(rows)
 
 
 _ELEMENTWISE = """
@@ -56,6 +77,8 @@ _ONE: dict[str, Callable[..., Tensor]] = {
     "i1": torch.special.i1,
     "softplus": torch.nn.functional.softplus,
 }
+_STACKED = "(several)"
+"""What a formula of several values calls; no name that a user could write."""
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {"mean": torch.mean, "sum": torch.sum}
 _SEVERAL: dict[str, tuple[int, Callable[..., Tensor]]] = {
     "arctan2": (2, _lifted(torch.atan2)),
@@ -73,6 +96,7 @@ _NAMESPACE: dict[str, Any] = {
     **_ONE,
     **_REDUCTIONS,
     **{k: fn for k, (_, fn) in _SEVERAL.items()},
+    _STACKED: _stacked,
 }
 FUNCTIONS = frozenset(_ARITY)
 """Names that a formula may call."""
@@ -99,6 +123,7 @@ class Formula:
     text : str
         For example ``"a*exp(-b*x) + c"`` or ``"y = a*x + b"``; what stands before ``=`` is kept as
         :attr:`target` and otherwise ignored. Python's operators; ``pi`` and ``e`` are constants.
+        With commas, as in ``"a*x, b*x"``, it has several values, the rows of one tensor.
 
     Raises
     ------
@@ -217,18 +242,18 @@ def refuse(text: str, start: int, stop: int, reason: str) -> NoReturn:
 
 
 def _split(text: str) -> tuple[str | None, int]:
-    """Return the name before a single ``=``, and where the right side begins."""
+    """Return the names before a single ``=``, and where the right side begins."""
     left, equals, right = text.partition("=")
     if not equals or right.startswith("=") or left[-1:] in "<>!":
         return None, 0
     if left.count("(") != left.count(")"):
         return None, 0
-    name = left.strip()
-    if not name.isidentifier() or keyword.iskeyword(name):
-        refuse(text, 0, len(left.rstrip()), "left of `=` only one name may stand, as in y = ...")
+    names = [name.strip() for name in left.split(",")]
+    if any(not name.isidentifier() or keyword.iskeyword(name) for name in names):
+        refuse(text, 0, len(left.rstrip()), "left of `=` only names may stand, as in y = ...")
     if not right.strip():
         refuse(text, len(text) - 1, len(text), "nothing stands right of `=`.")
-    return name, len(left) + 1
+    return ", ".join(names), len(left) + 1
 
 
 def _parse(text: str, offset: int) -> ast.expr:
@@ -237,7 +262,7 @@ def _parse(text: str, offset: int) -> ast.expr:
     left = len(text[:offset].encode())
     source = f"({' ' * (left - 1)}{text[offset:]})" if left else text
     try:
-        return _Checker(text).visit(ast.parse(source, mode="eval").body)
+        return _Checker(text).whole(ast.parse(source, mode="eval").body)
     except SyntaxError as e:
         column = min(max((e.offset or 1) - 1, 0), len(text) - 1)
         refuse(text, column, column + 1, _syntax_hint(text, column, e.msg))
@@ -268,6 +293,18 @@ class _Checker(ast.NodeTransformer):
         first = len(encoded[:start].decode(errors="ignore"))
         last = len(encoded[: getattr(node, "end_col_offset", start + 1)].decode(errors="ignore"))
         refuse(self.text, first, last, reason)
+
+    def whole(self, tree: ast.expr) -> ast.expr:
+        """Check a whole formula, in which commas part the values of several responses."""
+        if not isinstance(tree, ast.Tuple):
+            return self.visit(tree)
+        if len(tree.elts) < 2:
+            self.refuse(tree, "a comma stands between two values, as in a*x, b*x.")
+        values = [self.visit(value) for value in tree.elts]
+        if all(isinstance(value, ast.Constant) for value in values):
+            self.refuse(tree, "these are numbers only.")
+        several = ast.copy_location(ast.Name(_STACKED, ast.Load()), tree)
+        return ast.copy_location(ast.Call(several, values, []), tree)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         self.refuse(node, f"{_WORDS.get(type(node), 'this')} is not allowed in a formula.")
@@ -364,7 +401,7 @@ _WORDS: dict[type, str] = {
     ast.IfExp: "`if ... else` (use where(condition, value, other))",
     ast.Lambda: "a function",
     ast.List: "a list",
-    ast.Tuple: "a comma between values",
+    ast.Tuple: "a comma inside brackets",
     ast.NamedExpr: "an assignment",
 }
 

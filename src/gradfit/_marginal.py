@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._asked import other_columns
 from gradfit._begin import find_start
 from gradfit._data import Data, gather
 from gradfit._engine.points import Function
@@ -170,7 +171,7 @@ def mnr(
         raise InputError("`sx` is missing: mnr() needs the errors of x.")
     problem = state_problem(
         observed,
-        as_model(model, observed.x_names),
+        as_model(model, observed.x_names, other_columns(data, observed.x_names, start, fixed)),
         fixed=fixed,
         bounds=None,
         fix_x=None,

@@ -133,7 +133,7 @@ class Model:
         return self
 
 
-def as_model(model: Any, x_names: Sequence[str] | None = None) -> Model:
+def as_model(model: Any, x_names: Sequence[str] | None = None, others: Sequence[str] = ()) -> Model:
     """Return a model from a function, a formula, the name of a built-in, or a model.
 
     Parameters
@@ -144,11 +144,15 @@ def as_model(model: Any, x_names: Sequence[str] | None = None) -> Model:
         Of a formula all names are parameters that are neither ``x`` nor in ``x_names``.
     x_names : sequence of str, optional
         Names of the variables, one each; ``x`` is always understood.
+    others : sequence of str
+        Columns that stand beside those of x in the user's table. A formula may not use them: what
+        it would mean by them is not a parameter.
 
     Raises
     ------
     InputError
-        Not a model, unknown name, no parameters, or a signature that does not name them.
+        Not a model, unknown name, no parameters, a signature that does not name them, or a formula
+        that uses one of the ``others``.
 
     Examples
     --------
@@ -164,7 +168,7 @@ def as_model(model: Any, x_names: Sequence[str] | None = None) -> Model:
     if isinstance(model, Formula):
         model = model.text
     if isinstance(model, str):
-        return _from_text(model, tuple(x_names or ("x",)))
+        return _from_text(model, tuple(x_names or ("x",)), tuple(others))
     if isinstance(model, type) or not callable(model):
         raise InputError(
             "the model must be a function f(x, a, b, ...), a formula or the name of a built-in "
@@ -174,7 +178,7 @@ def as_model(model: Any, x_names: Sequence[str] | None = None) -> Model:
 
 
 @functools.lru_cache(maxsize=256)
-def _from_text(text: str, x_names: tuple[str, ...]) -> Model:
+def _from_text(text: str, x_names: tuple[str, ...], others: tuple[str, ...]) -> Model:
     name = text.strip()
     if models.known(name):
         return _from_callable(models.get(name))
@@ -184,7 +188,25 @@ def _from_text(text: str, x_names: tuple[str, ...]) -> Model:
         raise InputError(
             f"there is no built-in model {name!r}.{hint} Known are {', '.join(models.names())}."
         )
-    return _from_formula(Formula(text), x_names)
+    formula = Formula(text)
+    _refuse_others(formula, x_names, others)
+    return _from_formula(formula, x_names)
+
+
+def _refuse_others(formula: Formula, x_names: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """Raise where a formula uses a column that was not given as x."""
+    name = next((n for n in formula.names if n in others), None)
+    if name is None:
+        return
+    advice = (
+        f"Write {x_names[0]!r} for the variable, or give 'x' as `x`."
+        if name == "x"
+        else "Give it as `x`, too; if it is a parameter, rename it or give it a start value."
+    )
+    raise InputError(
+        f"the formula {formula.body!r} uses {name!r}, a column of the data that is not given as "
+        f"`x` ({', '.join(x_names)}). {advice}"
+    )
 
 
 def _from_formula(formula: Formula, x_names: tuple[str, ...]) -> Model:
@@ -230,6 +252,22 @@ def _check_variables(
             f"the formula {body!r} uses x, but there are {m} variables: call them "
             f"{', '.join(ways)}."
         )
+
+
+def wrong_shape(model: Model, y_names: Sequence[str], shape: tuple[int, ...], n: int) -> ModelError:
+    """Return what to raise for a model that gave a tensor of this shape for n points."""
+    q, told = len(y_names), ", ".join("N" if k == n else str(k) for k in shape)
+    told = f"({told},)" if len(shape) == 1 else f"({told})"
+    if q < 2:
+        return ModelError(
+            f"the model {model.label!r} must return shape (N,), one value per point; it returned "
+            f"{told}."
+        )
+    advice = "" if model.formula is None else " Write a formula for each: 'a*x, b*x' gives two."
+    return ModelError(
+        f"the model {model.label!r} must return shape ({q}, N), a value per point for each of "
+        f"{', '.join(y_names)}; it returned {told}.{advice}"
+    )
 
 
 def _from_callable(fn: Callable[..., Any]) -> Model:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from gradfit._model import wrong_shape
 from gradfit._problem import Problem
 from gradfit._whitening import refuse_exact
 from gradfit.errors import ModelError
@@ -86,11 +87,7 @@ def _check_shape(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:
     if implicit:
         fine = value.shape == (n,) or (value.ndim == 2 and value.shape[1] == n)
     if not fine:
-        wanted = "(N,)" if q == 1 else f"({q}, N)"
-        raise ModelError(
-            f"the model {problem.model.label!r} must return shape {wanted}, one value per point; "
-            f"for {n} points it returned {tuple(value.shape)}."
-        )
+        raise wrong_shape(problem.model, problem.data.y_names, tuple(value.shape), n)
 
 
 def _check_pointwise(problem: Problem, x: Tensor, beta: Sequence[Tensor]) -> None:

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from gradfit._anatomy import Anatomy, Call, examine
 from gradfit._data import Data
-from gradfit._model import Model
+from gradfit._model import Model, wrong_shape
 from gradfit._search import Limits, Trial, draw, search, seen
-from gradfit.errors import ModelError
 
 POINTS = 256
 """Points of a group that the search looks at."""
@@ -70,7 +69,7 @@ def propose_starts(
     }
     with torch.no_grad():
         q = 0 if data.y is None else data.y.shape[0]
-        call = _callable(model, data.vector_x, q)
+        call = _callable(model, data.vector_x, data.y_names)
         anatomy = examine(call, data.x.shape[0], len(model.names), tuple(held), q)
         trial = _sample(data, call, spectrum=any(anatomy.turn))
         found = _search_groups(trial, anatomy, held, limits, n, seed)
@@ -112,18 +111,15 @@ def _search_groups(
     return torch.cat([p[..., torch.arange(most).clamp(max=p.shape[2] - 1)] for p in parts], 1)
 
 
-def _callable(model: Model, vector: bool, q: int) -> Call:
+def _callable(model: Model, vector: bool, y_names: Sequence[str]) -> Call:
     """Return the model as ``call(x (m, N), params) -> (q, N)``; an implicit one has any q."""
+    q = len(y_names)
 
     def call(x: Tensor, params: Sequence[Tensor]) -> Tensor:
         given = model.call(x[0] if vector else x, params)
         value = given if given.ndim == 2 else given[None]
         if value.shape[-1] not in (1, x.shape[1]) or (q > 0 and value.shape[0] != q):
-            wanted = "one value per point" if q < 2 else f"{q} values per point, (q, N)"
-            raise ModelError(
-                f"the model {model.label!r} must return {wanted}; for {x.shape[1]} points it "
-                f"returned shape {tuple(given.shape)}."
-            )
+            raise wrong_shape(model, y_names, tuple(given.shape), x.shape[1])
         return value.expand(-1, x.shape[1])
 
     return call

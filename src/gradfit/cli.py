@@ -45,6 +45,10 @@ _Rho = Annotated[
     str | None,
     typer.Option("--rho", metavar="COL|NUMBER", help="Correlation of the errors of x and y."),
 ]
+_Group = Annotated[
+    str | None,
+    typer.Option("--group", metavar="COL", help="Fit the rows of each label on their own."),
+]
 _Nan = Annotated[
     str, typer.Option("--nan", metavar="raise|omit", help="What to do with missing values.")
 ]
@@ -88,13 +92,14 @@ def _fit(
         typer.Option(
             "--model",
             metavar="FORMULA|NAME",
-            help='A formula such as "a*exp(-b*x) + c", or the name of a built-in model.',
+            help='A formula such as "a*exp(-b*x) + c", several with commas between for several '
+            "columns of y, or the name of a built-in model.",
         ),
     ],
     x: _X,
     y: Annotated[
         list[str] | None,
-        typer.Option("--y", metavar="COL", help="Column of y; none for an implicit model."),
+        typer.Option("--y", metavar="COL", help="Columns of y; none for an implicit model."),
     ] = None,
     sx: _Sx = None,
     sy: _Sy = None,
@@ -109,10 +114,7 @@ def _fit(
         list[str] | None,
         typer.Option("--bounds", metavar="b=0:10", help="Keep parameters inside; b=0: is open."),
     ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", metavar="COL", help="Fit the rows of each label on their own."),
-    ] = None,
+    group: _Group = None,
     nan: _Nan = "raise",
     out: _Out = None,
     as_json: _Json = False,
@@ -138,11 +140,12 @@ def _fit(
 def _line(
     *,
     data: _Data,
-    x: _X,
+    x: Annotated[str, typer.Option("--x", metavar="COL", help="Column of x.")],
     y: Annotated[str, typer.Option("--y", metavar="COL", help="Column of y.")],
     sx: _Sx = None,
     sy: _Sy = None,
     rho: _Rho = None,
+    group: _Group = None,
     nan: _Nan = "raise",
     out: _Out = None,
     as_json: _Json = False,
@@ -153,7 +156,9 @@ def _line(
 
     return line.run(
         data,
-        table.Columns(x=x, y=(y,), sx=sx, sy=sy, rho=rho, omit=table.omits("--nan", nan)),
+        table.Columns(
+            x=(x,), y=(y,), sx=sx, sy=sy, rho=rho, group=group, omit=table.omits("--nan", nan)
+        ),
         output.Delivery(out=out, as_json=as_json, quiet=quiet),
     )
 

@@ -94,6 +94,24 @@ def test_held_parameters_stay_and_bounds_hold(cli):
     assert (answer["params"]["a"], answer["stderr"]["a"]) == (5.0, 0.0)
 
 
+def test_a_parameter_may_be_called_as_a_column_when_it_is_given_a_start(cli, tmp_path):
+    file = tmp_path / "points.csv"
+    file.write_text("x,a\n0,1\n1,3\n2,5\n")
+    columns = ("--x", "x", "--y", "a", "--model", "a*x + b")
+    assert "'a', a column of the data" in cli("fit", file, *columns).err
+    run = cli("fit", file, *columns, "--start", "a=1,b=1", "--json")
+    assert json.loads(run.out)["params"] == pytest.approx({"a": 2, "b": 1}, rel=1e-12)
+
+
+def test_formulas_with_commas_fit_several_columns_of_y_at_once(cli, tmp_path):
+    file = tmp_path / "points.csv"
+    file.write_text("t,u,v\n" + "".join(f"{t},{2 * t + 1},{3 * t}\n" for t in range(5)))
+    columns = ("--x", "t", "--y", "u,v", "--model", "a*t + b, (a + b)*t")
+    run = cli("fit", file, *columns, "--json")
+    assert (run.code, run.err) == (0, "")
+    assert json.loads(run.out)["params"] == pytest.approx({"a": 2, "b": 1}, rel=1e-9)
+
+
 def test_missing_rows_are_left_out_when_asked(cli, tmp_path):
     holes = tmp_path / "holes.csv"
     rows = PEARSON.read_text().splitlines()
@@ -133,6 +151,19 @@ def test_groups_are_fitted_on_their_own_and_a_failed_one_is_exit_code_1(cli, gro
     assert len(table) == 4
 
 
+def test_lines_are_fitted_group_by_group(cli, grouped):
+    columns = ("--x", "x", "--y", "y", "--sx", "0.1", "--sy", "0.1", "--group", "run")
+    run = cli("line", grouped, *columns, "--json")
+    assert run.code == 1
+    answer = json.loads(run.out)
+    assert answer["keys"] == ["up", "down", "lonely"]
+    x = np.linspace(0.0, 5.0, 12)
+    for row, y in enumerate((2 * x + 1, 3 - x)):
+        best = york(x, y + 0.1 * (-1) ** np.arange(12), 0.1, 0.1)
+        assert answer["params"]["slope"][row] == pytest.approx(best.slope, rel=1e-9)
+        assert answer["stderr"]["slope"][row] == pytest.approx(best.se_slope, rel=1e-6)
+
+
 def test_fit_that_does_not_converge_is_written_and_exit_code_1(cli, tmp_path):
     flat = tmp_path / "flat.csv"
     flat.write_text("x,y\n0,1\n1,2\n2,3\n3,5\n")
@@ -161,6 +192,8 @@ def test_fit_that_does_not_converge_is_written_and_exit_code_1(cli, tmp_path):
         (("--x", "x", "--y", "y", *LINE[:2], "--start", "a=1,b"), "--start: expected NAME=VALUE"),
         (("--x", "x", "--y", "y", "--model", "log(a - 10) + b*x", "--start", "a=1,b=1"), "start"),
         (("--x", "x", "--y", "y", *LINE, "--nan", "drop"), "--nan: expected raise or omit"),
+        (("--x", "x", "--y", "y", "--model", "a + b*x + c*sx"), "'sx', a column of the data"),
+        (("--x", "x", "--y", "y", "--y", "sy", *LINE), "Write a formula for each"),
         (("--y", "y", *LINE), "Missing option '--x'"),
         (("--x", "x", "--y", "y", *LINE, "--bounds", "a=1"), "--bounds: expected a=LOW:HIGH"),
     ],

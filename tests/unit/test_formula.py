@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gradfit as gf
 from gradfit._formula import FUNCTIONS, Formula
 from gradfit.errors import InputError
 
@@ -131,11 +132,13 @@ def test_missing_values_are_named():
         ("exp.__call__(x)", 1, r"only the functions of formulas"),
         ("(lambda: 1)()", 2, r"only the functions of formulas"),
         ("[a, b]", 1, r"a list"),
-        ("a, b", 1, r"a comma"),
+        ("a,", 1, r"a comma stands between two values"),
+        ("1, 2", 1, r"numbers only"),
+        ("(a, b)*x", 1, r"a comma inside brackets"),
         ("a if x else b", 1, r"use where"),
         ("x and a", 1, r"`and`"),
         ("not x", 1, r"only \+ and -"),
-        ("a := x", 1, r"only one name"),
+        ("a := x", 1, r"only names"),
         ("'a'*x", 1, r"is not a number"),
         ("True*x", 1, r"is not a number"),
         ("2j*x", 1, r"is not a number"),
@@ -163,7 +166,7 @@ def test_missing_values_are_named():
         ("a (x", 3, r"never closed"),
         ("a b", 3, r"Write every operator"),
         ("lambda*x", 1, r"a word of Python"),
-        ("f(x) = a", 1, r"only one name"),
+        ("f(x) = a", 1, r"only names"),
         ("y = ", 3, r"nothing stands right"),
         ("σ*µ + a^2", 8, r"use \*\*"),
         ("σ = a^2", 6, r"use \*\*"),
@@ -227,3 +230,22 @@ def test_formulas_agree_with_pythons_own_reading(text):
     expected = eval(text, {"__builtins__": {}}, names)
     got = Formula(text).evaluate({"x": X, "a": 0.7}).numpy()
     np.testing.assert_allclose(got, expected + 0 * got, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["a*x, 2, b", "(a*x, 2, b)", "u, v, w = a*x, 2, b"])
+def test_commas_part_the_values_of_several_responses(text):
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    formula = Formula(text)
+    assert formula.names == ("a", "x", "b")
+    value = formula.evaluate({"a": 3.0, "b": 5.0, "x": x})
+    assert value.tolist() == [[3.0, 6.0], [2.0, 2.0], [5.0, 5.0]]
+
+
+@pytest.mark.parametrize("text", ["maximum(a*x, 2)", "where(x < 2, a, 1)", "a*x, b"])
+def test_a_traced_formula_shows_what_was_written_and_nothing_else(text):
+    formula = Formula(text)
+    names = formula.names
+    values = [torch.tensor(2.0, requires_grad=True) for _ in names]
+    graph = gf.trace(formula.function(names), *values)
+    assert graph[text].is_result
+    assert {node.expr for node in graph.nodes if node.expr} <= {text, "a*x", "x < 2"}

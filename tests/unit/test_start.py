@@ -287,9 +287,9 @@ def test_a_model_that_fails_or_has_the_wrong_shape_is_told():
     data = gather(np.arange(5.0), np.arange(5.0))
     with pytest.raises(ModelError, match="failed with ValueError: no"):
         propose_starts(as_model(fails), data)
-    with pytest.raises(ModelError, match=r"one value per point; for \d+ points it returned shape"):
+    with pytest.raises(ModelError, match=r"one value per point; it returned \(3,\)"):
         propose_starts(as_model(lambda x, a: a[:3] * x[:3]), data)
-    with pytest.raises(ModelError, match=r"must return one value per point"):
+    with pytest.raises(ModelError, match=r"must return shape \(N,\), one value per point"):
         propose_starts(as_model(lambda x, a: torch.stack([a * x, x])), data)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradfit._asked import other_columns
 from gradfit._fit import FitStep, fit
+from gradfit._model import as_model
 from gradfit.app import arguments, output, table
 
 
@@ -29,9 +31,11 @@ def run(
     fixed = arguments.numbers("--fix", options.fixed)
     bounds = arguments.bounds("--bounds", options.bounds)
     with output.remarks(delivery.quiet), output.progress("fitting", delivery.quiet) as say:
-        chosen = table.select(table.read(source), columns)
+        whole = table.read(source)
+        chosen = table.select(whole, columns)
+        x_names = [chosen["x"]] if isinstance(chosen["x"], str) else chosen["x"]
         result = fit(
-            model,
+            as_model(model, x_names, other_columns(whole.frame, x_names, start, fixed, bounds)),
             **chosen,
             start=start or None,
             fixed=fixed or None,

@@ -16,6 +16,8 @@ from gradfit.graph.source import Site, site
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
 _STDLIB = sysconfig.get_path("stdlib")
+HIDDEN = "__tracebackhide__"
+"""What a function sets that shall not be shown as a place, as in tracebacks of pytest."""
 
 
 class Place(NamedTuple):
@@ -82,7 +84,7 @@ class Places:
             elif code.co_filename in private.TRANSFORM_FILES:
                 is_transform = True
             if caller is None:
-                if is_library(code.co_filename):
+                if is_library(code.co_filename) or HIDDEN in code.co_varnames:
                     inner = frame
                 else:
                     caller = frame
