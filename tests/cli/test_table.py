@@ -45,6 +45,20 @@ def test_comments_blanks_quotes_and_empty_last_lines_are_no_data(write):
     assert chosen(source, x=["x"], y=["y"])["data"] == {"x": [1.0, 3.0], "y": [2.0, 4.0]}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_names_are_read_as_spreadsheets_write_them(write, encoding):
+    source = write("µm,Größe\n1,2\n".encode(encoding))
+    assert chosen(source, x=["µm"], y=["Größe"])["data"] == {"µm": [1.0], "Größe": [2.0]}
+
+
+def test_commas_are_decimal_points_where_semicolons_part_the_columns(write):
+    source = write("x;y;s\n1,5;-2,25e-3;0.1\n2;;0.2\n,5;+1,;0.3\n")
+    data = chosen(source, x=["x"], y=["y"], sy="s", omit=True)["data"]
+    assert data["x"] == [1.5, 2.0, 0.5]
+    assert data["y"][::2] == [-2.25e-3, 1.0]
+    assert data["s"] == [0.1, 0.2, 0.3]
+
+
 def test_parquet_is_told_by_its_first_bytes(tmp_path):
     path = tmp_path / "table"
     pl.DataFrame({"x": [1, 2], "y": pl.Series([0.1, 0.2], dtype=pl.Float32)}).write_parquet(path)
@@ -102,7 +116,14 @@ def test_missing_value_spoils_its_group_only(write):
     ("content", "columns", "message"),
     [
         ("x,y\n1,2\n3,abc\n", {}, "column 'y' of points.csv, data row 2: 'abc' is not a number$"),
-        ("x;y\n1,5;2\n", {}, "data row 1: '1,5' is not a number; write decimal points"),
+        ("x\ty\n1,5\t2\n", {}, "data row 1: '1,5' is not a number; write decimal points"),
+        ('x,y\n1,"1,200"\n', {}, "'1,200' is not a number; .* no commas between thousands"),
+        ("x;y\n1,5;2\n2.5;3\n", {}, "data row 1: '1,5' is not a number; write decimal points"),
+        ("x;y\n1,2,3;2\n", {}, "data row 1: '1,2,3' is not a number; "),
+        ("x,y\ns,V\n1,2\n", {}, "row 1: 's' is not a number; lines that hold no data start with #"),
+        ("x y\n1 2\n", {}, "its columns are x y .columns are parted by commas, semicolons or tabs"),
+        ("x,y\n", {}, "points.csv has a line of column names, but no row of numbers below it"),
+        ('x,y,g\n1,2,""\n', {"group": "g"}, "column 'g' .* the name of the group is missing"),
         ("x,y\n1,inf\n", {}, "column 'y' of points.csv, data row 1: the value is infinite"),
         ("x,y\n1,2\n\n3,4\n", {}, "column 'x' of points.csv, data row 2: the value is missing"),
         ("time,y\n1,2\n", {"x": ["tme"]}, "--x: .* no column 'tme'; did you mean 'time'"),
@@ -115,8 +136,8 @@ def test_missing_value_spoils_its_group_only(write):
         ("x,y,g\n1,2,\n", {"group": "g"}, "column 'g' .* row 1: the name of the group is missing"),
         ("", {}, "points.csv is empty; a line of column names and rows are needed"),
         ("x,y\n1,2,3\n", {}, "a row has more cells than the first line has names"),
-        (b"\xff\xfex\0,\0y\0", {}, "neither text in UTF-8 nor Parquet"),
-        (b"x,y\n1,\xff\n", {}, "cannot read points.csv as a table: invalid utf-8"),
+        (b"x\0,\0y\0", {}, "neither text nor Parquet"),
+        (b"x,y\n1,\xff\n", {}, "data row 1: 'ÿ' is not a number"),
         (b"PAR1 and no more", {}, "cannot read points.csv as a table: parquet"),
     ],
 )

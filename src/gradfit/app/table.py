@@ -34,10 +34,14 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table as read: text cells from a text file, typed cells from Parquet."""
+    """A table as read: text cells from a text file, typed cells from Parquet.
+
+    Where semicolons part the columns a comma may stand for a decimal point.
+    """
 
     frame: pl.DataFrame
     source: str
+    commas: bool = False
 
     def resolve(self, option: str, text: str) -> list[str]:
         """Split ``c1,c2`` into column names, unless it is the name of one column."""
@@ -82,7 +86,10 @@ class Table:
     def labels(self, name: str) -> pl.Series:
         """Return a column of group labels: whole numbers where all cells are, else text."""
         column = self.frame[name]
-        if (first := _first(column.is_null())) is not None:
+        empty = column.is_null()
+        if column.dtype == pl.String:
+            empty |= column == ""
+        if (first := _first(empty)) is not None:
             raise InputError(f"{self._place(name, first)}: the name of the group is missing")
         if column.dtype != pl.String:
             return column
@@ -97,9 +104,14 @@ class Table:
         first = _first(values.is_null() & column.is_not_null())
         if first is None:
             return values
+        if self.commas and not column.str.contains(".", literal=True).any():
+            points = column.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+            if points.null_count() == column.null_count():
+                return points
         cell = column[first]
-        hint = "; write decimal points" if _is_number(cell.replace(",", ".")) else ""
-        raise InputError(f"{self._place(column.name, first)}: {cell!r} is not a number{hint}")
+        raise InputError(
+            f"{self._place(column.name, first)}: {cell!r} is not a number{_remedy(cell, first)}"
+        )
 
     def _place(self, name: str, row: int) -> str:
         return f"column {name!r} of {self.source}, data row {row + 1}"
@@ -124,8 +136,9 @@ class Table:
 def read(source: str) -> Table:
     """Read a table from a file, or from standard input for ``-``.
 
-    Parquet is told by its first bytes. Everything else is text: the first line names the columns,
-    which are separated by tabs, semicolons or commas; lines that start with ``#`` are comments.
+    Parquet is told by its first bytes. Everything else is text, in UTF-8 or as Windows and Excel
+    write it: the first line names the columns, which are separated by tabs, semicolons or commas;
+    lines that start with ``#`` are comments.
 
     Raises
     ------
@@ -200,21 +213,31 @@ def _content(source: str) -> bytes:
 
 
 def _read_text(content: bytes, name: str) -> Table:
-    content = content.removeprefix(codecs.BOM_UTF8)
+    content = _decoded(content).encode()
     if b"\0" in content[:1000]:
-        raise InputError(f"{name} is neither text in UTF-8 nor Parquet; save it as CSV in UTF-8")
+        raise InputError(f"{name} is neither text nor Parquet; save it as CSV")
+    separator = _separator(content)
     frame = pl.read_csv(
-        io.BytesIO(content),
-        separator=_separator(content),
-        infer_schema=False,
-        comment_prefix="#",
+        io.BytesIO(content), separator=separator, infer_schema=False, comment_prefix="#"
     )
     frame = frame.rename({column: column.strip() for column in frame.columns})
     frame = frame.with_columns(pl.all().str.strip_chars())
     used = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     filled = used.arg_true()
+    if not len(filled):
+        raise InputError(f"{name} has a line of column names, but no row of numbers below it")
     # Empty lines at the end are no data; one in the middle is a row whose values are missing.
-    return Table(frame.head(filled[-1] + 1 if len(filled) else 0), name)
+    return Table(frame.head(filled[-1] + 1), name, commas=separator == ";")
+
+
+def _decoded(content: bytes) -> str:
+    """Return text in UTF-8, or with a mark in UTF-16, or else in the code page of Windows."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
 
 
 def _separator(content: bytes) -> str:
@@ -236,6 +259,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _remedy(cell: str, row: int) -> str:
+    """Say what to do about a cell that is no number."""
+    if _is_number(cell.replace(",", ".")) or _is_number(cell.replace(",", "")):
+        return "; write decimal points, and no commas between thousands"
+    return "; lines that hold no data start with #" if row == 0 else ""
+
+
 def _nearest(name: str, columns: Sequence[str]) -> str:
     by_case = {column.casefold(): column for column in columns}
     close = difflib.get_close_matches(name.casefold(), by_case, n=1)
@@ -248,5 +278,7 @@ def _listing(columns: Sequence[str]) -> str:
 
 
 def _header_hint(columns: Sequence[str]) -> str:
+    if len(columns) == 1 and len(columns[0].split()) > 1:
+        return " (columns are parted by commas, semicolons or tabs)"
     numeric = sum(_is_number(column) for column in columns)
     return " (the first line must name the columns)" if numeric == len(columns) else ""
