@@ -76,3 +76,13 @@ def test_residuals_of_more_points_than_pass_at_once_are_those_of_each(monkeypatc
     monkeypatch.setattr(residuals, "CHUNK", 3)
     for result, expected in zip(results, whole, strict=True):
         np.testing.assert_array_equal(standardised(result), expected)
+
+
+@pytest.mark.parametrize("level", [3.0, 0.1, 1e9])
+@pytest.mark.parametrize("errors", [{}, {"sx": 0.1, "sy": 0.1, "absolute_sigma": False}])
+def test_points_on_the_curve_are_no_outliers_however_small_the_scatter(level, errors):
+    x = np.linspace(0, 6, 15)
+    result = fit("a*x + b", x, np.full(15, level), start={"a": 1, "b": 0}, **errors)
+    assert result.mswd < 1e-20 * level**2
+    assert (standardised(result) == 0).all()
+    assert "farther from the curve" not in result.summary()

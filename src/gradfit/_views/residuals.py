@@ -19,16 +19,19 @@ from gradfit._views.fitted import Fitted, Observations, as_array, rows
 
 LIGHT = 0.5
 """Robust weight below which a point counts as an outlier."""
+ROUNDING = 4 * np.finfo(np.float64).eps
+"""Share of x and y to which a distance from the curve is known."""
 
 
 def standardised(fit: Fitted) -> FloatArray:
     """Return the residuals (q, N) in units of sigma; NaN for what was left out or not measured.
 
-    Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter.
+    Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter. A
+    distance within rounding error is 0, whatever the scatter.
     """
     n = fit.observed.x.shape[-1]
     pieces = [_standardised(fit, slice(k, k + CHUNK)) for k in range(0, n, CHUNK)]
-    scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
+    scale = 1.0 if fit.absolute_sigma or fit.mswd == 0 else math.sqrt(fit.mswd)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.concatenate(pieces, 1) / scale
 
@@ -38,9 +41,11 @@ def _standardised(fit: Fitted, at: slice) -> FloatArray:
     data = fit.observed
     x_hat = torch.from_numpy(np.array(as_array(fit.x_hat)[..., at]))
     here = tangent(fit.model, list(fit.params.values()), x_hat)
-    J = here.J_x.numpy()
+    J, value = here.J_x.numpy(), here.value.numpy()
     moved = np.einsum("qmn,mn->qn", J, rows(fit.delta)[:, at])
-    h = here.value.numpy() - moved if data.y is None else moved - rows(fit.eps)[:, at]
+    h = value - moved if data.y is None else moved - rows(fit.eps)[:, at]
+    reach = np.einsum("qmn,mn->qn", np.abs(J), np.abs(rows(as_array(fit.x_hat)[..., at])))
+    h = np.where(np.abs(h) <= ROUNDING * np.fmax(reach, np.abs(value)), 0.0, h)
     with np.errstate(divide="ignore", invalid="ignore"):
         return h / np.sqrt(np.einsum("qqn->qn", scatter(data, J, at)))
 
