@@ -106,8 +106,7 @@ class Model:
             raise
         except Exception as e:
             reason = (str(e).strip().splitlines() or ["no message"])[0].rstrip(".")
-            if "numpy" in reason.lower() or "__array__" in reason:
-                # torch would advise to detach, which is just what a model must not do
+            if blames_numpy(reason):
                 raise ModelError(
                     f"the model {self.label!r} hands tensors to NumPy, which cannot follow its "
                     "graph. Use the torch functions of the same name."
@@ -252,6 +251,11 @@ def _check_variables(
             f"the formula {body!r} uses x, but there are {m} variables: call them "
             f"{', '.join(ways)}."
         )
+
+
+def blames_numpy(reason: str) -> bool:
+    """Return whether NumPy was handed a tensor; torch advises to detach, which cuts the graph."""
+    return "numpy" in reason.lower() or "__array__" in reason
 
 
 def wrong_shape(model: Model, y_names: Sequence[str], shape: tuple[int, ...], n: int) -> ModelError:

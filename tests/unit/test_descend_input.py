@@ -146,6 +146,8 @@ def test_a_loss_that_is_no_function_is_refused():
         (lambda a, b: a * torch.ones(3), r"shape \(3,\) with 3 numbers came"),
         (lambda a, b: None, "NoneType came"),
         (lambda a, b: a @ b, "`loss` failed at the start values: RuntimeError"),
+        (lambda a, b: a * np.ones(3) + b, "Make tensors of the data with torch.as_tensor"),
+        (lambda a, b: np.sin(a) + b, "`loss` hands tensors to NumPy, which cannot follow"),
         (lambda a, b: 1 / 0, "`loss` failed at the start values: ZeroDivisionError"),
     ],
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradfit._descend.parameters import Parameters
 from gradfit._format import plural
+from gradfit._model import blames_numpy
 from gradfit.errors import InputError, ModelError, StopFit
 
 Loss = Callable[..., Tensor]
@@ -84,6 +85,11 @@ class Objective:
         except (StopFit, ModelError):
             raise
         except Exception as error:
+            if blames_numpy(one_line(error)):
+                raise ModelError(
+                    "`loss` hands tensors to NumPy, which cannot follow their graph. Make tensors "
+                    "of the data with torch.as_tensor, and use the torch functions of that name"
+                ) from error
             raise ModelError(
                 f"`loss` failed at the start values: {type(error).__name__}: {one_line(error)}"
             ) from error

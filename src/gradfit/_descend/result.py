@@ -16,7 +16,7 @@ from gradfit._descend.opened import film, graph_at
 from gradfit._descend.probe import Source
 from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import Valley
-from gradfit._format import columns, count, duration, number
+from gradfit._format import columns, count, duration, number, plural
 from gradfit._types import FloatArray
 from gradfit._views import descent
 
@@ -292,5 +292,5 @@ def _facts(run: Descent) -> list[tuple[str, str]]:
     ]
     if run.valley.known and len(run.columns) > 1:
         facts.append(("condition number", number(run.condition, 4)))
-    work = f"{count(run.n_eval)} evaluations in {duration(run.seconds)}"
+    work = f"{plural(run.n_eval, 'evaluation')} in {duration(run.seconds)}"
     return [*facts, ("work", work)]

@@ -180,7 +180,8 @@ def make_optimizer(asked: MakeOptimizer, leaves: list[Tensor], lr: float | None)
     try:
         optimizer = make(leaves) if lr is None else make(leaves, lr=lr)
     except (TypeError, ValueError) as error:
-        raise InputError(f"`optimizer` could not be made: {error}") from error
+        hint = "; it is called with the parameters and `lr`" if lr is not None else ""
+        raise InputError(f"`optimizer` could not be made: {error}{hint}") from error
     if not isinstance(optimizer, Optimizer):
         raise InputError(
             "`optimizer` must give a torch.optim.Optimizer when called with the parameters; "
@@ -193,9 +194,9 @@ def _named(name: str) -> Callable[..., Optimizer]:
     known = optimizers()
     if name.lower() not in known:
         near = get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise InputError(
-            f"`optimizer` {name!r} is unknown; {hint}Names: {', '.join(sorted(known))}"
+            f"`optimizer` {name!r} is unknown{hint} Known are {', '.join(sorted(known))}"
         )
     return known[name.lower()]
 
@@ -259,5 +260,5 @@ def _schedule_named(name: str, optimizer: Optimizer, epochs: int) -> LRScheduler
         )
     names = ("auto", "constant", "cosine", "exponential", "plateau", "step")
     near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"`schedule` {name!r} is unknown; {hint}Names: {', '.join(names)}")
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise InputError(f"`schedule` {name!r} is unknown{hint} Known are {', '.join(names)}")

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import get_args
 
+from gradfit.errors import TraceError
 from gradfit.graph.graph import Detail, Graph
 from gradfit.graph.record import Node, Snapshot, Stats
 from gradfit.graph.snapshot import plus
@@ -95,6 +97,7 @@ def fold(graph: Graph, detail: Detail | None = None) -> Picture:
     drawn = [n for n in graph.nodes if _is_drawn(n, graph)]
     if detail is None:
         detail = "statement" if sum(n.kind == "op" for n in drawn) > MANY else "operation"
+    one_of("detail", detail, Detail)
     if detail == "kernel" and not any(n.kernels for n in graph.nodes):
         graph = graph.with_kernels()
         drawn = [n for n in graph.nodes if _is_drawn(n, graph)]
@@ -107,6 +110,13 @@ def fold(graph: Graph, detail: Detail | None = None) -> Picture:
             groups = _by_line(groups)
         groups = _joined(graph, groups)
     return _picture(graph, groups, kernels=detail == "kernel")
+
+
+def one_of(argument: str, value: str, known: object) -> None:
+    """Raise unless ``value`` is one of the words of a ``Literal``."""
+    if value not in get_args(known):
+        words = ", ".join(map(repr, get_args(known)))
+        raise TraceError(f"`{argument}` must be one of {words}; got {value!r}")
 
 
 def _is_drawn(node: Node, graph: Graph) -> bool:

@@ -6,7 +6,7 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from gradfit.graph.fold import Card, Link, Picture, fold
+from gradfit.graph.fold import Card, Link, Picture, fold, one_of
 from gradfit.graph.graph import Detail, Graph, Theme
 from gradfit.graph.layout import Layout, place
 
@@ -54,6 +54,7 @@ def draw(graph: Graph, *, detail: Detail | None = None, theme: Theme = "auto") -
     theme : "auto", "light" or "dark"
         "auto" follows the reader's setting.
     """
+    one_of("theme", theme, Theme)
     made = body(fold(graph, detail))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(graph.title)}" '

@@ -53,8 +53,8 @@ def trace(
     Raises
     ------
     TraceError
-        Inside another trace, or when the graph grows too big. What ``fn`` itself raises comes
-        through unchanged.
+        ``fn`` is no function, another trace runs, or the graph grows too big. What ``fn`` itself
+        raises comes through unchanged.
 
     Notes
     -----
@@ -74,6 +74,8 @@ def trace(
     >>> graph["a * x - 1"].value
     float32 (2,): [-0.5, 0]
     """
+    if not callable(fn):
+        raise TraceError(f"`fn` must be a function of tensors or a module; got {fn!r}")
     if current.watcher is not None:
         raise TraceError("a trace runs already in this thread; trace one function at a time")
     names = Names(fn, inputs)

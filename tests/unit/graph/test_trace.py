@@ -138,6 +138,11 @@ def test_an_error_of_an_operator_is_the_error_of_the_plain_call():
         trace(lambda x: x + "a", leaf(1.0))
 
 
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(TraceError, match="`fn` must be a function of tensors .* got 'a"):
+        trace("a*x", torch.ones(2))  # pyright: ignore[reportArgumentType]
+
+
 def test_a_trace_inside_a_trace_is_refused():
     def outer(x):
         return trace(lambda x: x * 2, x).result

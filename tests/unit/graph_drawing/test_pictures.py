@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gradfit.errors import TraceError
 from gradfit.graph import Film, trace
 from gradfit.graph.fold import fold
 from gradfit.graph.html import page
@@ -201,3 +202,12 @@ def test_show_shows_the_page_inside_a_notebook(monkeypatch: pytest.MonkeyPatch) 
     (frame,) = shown
     assert frame.startswith("<div><iframe")
     assert unescape(frame).count("<!doctype html>") == 1
+
+
+@pytest.mark.parametrize("draw", ["to_svg", "to_html"])
+def test_an_unknown_detail_or_theme_is_told_with_those_that_there_are(draw: str) -> None:
+    graph = trace(loss, leaf(0.5), leaf(0.0))
+    with pytest.raises(TraceError, match="`detail` must be one of 'statement', .* got 'kernels'"):
+        getattr(graph, draw)(detail="kernels")
+    with pytest.raises(TraceError, match="`theme` must be one of 'auto', 'light', 'dark'"):
+        graph.to_svg(theme="black")  # pyright: ignore[reportArgumentType]
