@@ -1,7 +1,9 @@
 """Which machinery runs a fit: torch's, or machine code made from the model."""
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,12 +16,13 @@ from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
 from gradfit._native import cpu, cuda
-from gradfit._native.expression import CaptureError, evaluate
+from gradfit._native.expression import CaptureError
+from gradfit._native.functions import RULES
 from gradfit._native.lower import BLOCK
 from gradfit._native.plan import Fitted, Kernels, Plan, plan_of
 from gradfit._native.point import Layout
 from gradfit._native.pointwise import Pointwise
-from gradfit._native.program import Program, capture
+from gradfit._native.program import Function, Program, checked, record
 from gradfit._problem import Problem
 from gradfit.errors import InputError
 
@@ -30,36 +33,80 @@ LOOKING, COMPILING, COMPILING_SOLVER, COMPILING_DEVICE = 0.02, 0.5, 4.0, 60.0
 for a GPU."""
 
 
+MOST = 256
+"""Programs that a process remembers."""
+LIBRARIES = torch, math, np
+"""Modules that a function may read and still is the same the next time."""
+_FOUND_THERE = """
+    special pi e nn functional linalg shape dtype device float64 tensor as_tensor linspace logspace
+    arange zeros ones full eye
+"""
+KNOWN_NAMES = {*RULES, *_FOUND_THERE.split()}
+"""What such a function may find there, and of tensors."""
+UNDEFINED = "it is NaN or inf at the start"
+"""Why a model is not captured for now; from another start it may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """A model that was captured.
+
+    Attributes
+    ----------
+    program : Program
+        Its expressions.
+    sample : tuple of Tensor
+        Two points (m, 2), and parameters there (p, 2).
+    written : hashable
+        What it writes down.
+    kernels : dict
+        Kernels by layout and block.
+    """
+
+    program: Program
+    sample: tuple[Tensor, Tensor]
+    written: Any
+    kernels: dict[Any, Kernels] = field(default_factory=dict[Any, Kernels])
+
+
 @dataclass
 class Known:
     """What is known of a model function from earlier fits.
 
     Attributes
     ----------
-    programs : dict
-        Captured programs, or why there is none, by the kind of problem.
-    kernels : dict
-        Kernels by program, layout and block.
+    captured : dict
+        What it was when it was last looked at, or why it cannot be captured, by the kind of
+        problem.
     spent : float
         Seconds that fits took without machine code.
+    methods : dict
+        The same for each method of an object.
     """
 
-    programs: dict[Any, Program | str] = field(default_factory=dict[Any, Program | str])
-    kernels: dict[Any, Kernels] = field(default_factory=dict[Any, Kernels])
+    captured: dict[Any, Captured | str] = field(default_factory=dict[Any, Captured | str])
     spent: float = 0.0
+    methods: "dict[Any, Known]" = field(default_factory=dict[Any, "Known"])
 
 
 _KNOWN: "WeakKeyDictionary[Any, Known]" = WeakKeyDictionary()
-"""Model functions that have been looked at; looking again would find the same."""
+"""Model functions, and objects with methods that are, which have been looked at."""
+_CAPTURED: dict[Any, Captured] = {}
+"""Models by what they write down: the same formula is captured and compiled once, whatever function
+it stands in, and a function whose constants have changed is another one."""
 
 
 def known_of(problem: Problem) -> Known:
     """Return what is known of the model; nothing lasting for one that cannot be a key."""
+    fn = problem.model.fn
+    # A bound method is a new object each time it is asked for.
+    owner, method = (fn.__self__, fn.__func__) if isinstance(fn, MethodType) else (fn, None)
     try:
-        known = _KNOWN.get(problem.model.fn)
-        return _KNOWN.setdefault(problem.model.fn, Known()) if known is None else known
+        known = _KNOWN.get(owner)
+        known = _KNOWN.setdefault(owner, Known()) if known is None else known
     except TypeError:
         return Known()
+    return known if method is None else known.methods.setdefault(method, Known())
 
 
 def choose(
@@ -156,20 +203,66 @@ def kernels_for(
     known: Known | None = None,
 ) -> Kernels | str:
     """Return the kernels of a problem, not yet compiled, or why there are none."""
-    known = known_of(problem) if known is None else known
-    data, points = problem.data, problem.points
-    kind = problem.joined, points.x.shape[0], data.y is None, data.vector_x
-    program = known.programs.get(kind)
-    if program is None or not _still_holds(problem, program, beta0):
-        program = known.programs[kind] = _capture(problem, beta0)
-    if isinstance(program, str):
-        return program
+    captured = _captured(problem, beta0, known_of(problem) if known is None else known)
+    if isinstance(captured, str):
+        return captured
     layout = _layout(problem, loss)
-    key = program, layout, block
-    kernels = known.kernels.get(key)
+    kernels = captured.kernels.get((layout, block))
     if kernels is None:
-        kernels = known.kernels[key] = Kernels(Pointwise(program, layout), block)
+        kernels = Kernels(Pointwise(captured.program, layout), block)
+        captured.kernels[layout, block] = kernels
     return kernels
+
+
+def _captured(problem: Problem, beta0: Tensor, known: Known) -> Captured | str:
+    """Return a model as it is now, or why it cannot be captured.
+
+    A function that may read what has changed since is written down again each time, which takes a
+    fraction of what capturing takes.
+    """
+    data, fn = problem.data, problem.model.fn
+    kind = problem.joined, problem.points.x.shape[0], data.y is None, data.vector_x
+    # Code may be exchanged in place, as notebooks do when a module is loaded again.
+    key = *kind, getattr(fn, "__code__", None), torch.get_default_dtype()
+    found = known.captured.get(key)
+    if found is not None and (isinstance(found, str) or _lasts(problem) or _is(problem, found)):
+        return found
+    found = _capture(problem, beta0)
+    if found is not UNDEFINED:
+        known.captured[key] = found
+    return found
+
+
+def _is(problem: Problem, found: Captured) -> bool:
+    """Return whether a model still is what was captured."""
+    try:
+        return record(_whole(problem), *found.sample).written == found.written
+    except CaptureError:
+        return False
+
+
+def _whole(problem: Problem) -> Function:
+    """Return the model of all its parameters."""
+    return replace(problem, free=problem.model.names, fixed={}).function()
+
+
+def _lasts(problem: Problem) -> bool:
+    """Return whether a model is what it is for good: nothing that it reads can change.
+
+    That holds for formulas, built-in models, and functions of nothing but their arguments that call
+    operations by their own names.
+    """
+    model = problem.model
+    if model.formula is not None or models.known(model.label):
+        return True
+    fn: Any = model.fn
+    if not isinstance(fn, FunctionType) or fn.__closure__ or fn.__kwdefaults__:
+        return False
+    code, scope = fn.__code__, fn.__globals__
+    return not any(isinstance(c, CodeType) for c in code.co_consts) and all(
+        any(scope[name] is m for m in LIBRARIES) if name in scope else name in KNOWN_NAMES
+        for name in code.co_names
+    )
 
 
 def _layout(problem: Problem, loss: Loss | None) -> Layout:
@@ -201,35 +294,21 @@ def _sample(problem: Problem, beta0: Tensor) -> tuple[Tensor, Tensor]:
     return x[:, [0, last // 2]], torch.stack([beta, other], 1)
 
 
-def _capture(problem: Problem, beta0: Tensor) -> Program | str:
-    whole = replace(problem, free=problem.model.names, fixed={})
-    x, beta = _sample(problem, beta0)
+def _capture(problem: Problem, beta0: Tensor) -> Captured | str:
+    function, sample = _whole(problem), _sample(problem, beta0)
     try:
-        program = capture(whole.function(), x, beta)
+        first = record(function, *sample)
+        found = _CAPTURED.get(first.written)
+        if found is not None:
+            return found
+        if not torch.isfinite(first.value[:, 0]).all():
+            return UNDEFINED
+        found = Captured(checked(function, first), sample, first.written)
     except CaptureError as error:
         return str(error)
-    if not all(np.isfinite(t.number) for t in program.value):
-        return "it is NaN or inf at the start"
-    return program
-
-
-def _still_holds(problem: Problem, program: Program | str, beta0: Tensor) -> bool:
-    """Ask whether a function that may read what changes still is what was captured."""
-    model = problem.model
-    if isinstance(program, str) or model.formula is not None or models.known(model.label):
-        return True
-    whole = replace(problem, free=model.names, fixed={})
-    x, beta = _sample(problem, beta0)
-    with torch.no_grad():
-        wanted = whole.function()(x, list(beta))
-    for k in range(2):
-        numbers = torch.cat([x[:, k], beta[:, k]]).tolist()
-        found = evaluate(
-            program.value, dict(zip((*program.x, *program.beta), numbers, strict=True))
-        )
-        if not np.allclose(found, wanted[:, k].numpy(), 1e-9, 0.0, equal_nan=True):
-            return False
-    return True
+    if len(_CAPTURED) >= MOST:
+        _CAPTURED.clear()
+    return _CAPTURED.setdefault(found.written, found)
 
 
 def run(

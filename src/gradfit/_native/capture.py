@@ -54,6 +54,9 @@ class Recorder(TorchFunctionMode):
         self._places: dict[tuple[Any, ...], Seen] = {}
         self._edges: dict[tuple[Any, int], Terms] = {}
         self._plain: dict[int, Tensor] = {}
+        self.foreign: dict[int, Tensor] = {}
+        """Constants that no function was seen to make: the model had them before it ran, or they
+        come from code that does not show itself (``torch.jit.script``, extensions)."""
 
     def track(self, tensor: Tensor, terms: Terms) -> None:
         """Remember the expressions of a tensor."""
@@ -83,6 +86,9 @@ class Recorder(TorchFunctionMode):
             return self.terms_of(place.tensor)
         if tensor.grad_fn is not None and id(tensor) not in self._plain:
             raise CaptureError(f"{tensor.grad_fn.name()} cannot be seen from outside")
+        # Memory that is not torch's own holds what NumPy made, which x never reaches.
+        if id(tensor) not in self._plain and tensor.untyped_storage().resizable():
+            self.foreign[id(tensor)] = tensor
         return None
 
     def _adopt(self, tensor: Tensor, terms: Terms) -> Terms:
@@ -124,7 +130,7 @@ class Recorder(TorchFunctionMode):
         known = [self.terms_of(t) for t in tensors]
         if name in SILENT or all(k is None for k in known):
             result = func(*args, **kwargs)
-            self._plain.update((id(t), t) for t in _tensors(result) if t.grad_fn is not None)
+            self._plain.update((id(t), t) for t in _tensors(result))
             return result
         if name in READS:
             raise CaptureError(f"it looks at numbers ({name.strip('_')})")
@@ -190,6 +196,11 @@ class Custom:
     def sources(self) -> list[Term]:
         """The elements of all inputs."""
         return [t for terms in self.inputs if terms is not None for t in terms.flat]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What it has in common with that of the same model when it runs again."""
+        return self.node._forward_cls, self.at
 
     def pull(self, g: Term) -> Iterator[tuple[Term, Term]]:
         """Run the backward on real numbers, and give what it computes as expressions."""

@@ -179,6 +179,11 @@ class Pool:
         """Return ``value`` with a derivative of its own, which ``data`` knows."""
         return self._enter("custom", (value,), data, value.number, value.marks)
 
+    @property
+    def written(self) -> tuple[Any, ...]:
+        """All expressions in their order; equal where pools are."""
+        return tuple(self._known)
+
     def _enter(self, op: str, args: tuple[Term, ...], data: Any, number: Any, marks: int) -> Term:
         key = (op, *(a.index for a in args), data)
         if key not in self._known:
@@ -191,11 +196,9 @@ class Pool:
 
 def lift(fn: Callable[..., Term], *arrays: Terms) -> Terms:
     """Apply a function of terms to each element of arrays that broadcast."""
-    many = np.broadcast_arrays(*arrays)
-    out = np.empty(many[0].shape, dtype=object)
-    for at in np.ndindex(out.shape):
-        out[at] = fn(*(a[at] for a in many))
-    return out
+    found = np.frompyfunc(fn, len(arrays), 1)(*arrays)
+    # Of arrays without an axis NumPy makes the element itself.
+    return found if isinstance(found, np.ndarray) else np.array(found, dtype=object)
 
 
 def needed(results: Iterable[Term]) -> list[Term]:

@@ -1,7 +1,7 @@
 """A captured model: its values and derivatives at one point, as scalar expressions."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from gradfit._native.expression import (
     Term,
     Terms,
     evaluate,
+    needed,
 )
 
 Function = Callable[[Tensor, Sequence[Tensor]], Tensor]
@@ -64,8 +65,53 @@ class Program:
         return tuple(h for i, g in enumerate(slopes) for h in gradients({g: one}, wanted[i:]))
 
 
-def capture(fn: Function, x: Any, beta: Any) -> Program:
-    """Write a model down as scalar expressions.
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What a model wrote down while it ran on two points.
+
+    Attributes
+    ----------
+    recorder : Recorder
+        Knows the expressions, and what came from elsewhere.
+    leaves : list of Tensor
+        x (m, 2), and p parameters (2,).
+    x, beta : array of Term
+        The same as symbols: (m, 2) and (p, 2).
+    value : Tensor (q, 2)
+        What the model returned.
+    outputs : tuple of Term
+        Its expressions at the first point.
+    foreign : dict of int to Tensor
+        Constants that no function was seen to make, by identity.
+    """
+
+    recorder: Recorder
+    leaves: list[Tensor]
+    x: Terms
+    beta: Terms
+    value: Tensor
+    outputs: tuple[Term, ...]
+    foreign: dict[int, Tensor]
+
+    @cached_property
+    def written(self) -> Hashable:
+        """All that was written down: models of which it is equal are the same.
+
+        Constants that the model read are part of it, and what its custom backwards compute.
+        """
+        pool, terms, found = self.recorder.pool, list(self.outputs), list[tuple[int, int]]()
+        if any(t.op == "custom" for t in needed(terms)):
+            g = pool.symbol("g", 1.0, FREE)
+            for _ in range(2):
+                pairs = [pair for t in needed(terms) if t.op == "custom" for pair in t.data.pull(g)]
+                found += [(source.index, part.index) for source, part in pairs]
+                terms = [part for _, part in pairs]
+        keys = tuple(k if k[0] != "custom" else (*k[:-1], k[-1].kind) for k in pool.written)
+        return keys, tuple(t.index for t in self.outputs), tuple(found)
+
+
+def record(fn: Function, x: Any, beta: Any) -> Record:
+    """Run a model on two points and write down what it does.
 
     Parameters
     ----------
@@ -84,27 +130,46 @@ def capture(fn: Function, x: Any, beta: Any) -> Program:
     pool = Pool()
     recorder = Recorder(pool)
     x, beta = (torch.as_tensor(v, dtype=torch.float64) for v in (x, beta))
-    x_terms = _symbols(pool, x.numpy(), "x", (FIRST, OTHER))
-    b_terms = _symbols(pool, beta.numpy(), "b", (FREE, ALIEN))
+    x_terms = _symbols(pool, x.tolist(), "x", (FIRST, OTHER))
+    b_terms = _symbols(pool, beta.tolist(), "b", (FREE, ALIEN))
     leaf = _leaf(recorder, x, x_terms)
     params = [_leaf(recorder, row, terms) for row, terms in zip(beta, b_terms, strict=True)]
     with torch.enable_grad():
         value = _run(fn, recorder, leaf, params)
-        _check_steady(fn, value, leaf, params)
         terms = recorder.terms_of(value)
         if terms is None:
             terms = pool.array(value.detach().numpy())
-        outputs = tuple(t.as_float() for t in terms[:, 0])
-        if any(t.marks & (OTHER | ALIEN) for t in outputs):
-            raise CaptureError("it mixes points")
-        program = Program(
-            tuple(x_terms[:, 0]),
-            tuple(b_terms[:, 0]),
-            tuple(pool.symbol(f"n{j}", 0.7 + 0.2 * j, FIRST) for j in range(len(outputs))),
-            outputs,
-        )
-        _check_values(program, value, leaf, params)
-        _check_derivatives(program, value, [leaf, *params])
+    outputs = tuple(t.as_float() for t in terms[:, 0])
+    foreign = dict(recorder.foreign)
+    return Record(recorder, [leaf, *params], x_terms, b_terms, value, outputs, foreign)
+
+
+def capture(fn: Function, x: Any, beta: Any) -> Program:
+    """Write a model down as scalar expressions; arguments as :func:`record` has them."""
+    return checked(fn, record(fn, x, beta))
+
+
+def checked(fn: Function, first: Record) -> Program:
+    """Return the program of a record of a model, once it is known to be what torch computes.
+
+    Raises
+    ------
+    CaptureError
+        It is not; says why.
+    """
+    _check_steady(fn, first)
+    if any(t.marks & (OTHER | ALIEN) for t in first.outputs):
+        raise CaptureError("it mixes points")
+    pool = first.recorder.pool
+    program = Program(
+        tuple(first.x[:, 0]),
+        tuple(first.beta[:, 0]),
+        tuple(pool.symbol(f"n{j}", 0.7 + 0.2 * j, FIRST) for j in range(len(first.outputs))),
+        first.outputs,
+    )
+    with torch.enable_grad():
+        _check_values(program, first.value, first.leaves[0], first.leaves[1:])
+        _check_derivatives(program, first.value, first.leaves)
     # What the engine asks of the model is a few times as long, and no longer.
     pool.most = math.inf
     return program
@@ -118,15 +183,14 @@ def _leaf(recorder: Recorder, rows: Tensor, terms: Terms) -> Tensor:
 
 def _symbols(pool: Pool, numbers: Any, name: str, marks: tuple[int, int]) -> Terms:
     """Return symbols (k, 2) for k numbers at two points."""
-    terms = np.empty(numbers.shape, dtype=object)
-    for i, point in np.ndindex(terms.shape):
-        label = f"{name}{i}" if point == 0 else f"{name}{i}_other"
-        terms[i, point] = pool.symbol(label, numbers[i, point], marks[point])
+    terms = np.empty((len(numbers), 2), dtype=object)
+    for i, row in enumerate(numbers):
+        terms[i, 0] = pool.symbol(f"{name}{i}", row[0], marks[0])
+        terms[i, 1] = pool.symbol(f"{name}{i}_other", row[1], marks[1])
     return terms
 
 
 def _run(fn: Function, recorder: Recorder, x: Tensor, params: list[Tensor]) -> Tensor:
-    state = torch.get_rng_state()
     try:
         with recorder:
             value = fn(x, params)
@@ -138,17 +202,25 @@ def _run(fn: Function, recorder: Recorder, x: Tensor, params: list[Tensor]) -> T
         ) from error
     if recorder.refusal is not None:
         raise recorder.refusal
-    if not torch.equal(state, torch.get_rng_state()):
-        raise CaptureError("it draws random numbers")
     if value.ndim != 2 or value.shape[1] != 2 or value.dtype != torch.float64:
         raise CaptureError("it does not return one float64 number per point")
     return value
 
 
-def _check_steady(fn: Function, value: Tensor, x: Tensor, params: list[Tensor]) -> None:
-    with torch.no_grad():
-        if not torch.equal(fn(x, params).nan_to_num(), value.nan_to_num()):
-            raise CaptureError("it gives other values when it is called again")
+def _check_steady(fn: Function, first: Record) -> None:
+    """Run the model again: it must write down the same, from the same tensors of its own.
+
+    A tensor that is another one each time, and that no function was seen to make, may have been
+    made of anything, in code where nobody looks.
+    """
+    state = torch.get_rng_state()
+    second = record(fn, first.leaves[0].detach(), torch.stack(first.leaves[1:]).detach())
+    if not torch.equal(state, torch.get_rng_state()):
+        raise CaptureError("it draws random numbers")
+    if second.written != first.written:
+        raise CaptureError("it gives other values when it is called again")
+    if not second.foreign.keys() <= first.foreign.keys():
+        raise CaptureError("it computes in code that cannot be seen from outside")
 
 
 def _check_values(program: Program, value: Tensor, x: Tensor, params: list[Tensor]) -> None:
