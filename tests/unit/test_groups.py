@@ -54,6 +54,16 @@ def test_groups_are_those_that_a_dictionary_finds(kind, kept, drawn):
         assert found.order.tolist() == order
 
 
+def test_runs_may_go_on_from_one_thread_to_the_next(rng, monkeypatch):
+    labels = np.repeat(rng.integers(0, 9, 40), rng.integers(1, 12, 40))
+    whole = number_groups(labels, labels.size)
+    for part in (1, 7, labels.size - 1, labels.size):
+        monkeypatch.setattr(groups, "PART", part)
+        found = number_groups(labels, labels.size)
+        for a, b in zip(found, whole, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("make", [np.asarray, torch.tensor], ids=["array", "tensor"])
 def test_labels_in_order_are_not_sorted(make, monkeypatch):
     def never(*args, **kwargs):

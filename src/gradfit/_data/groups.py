@@ -1,9 +1,11 @@
 """Labels of groups, numbered in order of first appearance."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from gradfit.errors import InputError
 
 ORDERED = "biufUSmM"
 """Kinds of labels of which one is larger than another."""
+PART = 1 << 18
+"""Labels that one thread looks at before it takes the next."""
 
 
 class Keys(Sequence[Any]):
@@ -83,8 +87,8 @@ def number_groups(labels: Any, n: int) -> Groups:
     keys: Sequence[Any] | None = None
     if values.dtype.kind == "O":
         values, keys = _number_objects(values)
-    first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
-    heads, lengths = values[first], np.diff(first, append=n)
+    first, heads = _find_runs(values)
+    lengths = np.diff(first, append=n)
     is_numbered = _are_numbers(values, heads)
     if keys is None:
         heads, keys = _number_runs(heads)
@@ -95,6 +99,24 @@ def number_groups(labels: Any, n: int) -> Groups:
     runs = np.argsort(heads, kind="stable")
     shift = first[runs] - np.cumsum(lengths[runs]) + lengths[runs]
     return Groups(number, keys, sizes, np.arange(n) + np.repeat(shift, lengths[runs]))
+
+
+def _find_runs(values: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], np.ndarray[Any, Any]]:
+    """Return where runs of equal labels begin, and the label of each."""
+
+    def find(start: int) -> tuple[NDArray[np.int64], np.ndarray[Any, Any]]:
+        part = values[start : start + PART + 1]
+        begins = np.flatnonzero(part[1:] != part[:-1]) + 1
+        return begins + start, part.take(begins)
+
+    starts = range(0, len(values) - 1, PART)
+    if len(starts) < 2:
+        parts = [find(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            parts = list(pool.map(find, starts))
+    first = np.concatenate([np.zeros(1, dtype=np.int64), *(p[0] for p in parts)])
+    return first, np.concatenate([values[:1], *(p[1] for p in parts)])
 
 
 def _are_numbers(values: np.ndarray[Any, Any], heads: np.ndarray[Any, Any]) -> bool:
