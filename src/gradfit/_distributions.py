@@ -20,6 +20,8 @@ NORMAL_LIMIT = 10_000
 """Degrees of freedom from which the expansion of t about the normal is exact to rounding."""
 FEW, FAR = 80, 600
 """Degrees of freedom, and half a chi-square, up to which a tail is a short sum."""
+PART = 1 << 16
+"""Numbers that are worked on together, where they are walked over many times."""
 NEAR = 0.1
 """Up to this much, log(1 + m) - m is a short series."""
 TINY = 1e-300
@@ -45,20 +47,30 @@ def chi2_sf(chi2: Tensor, dof: Tensor) -> Tensor:
     >>> chi2_sf(torch.tensor([9.487729036781154]).double(), torch.tensor([4.0]).double())
     tensor([0.0500], dtype=torch.float64)
     """
-    a, x = (part.detach().cpu().flatten() / 2 for part in (dof, chi2))
-    short = (a >= 0.5) & (a <= FEW / 2) & (x >= 0) & (x <= FAR)
-    count = torch.where(short, 2 * a, 0).to(torch.int64)
-    alike = int(count[0]) if len(count) and bool((count == count[0]).all()) else 0
+    a, x = (part.detach().cpu().flatten() for part in (dof, chi2))
+    alike = _short_alike(a, x)
     if alike:
         return _poisson_sums(alike, x).reshape(chi2.shape).to(chi2.device)
+    a, x = a / 2, x / 2
+    short = (a >= 0.5) & (a <= FEW / 2) & (x >= 0) & (x <= FAR)
+    count = torch.where(short, 2 * a, 0).to(torch.int64)
     above = torch.full_like(x, torch.nan)
     for each in torch.bincount(count).nonzero()[:, 0].tolist():
         if each:
             rows = (count == each).nonzero()[:, 0]
-            above[rows] = _poisson_sums(each, x[rows])
+            above[rows] = _poisson_sums(each, 2 * x[rows])
     rest = (~short & (a > 0) & (x >= 0)).nonzero()[:, 0]
     above[rest] = torch.from_numpy(_gamma_tails(a[rest].numpy(), x[rest].numpy())[1])
     return above.reshape(chi2.shape).to(chi2.device)
+
+
+def _short_alike(dof: Tensor, chi2: Tensor) -> int:
+    """Return the degrees of freedom that all have, where every tail is a short sum; else 0."""
+    if not len(dof):
+        return 0
+    (least, most), (low, high) = (tuple(v.item() for v in t.aminmax()) for t in (dof, chi2))
+    short = 1 <= least == most <= FEW and low >= 0 and high <= 2 * FAR
+    return int(least) if short else 0
 
 
 def chi2_sf_one(chi2: float, dof: int) -> float:
@@ -98,18 +110,20 @@ def _poisson_sum(a: float, x: float) -> float:
     return total + (0.0 if whole else math.erfc(math.sqrt(x)))
 
 
-def _poisson_sums(dof: int, x: Tensor) -> Tensor:
-    """Return the same sum for many halves of a chi-square, by Horner's rule."""
-    half, one = dof % 2 / 2, x.new_ones(())
-    total = torch.zeros_like(x)
-    for k in reversed(range(dof // 2)):
-        torch.addcmul(one, x, total, value=1 / (k + 1 + half), out=total)
-    total *= torch.exp(-x)
-    if half:
-        root = x.sqrt()
-        total *= root * (2 / math.sqrt(math.pi))
-        total += torch.erfc(root)
-    return total
+def _poisson_sums(dof: int, chi2: Tensor) -> Tensor:
+    """Return the same sum for many chi-squares, by Horner's rule."""
+    half, one, found = dof % 2 / 2, chi2.new_ones(()), torch.empty_like(chi2)
+    # What is walked over so often had better stay in the cache.
+    for x, total in zip((part / 2 for part in chi2.split(PART)), found.split(PART), strict=True):
+        total.zero_()
+        for k in reversed(range(dof // 2)):
+            torch.addcmul(one, x, total, value=1 / (k + 1 + half), out=total)
+        total *= torch.exp(-x)
+        if half:
+            root = x.sqrt()
+            total *= root * (2 / math.sqrt(math.pi))
+            total += torch.erfc(root)
+    return found
 
 
 def chi2_quantile(level: float, dof: int) -> float:

@@ -8,6 +8,7 @@ import torch
 
 from gradfit._distributions import (
     NORMAL_LIMIT,
+    PART,
     chi2_quantile,
     chi2_sf,
     chi2_sf_one,
@@ -95,6 +96,13 @@ def test_chi2_tail_of_many_and_large_dof_equals_scipy():
     chi2 = dof + generator.normal(0, 2, dof.size) * np.sqrt(2 * dof)
     chi2 = np.maximum(chi2, 0)
     found = chi2_sf(torch.tensor(chi2), torch.tensor(dof)).numpy()
+    np.testing.assert_allclose(found, scipy.stats.chi2.sf(chi2, dof), rtol=2e-12)
+
+
+@pytest.mark.parametrize("dof", [1, 18, 80, 81])
+def test_chi2_tail_of_more_than_are_worked_on_together_equals_scipy(dof, rng):
+    chi2 = rng.chisquare(dof, PART + 11)
+    found = chi2_sf(torch.tensor(chi2), torch.full((PART + 11,), float(dof)).double()).numpy()
     np.testing.assert_allclose(found, scipy.stats.chi2.sf(chi2, dof), rtol=2e-12)
 
 
