@@ -117,25 +117,32 @@ class Pointwise(Point):
         """What the point adds there."""
         return self._ahead(self.look, self.stride)
 
-    @property
+    @cached_property
     def noise(self) -> Term:
         """Square of what rounding errors of data and parameters do to the residuals."""
-        return self._rounding * self.live
-
-    @cached_property
-    def _rounding(self) -> Term:
-        J, _, K, _ = self.white
-        beta = [self.beta[j] for j in self.layout.free]
-        x = [self.x[i] for i in self.layout.rows]
-        # The diagonal of a matrix, row by row.
-        sigma = self.scale[:: len(x) + 1] if self.layout.full_x else self.scale
-        sizes = [s.at("abs") for s in sigma]
-        parts = [s.at("gt", 0.0).at("where", v / s, 0.0) for v, s in zip(x, sizes, strict=True)]
-        errors = [v * b for row in J for v, b in zip(row, beta, strict=True)]
-        errors += [dot(row, parts) for row in K if parts]
+        beta, mu = [self.beta[j] for j in self.layout.free], len(self.u)
+        rows = [[v * b for v, b in zip(row, beta, strict=True)] for row in self.J_beta]
+        if mu:
+            rows = [[*row, v] for row, v in zip(rows, self._blurred, strict=True)]
+        parts = [dot(c.heavy, c.light) for c in self._columns(rows)]
         if self.layout.explicit:
-            errors += [row[0] for row in self.weighted([[y] for y in self.y])]
-        return ROUNDING * dot(errors, errors)
+            y = [row[0] for row in self.weighted([[y] for y in self.y])]
+            parts.append(dot(y, y) * self.live)
+        return ROUNDING * total(parts)
+
+    @property
+    def _blurred(self) -> list[Term]:
+        """What a share of all x that carry errors does to each residual."""
+        x = [self.x[i] for i in self.layout.rows]
+        if self.layout.full_x or self.layout.cross:
+            # The diagonal of a matrix, row by row.
+            sigma = self.scale[:: len(x) + 1] if self.layout.full_x else self.scale
+            sizes = [s.at("abs") for s in sigma]
+            u = [s.at("gt", 0.0).at("where", v / s, 0.0) for v, s in zip(x, sizes, strict=True)]
+            return [dot(row, u) for row in self.J_u]
+        x = [s.at("gt", 0.0).at("where", v, 0.0) for v, s in zip(x, self.scale, strict=True)]
+        rows = [[dot(row[: len(x)], x)] for row in self._slopes]
+        return [row[0] for row in (self.weighted(rows) if self.layout.explicit else rows)]
 
     @cached_property
     def together(self) -> int:
@@ -173,7 +180,7 @@ class Pointwise(Point):
                 straight = near if straight is None else straight.at("and", near)
         if straight is None:
             return self.number(0.0)
-        far = phi.at("gt", EXACT * self._rounding)
+        far = phi.at("gt", EXACT * self.noise)
         return straight.at("where", 0.0, 1.0) * far.at("where", 1.0, 0.0) * self.live
 
     @cached_property
