@@ -50,7 +50,7 @@ def end_of(
     fitted: Fitted, problem: Problem, loss: Loss | None, cov_type: str
 ) -> tuple[End, Spread]:
     """Return where machine code came to, and what the data say there."""
-    beta = fitted.vector(0).clone()
+    beta = fitted.vector(0)
     if cov_type == "expected":
         found = spread_of(fitted)
     else:

@@ -22,8 +22,9 @@ from gradfit._native.solver import BAD_START, is_finite, keep_sums, put, wants_r
 
 reach, offset, ended, decide = ARRAYS[:4]
 
-COURSE = 12
-"""Numbers that tell how far a fit has come: its course, cost, tangent, and whether it is done."""
+COURSE = 13
+"""Numbers that tell how far a fit has come: its course, cost, tangent, in which of two places its
+points lie, and whether it is done."""
 
 
 class Abreast(NamedTuple):
@@ -33,10 +34,9 @@ class Abreast(NamedTuple):
     ----------
     look, advance, noise, bends, probe : address
         The kernels, for lanes.
-    rows : pointer (n, k)
-        The points: data, feet, what is kept from step to step, and 1 where a lane has a point.
-    out : pointer
-        Room for results of kernels.
+    rows, ahead : pointer (n, k)
+        The points: data, feet, what is kept from step to step, and 1 where a lane has a point. A
+        step leads from one place to the other; data lie in both.
     pars, total : pointer
         As in :class:`gradfit._native.place.Place`.
     where, trials : pointer
@@ -49,7 +49,7 @@ class Abreast(NamedTuple):
     bends: Any
     probe: Any
     rows: Any
-    out: Any
+    ahead: Any
     pars: Any
     total: Any
     where: Any
@@ -66,22 +66,26 @@ def run_abreast(c: Any, s: Any, f: Any, n: int, course: Any, answers: Any) -> No
 
     ``course`` starts with the status of fits that are not to be run, or 0. It gets how far each has
     come; ``answers`` of those that are done what :func:`~gradfit._native.solver.fit_one` tells, and
-    ``out`` the model.
+    the place in which the points do not lie the model.
     """
-    here = run(c, s, f, n, begin(c, s, f, n, course[0]))
+    here, turned = run(c, s, f, n, begin(c, s, f, n, course[0]))
+    rows, other = c.rows, c.ahead
+    if turned:
+        rows, other = other, rows
     known = spread(s, f, answers)
-    done = known & is_settled(c, s, n, here)
-    tell(c, s, here, done, course, answers)
-    call(c.probe, c.rows, c.pars, c.out, c.total, n)
+    done = known & is_settled(c, rows, s, n, here)
+    tell(c, s, here, course, answers)
+    course[11], course[12] = where(turned, 1.0, 0.0), where(done, 1.0, 0.0)
+    call(c.probe, rows, c.pars, other, c.total, n)
 
 
-def tell(c: Any, s: Any, here: Any, done: Any, course: Any, answers: Any) -> None:
+def tell(c: Any, s: Any, here: Any, course: Any, answers: Any) -> None:
     """Write down how far the fits have come, and what is told of each."""
     course[0], course[1], course[2] = here.status, here.steps, here.evals
     course[3] = where(here.newton, 1.0, 0.0)
     course[4], course[5], course[6] = here.radius, here.last_eta, here.flat
     course[7], course[8] = here.rounding, here.refused
-    course[9], course[10], course[11] = cost_of(c, s), tangent_of(c, s), where(done, 1.0, 0.0)
+    course[9], course[10] = cost_of(c, s), tangent_of(c, s)
     answers[0], answers[1], answers[2] = here.status, here.steps, here.evals
     answers[3], answers[4] = cost_of(c, s), 0.0
 
@@ -94,10 +98,7 @@ def begin(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
             c.rows[i * k + feet + a] = 0.0
     put(c, s, f)
     clear(c, s)
-    call(c.look, c.rows, c.pars, c.out, c.total, n)
-    for i in range(n):
-        for a in range(s.kept):
-            c.rows[i * k + feet + s.mu + a] = c.out[i * s.kept + a]
+    call(c.look, c.rows, c.pars, at(c.rows, feet + s.mu), c.total, n)
     keep_sums(c, s, f, True)
     for j in range(s.p):
         f.D[j] = np.sqrt(f.A[j * s.p + j])
@@ -111,7 +112,11 @@ def clear(c: Any, s: Any) -> None:
 
 
 def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
-    """Step as long as a lane has an ordinary step to make; return how far they came."""
+    """Step as long as a lane has an ordinary step to make; return how far they came.
+
+    Returns also whether points lie where they did not begin.
+    """
+    rows, ahead, turned = c.rows, c.ahead, False
     nothing = 0.0 * status
     steps, evals, refused, rounding = nothing, nothing + 1.0, nothing, nothing + np.nan
     last_eta, flat = nothing + np.inf, nothing + np.inf
@@ -127,7 +132,7 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
         asks = going & (rounding != rounding) & wants_rounding(promise, cost, steps)
         if some(asks):
             c.total[0] = 0.0
-            call(c.noise, c.rows, c.pars, c.out, c.total, n)
+            call(c.noise, rows, c.pars, ahead, c.total, n)
             rounding = where(asks, c.total[0], rounding)
         eta = offset(promise, cost)
         known = rounding, eta, flat, bare, is_still(s, f, bare)
@@ -138,7 +143,7 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
             for k in range(s.p):
                 c.pars[s.everything + k] = f.db[k]
             clear(c, s)
-            call(c.advance, c.rows, c.pars, c.out, c.total, n)
+            call(c.advance, rows, c.pars, at(ahead, given(s)), c.total, n)
             so_far = radius, eta, last_eta, flat, rounding, newton, refused, s.gtol, s.ftol
             trial, fine = c.total[0], is_finite(c, s)
             v = decide(going, status, cost, trial, fine, promise, norm, bare, *so_far)
@@ -147,9 +152,15 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
             radius, last_eta = where(going, v.radius, radius), where(going, v.eta, last_eta)
             flat, refused = where(going, v.flat, flat), where(going, v.refused, refused)
             status, newton = where(going, v.status, status), where(going, v.newton, newton)
-            accept(c, s, f, n, going & v.accepted)
+            here = going & v.accepted
+            accept(c, s, f, here)
+            if some(opposite(here)):
+                stay(s, rows, ahead, n, here)
+            else:
+                rows, ahead, turned = ahead, rows, not turned
             going = going & (status == 0.0) & opposite(newton)
-    return Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused)
+    found = Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused)
+    return found, turned
 
 
 def is_still(s: Any, f: Any, still: Any) -> Any:
@@ -159,25 +170,29 @@ def is_still(s: Any, f: Any, still: Any) -> Any:
     return still
 
 
-def accept(c: Any, s: Any, f: Any, n: int, here: Any) -> None:
+def accept(c: Any, s: Any, f: Any, here: Any) -> None:
     """Go where the step leads, in the lanes in which it is good."""
-    k, feet, moving = width(s), given(s), s.mu + s.kept
     keep_sums(c, s, f, here)
     for j in range(s.p):
         f.beta[j] = where(here, f.beta[j] + f.db[j], f.beta[j])
         longest = np.sqrt(f.A[j * s.p + j])
         f.D[j] = where(here & (longest > f.D[j]), longest, f.D[j])
     put(c, s, f)
+
+
+def stay(s: Any, rows: Any, ahead: Any, n: int, here: Any) -> None:
+    """Bring the points of lanes that go ahead to where the others stay."""
+    k, feet = width(s), given(s)
     for i in range(n):
-        for a in range(moving):
-            old = c.rows[i * k + feet + a]
-            c.rows[i * k + feet + a] = where(here, c.out[i * moving + a], old)
+        for a in range(s.mu + s.kept):
+            place = i * k + feet + a
+            rows[place] = where(here, ahead[place], rows[place])
 
 
 # The end ------------------------------------------------------------------------------------------
 
 
-def is_settled(c: Any, s: Any, n: int, here: Any) -> Any:
+def is_settled(c: Any, rows: Any, s: Any, n: int, here: Any) -> Any:
     """Return which fits have ended so that there is nothing more to ask.
 
     Not those that hardly moved (:func:`gradfit._native.ending.is_plateau`), and not those with
@@ -189,11 +204,11 @@ def is_settled(c: Any, s: Any, n: int, here: Any) -> Any:
     hardly = good & (here.steps <= HARDLY) & (cost_of(c, s) > 0.0)
     settled = (here.status > 0.0) & opposite(hardly)
     if s.rounds > 0 and some(good & settled):
-        settled = settled & (opposite(good) | is_straight(c, s, n))
+        settled = settled & (opposite(good) | is_straight(c, rows, s, n))
     return settled
 
 
-def is_straight(c: Any, s: Any, n: int) -> Any:
+def is_straight(c: Any, rows: Any, s: Any, n: int) -> Any:
     """Return which fits have no point across whose ball the residual bends."""
     places, turn = at(c.pars, s.everything + s.p + 1), 0
     c.total[0] = 0.0
@@ -203,7 +218,7 @@ def is_straight(c: Any, s: Any, n: int) -> Any:
                 places[k] = c.trials[(s.trials + turn) * s.mu + k]
             else:
                 places[k] = 0.0
-        call(c.bends, c.rows, c.pars, c.out, c.total, n)
+        call(c.bends, rows, c.pars, rows, c.total, n)
         turn += s.together
     return c.total[0] == 0.0
 

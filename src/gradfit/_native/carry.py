@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from gradfit._native.place import added
+from gradfit._native.place import added, full
 from gradfit._native.pointer import ask, at
 from gradfit._native.sweep import sweep
 
@@ -71,8 +71,8 @@ class Course(NamedTuple):
 
 
 def fit_room(p: int) -> int:
-    """Return the room that a fit needs."""
-    return 9 * p + 4 * p * p
+    """Return the room that a fit needs; what is behind it begins a register."""
+    return full(9 * p + 4 * p * p)
 
 
 def fit_at(memory: Any, p: int, first: int, last: int, lower: Any, upper: Any) -> Fit:

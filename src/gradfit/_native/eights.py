@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from gradfit._native.abreast import COURSE, Abreast, run_abreast, width
 from gradfit._native.carry import Course, fit_at, fit_room
-from gradfit._native.ending import TOLD
+from gradfit._native.ending import answer_room
 from gradfit._native.entry import HEAD, place_at, prepare, spec_at
 from gradfit._native.lower import LANES
 from gradfit._native.place import added, given, own_room, shared_room, told
-from gradfit._native.pointer import at, hand_over, wide
+from gradfit._native.pointer import at, hand_over, pick, turn, where, wide
 from gradfit._native.solver import fit_one, go_on, put
 
 MOST = 64
@@ -32,7 +32,7 @@ class Room(NamedTuple):
     """Where lanes lie, number by number: see :class:`gradfit._native.abreast.Abreast`."""
 
     rows: Any
-    out: Any
+    ahead: Any
     pars: Any
     total: Any
     memory: Any
@@ -40,27 +40,22 @@ class Room(NamedTuple):
     answers: Any
 
 
-def found(s: Any) -> int:
-    """Return the most results that a kernel has of a point."""
-    return max(s.q, s.mu + s.kept)
-
-
 def lanes_room(s: Any) -> int:
     """Return how many numbers a thread needs for its lanes."""
-    small = told(s) + added(s) + fit_room(s.p) + COURSE + TOLD + 3 * s.p + s.p * s.p
-    return LANES * (MOST * (width(s) + found(s)) + small)
+    small = told(s) + added(s) + fit_room(s.p) + COURSE + answer_room(s.p)
+    return LANES * (2 * MOST * width(s) + small)
 
 
 def room_at(s: Any, memory: Any) -> Room:
     """Lay the lanes out."""
-    out = LANES * MOST * width(s)
-    pars = out + LANES * MOST * found(s)
+    ahead = LANES * MOST * width(s)
+    pars = 2 * ahead
     total = pars + LANES * told(s)
     fits = total + LANES * added(s)
     course = fits + LANES * fit_room(s.p)
     return Room(
         memory,
-        at(memory, out),
+        at(memory, ahead),
         at(memory, pars),
         at(memory, total),
         at(memory, fits),
@@ -107,7 +102,7 @@ def fit_in_eights(  # noqa: PLR0917 - machine code takes one thing after the oth
     data, own = (x, y, scale, weight, cross), at(memory, shared_room(s))
     c = place_at(s, kernels, data, made, head, memory, own)
     prepare(c, s, head)
-    size, rest = TOLD + 3 * s.p + s.p * s.p, at(own, own_room(s))
+    size, rest = answer_room(s.p), at(own, own_room(s))
     lower = at(head, HEAD + s.mu + s.p)
     lanes = at(rest, fit_room(s.p))
     room = room_at(s, lanes)
@@ -163,7 +158,7 @@ def fit_eight(  # noqa: PLR0917
         bends,
         probe,
         wide(room.rows),
-        wide(room.out),
+        wide(room.ahead),
         wide(room.pars),
         wide(room.total),
         at(head, HEAD),
@@ -174,7 +169,7 @@ def fit_eight(  # noqa: PLR0917
     memory = wide(room.memory)
     f = fit_at(memory, s.p, 0, n, memory, memory)
     run_abreast(c, s, f, n, wide(room.course), wide(room.answers))
-    size = TOLD + 3 * s.p + s.p * s.p
+    size = answer_room(s.p)
     for lane in range(count):
         if is_done(room, lane):
             first, last = int(firsts[lane]), int(firsts[lane + 1])
@@ -207,61 +202,87 @@ def enter(  # noqa: PLR0917
     n: int,
 ) -> None:
     """Write fits into lanes; lanes that are left repeat the last."""
-    size, row = TOLD + 3 * s.p + s.p * s.p, width(s)
+    size, last, least = answer_room(s.p), at(room.course, LANES), n
     for lane in range(LANES):
         one = min(lane, count - 1)
-        first, last = int(firsts[one]), int(firsts[one + 1])
         for j in range(s.p):
             room.memory[j * LANES + lane] = starts[one * s.p + j]
-        room.course[lane] = answers[one * size]
-        rows = at(room.rows, lane)
-        take_points(points, s, rows, first, last - first, n)
-        live = at(rows, (row - 1) * LANES)
-        for i in range(n):
-            live[i * row * LANES] = 1.0 if i < last - first else 0.0
+        room.course[lane] = firsts[one]
+        last[lane] = firsts[one + 1] - firsts[one] - 1.0
+        least = min(least, int(last[lane]) + 1)
+    course, full = wide(room.course), least // LANES * LANES
+    take_points(points, s, wide(room.rows), wide(room.ahead), course[0], course[1], full, n)
+    for lane in range(LANES):
+        room.course[lane] = answers[min(lane, count - 1) * size]
 
 
-def take_points(c: Any, s: Any, rows: Any, first: int, count: int, n: int) -> None:
-    """Write the data of one fit into its lane."""
-    k = take(s, c.x, s.m, True, first, count, n, rows, 0)
+def take_points(  # noqa: PLR0917
+    c: Any, s: Any, rows: Any, ahead: Any, first: Any, last: Any, full: int, n: int
+) -> None:
+    """Write the data of fits into both places; behind its own a lane has its last point again.
+
+    All lanes have the points up to ``full``, which are taken as many at a time as there are lanes.
+    """
+    row = width(s)
+    for i in range(full // LANES):
+        place = i * LANES * row
+        take(c, s, first + float(i * LANES), at(rows, place), at(ahead, place), True)
+        for j in range(1, LANES + 1):
+            rows[place + j * row - 1] = 1.0
+            ahead[place + j * row - 1] = 1.0
+    for i in range(full, n):
+        behind = first + where(i < last, float(i), last)
+        take(c, s, behind, at(rows, i * row), at(ahead, i * row), False)
+        rows[(i + 1) * row - 1] = where(i <= last, 1.0, 0.0)
+        ahead[(i + 1) * row - 1] = rows[(i + 1) * row - 1]
+
+
+def take(c: Any, s: Any, first: Any, rows: Any, ahead: Any, eight: bool) -> None:
+    """Write one point of each lane, or eight, from a place that lanes have their own."""
+    k = take_kind(s, c.x, s.m, True, first, rows, ahead, 0, eight)
     if s.explicit:
-        k = take(s, c.y, s.q, True, first, count, n, rows, k)
-    k = take(s, c.scale, s.mu * s.mu if s.full_x else s.mu, s.wide_x, first, count, n, rows, k)
+        k = take_kind(s, c.y, s.q, True, first, rows, ahead, k, eight)
+    scales = s.mu * s.mu if s.full_x else s.mu
+    k = take_kind(s, c.scale, scales, s.wide_x, first, rows, ahead, k, eight)
     if s.explicit:
         weights = s.q * s.q if s.full_y else s.q
-        k = take(s, c.weight, weights, s.wide_y, first, count, n, rows, k)
+        k = take_kind(s, c.weight, weights, s.wide_y, first, rows, ahead, k, eight)
     if s.cross:
-        take(s, c.cross, s.q * s.mu, s.wide_cross, first, count, n, rows, k)
+        take_kind(s, c.cross, s.q * s.mu, s.wide_cross, first, rows, ahead, k, eight)
 
 
-def take(  # noqa: PLR0917
+def take_kind(  # noqa: PLR0917
     s: Any,
     source: Any,
     many: int,
     is_wide: bool,
-    first: int,
-    count: int,
-    n: int,
+    first: Any,
     rows: Any,
+    ahead: Any,
     k: int,
+    eight: bool,
 ) -> int:
-    """Write rows of a stretch behind the first ``k``, and the last point again behind its own.
-
-    Returns how many there are then.
-    """
-    row = width(s) * LANES
-    for r in range(many):
-        to = at(rows, (k + r) * LANES)
-        if is_wide:
-            own = at(source, r * s.n + first)
-            for i in range(count):
-                to[i * row] = own[i]
-            for i in range(count, n):
-                to[i * row] = own[count - 1]
+    """Write numbers of one kind behind the first ``k`` of a point; return how many there are."""
+    row = width(s)
+    for r in range(k, k + many):
+        own = at(source, (r - k) * (s.n if is_wide else 1))
+        if is_wide and eight:
+            turn(own, first, at(rows, r), at(ahead, r), row)
+        elif is_wide:
+            rows[r] = pick(own, first)
+            ahead[r] = rows[r]
         else:
-            for i in range(n):
-                to[i * row] = source[r]
+            for j in range(LANES if eight else 1):
+                rows[r + j * row] = own[0]
+                ahead[r + j * row] = own[0]
     return k + many
+
+
+def places_of(s: Any, room: Any) -> tuple[Any, Any]:
+    """Return where the points of lanes lie in the end, and the other place."""
+    size = LANES * MOST * width(s)
+    shift = int(room.course[(COURSE - 2) * LANES]) * size
+    return at(room.rows, shift), at(room.rows, size - shift)
 
 
 def leave(  # noqa: PLR0917
@@ -270,14 +291,15 @@ def leave(  # noqa: PLR0917
     """Write what a fit that is done makes of its points."""
     row, feet = width(s), given(s)
     scale = s.m + (s.q if s.explicit else 0)
+    rows, other = places_of(s, room)
     for j in range(s.q):
-        model, out = at(value, j * s.n + first), at(room.out, j * LANES + lane)
+        model, out = at(value, j * s.n + first), at(other, j * LANES + lane)
         for i in range(n):
-            model[i] = out[i * s.q * LANES]
+            model[i] = out[i * row * LANES]
     for a in range(s.mu):
         foot, delta = at(v, a * s.n + first), at(u, a * s.n + first)
         for i in range(n):
-            point = at(room.rows, i * row * LANES + lane)
+            point = at(rows, i * row * LANES + lane)
             foot[i] = point[(feet + a) * LANES]
             t = 0.0
             if s.full_x:
@@ -292,14 +314,14 @@ def go_on_alone(c: Any, s: Any, f: Any, room: Any, lane: int, answer: Any) -> No
     """Go on with the fit of a lane from where it is."""
     p, row, feet = s.p, width(s), given(s)
     mine, course = at(room.memory, lane), at(room.course, lane)
+    rows, _ = places_of(s, room)
     for j in range(4 * p):
         f.beta[j] = mine[j * LANES]
     for j in range(p * p):
         f.A[j] = mine[(9 * p + j) * LANES]
     for a in range(s.mu):
         for i in range(f.last - f.first):
-            foot = room.rows[(i * row + feet + a) * LANES + lane]
-            c.u[a * s.n + f.first + i] = foot
+            c.u[a * s.n + f.first + i] = rows[(i * row + feet + a) * LANES + lane]
     c.turn[0] = 0.0
     c.turn[1] = -1.0
     c.total[added(s) - 2] = course[9 * LANES]

@@ -224,6 +224,46 @@ class Emitter:
         """Return memory as numbers for all lanes."""
         return self.builder.bitcast(memory, WIDE_POINTER)
 
+    def call_pick(self, memory: Any, places: Any) -> Any:
+        """Return what lies in memory at a place of each lane."""
+        build, kind = self.builder, ir.VectorType(POINTER, LANES)
+        start = self._spread(build.ptrtoint(memory, WORD))
+        offsets = build.mul(self.call_int(places), self._spread(integer(REAL_BYTES)))
+        name = f"llvm.masked.gather.v{LANES}f64.v{LANES}p0f64"
+        made = self.module.globals.get(name)
+        if made is None:
+            kinds = [kind, _INDEX, ir.VectorType(BOOL, LANES), WIDE]
+            made = ir.Function(self.module, ir.FunctionType(WIDE, kinds), name)
+        all_lanes, nothing = self._spread(ir.Constant(BOOL, 1)), ir.Constant(WIDE, ir.Undefined)
+        where = build.inttoptr(build.add(start, offsets), kind)
+        return build.call(made, [where, ir.Constant(_INDEX, REAL_BYTES), all_lanes, nothing])
+
+    def call_turn(self, memory: Any, places: Any, rows: Any, ahead: Any, row: Any) -> None:
+        """Write what lies in memory from a place of each lane on, turned over."""
+        build, index = self.builder, self.call_int(places)
+        found: list[Any] = []
+        for k in range(LANES):
+            start = build.gep(memory, [build.extract_element(index, ir.Constant(_INDEX, k))])
+            found.append(self.load(build.bitcast(start, WIDE_POINTER)))
+        for j, value in enumerate(self._turned(found)):
+            for target in (rows, ahead):
+                self.store(value, build.gep(target, [build.mul(row, integer(j))]))
+
+    def _turned(self, rows: list[Any]) -> list[Any]:
+        """Return the columns of a square of numbers: halves are exchanged, then their halves."""
+        kind, span = ir.VectorType(_INDEX, LANES), LANES // 2
+        while span:
+            low = [k + (LANES - span) * (k // span % 2) for k in range(LANES)]
+            shuffles = [ir.Constant(kind, [k + shift for k in low]) for shift in (0, span)]
+            for k in range(LANES):
+                if not k & span:
+                    pair = rows[k], rows[k + span]
+                    rows[k], rows[k + span] = (
+                        self.builder.shuffle_vector(*pair, mask) for mask in shuffles
+                    )
+            span //= 2
+        return rows
+
     def call_some(self, test: Any) -> Any:
         """Return whether something is true of a lane."""
         lanes = self.builder.bitcast(test, ir.IntType(LANES))

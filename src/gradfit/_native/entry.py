@@ -3,7 +3,7 @@
 from typing import Any
 
 from gradfit._native.carry import fit_at
-from gradfit._native.ending import TOLD
+from gradfit._native.ending import answer_room
 from gradfit._native.lower import BLOCK
 from gradfit._native.place import (
     Place,
@@ -129,7 +129,7 @@ def fit_many(
     own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
     prepare(c, s, head)
-    lower, width = at(head, HEAD + s.mu + s.p), TOLD + 3 * s.p + s.p * s.p
+    lower, width = at(head, HEAD + s.mu + s.p), answer_room(s.p)
     memory = at(own, own_room(s))
     for k in range(lo, hi):
         f = fit_at(memory, s.p, int(firsts[k]), int(firsts[k + 1]), lower, at(lower, s.p))

@@ -46,8 +46,8 @@ def lower(
         What points add to one number of ``total`` each. :data:`LIVE` is 0 behind the ``n`` points,
         where lanes hold the last again up to a whole register.
     block : int
-        Length of a row; :data:`ABREAST` where there are none, and :data:`LIVE` is given behind the
-        rows.
+        Length of a row; :data:`ABREAST` where there are none: :data:`LIVE` is given behind the
+        numbers of a point, and results are as far apart as points.
     """
     lines = [f"def {name}(rows, pars, out, total, n):"]
     lines.extend(f"    {line}" for line in _body((rows, pars), results, sums, block))
@@ -81,7 +81,7 @@ def _body(
                     names[term.index] = f"t{len(names)}"
                     yield f"{pad}{names[term.index]} = {text}"
     for row, term in enumerate(results):
-        yield f"    out[{_at(row, block, len(results))}] = {_operand(term, names)}"
+        yield f"    out[{_at(row, block, width)}] = {_operand(term, names)}"
     for k, term in enumerate(sums):
         yield f"    s{k} = gather(s{k}, {_operand(term, names)})"
     if not results and not sums:

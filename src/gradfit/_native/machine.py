@@ -130,6 +130,8 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
         pointer.ask: "call",
         pointer.hand_over: "call",
         pointer.wide: "wide",
+        pointer.pick: "pick",
+        pointer.turn: "turn",
         pointer.where: "where",
         pointer.some: "some",
         pointer.opposite: "negate",

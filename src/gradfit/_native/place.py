@@ -161,15 +161,15 @@ def lanes(s: Any) -> int:
 
 
 def shared_room(s: Any) -> int:
-    """Return the room that the threads of one fit share."""
-    return 2 * told(s) + added(s) + 2
+    """Return the room that the threads of one fit share; what is behind it begins a register."""
+    return full(2 * told(s) + added(s) + 2)
 
 
 def own_room(s: Any) -> int:
-    """Return the room that each thread needs for itself."""
+    """Return the room that each thread needs for itself; what is behind it begins a register."""
     k = s.mu + s.q
     blocks = 2 * (given(s) + s.mu) + 3 * results(s) + lanes(s)
-    return BLOCK * blocks + k * (k + s.p + 2) + 2 * (s.p + 1) * (s.p + 1)
+    return full(BLOCK * blocks + k * (k + s.p + 2) + 2 * (s.p + 1) * (s.p + 1))
 
 
 def full(n: int) -> int:

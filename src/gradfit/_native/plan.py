@@ -14,7 +14,7 @@ from gradfit._engine.feet import around, offsets
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options
-from gradfit._native.ending import TOLD
+from gradfit._native.ending import TOLD, answer_room
 from gradfit._native.expression import Term
 from gradfit._native.kernel import Kernel
 from gradfit._native.lower import ABREAST, BLOCK
@@ -297,7 +297,7 @@ def room_for(plan: Plan, count: int, ended: Tensor | None) -> Fitted:
     ``ended`` (G,) holds the status of fits that are not to be run, 0 for the others.
     """
     s, like = plan.spec, plan.head
-    told = like.new_zeros(count, TOLD + 3 * s.p + s.p * s.p)
+    told = like.new_zeros(count, answer_room(s.p))
     if ended is not None:
         told[:, 0] = ended
     return Fitted(s, told, like.new_empty(2 * s.mu + s.q + s.robust, s.n))

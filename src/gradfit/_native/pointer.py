@@ -58,6 +58,18 @@ def wide(memory: Any) -> Any:
     return Lanes(memory[: len(memory) // LANES * LANES].reshape(-1, LANES))
 
 
+def pick(memory: Any, places: Any) -> Any:
+    """Return the number at a place for each lane; places are whole."""
+    return memory[places.astype(np.int64)]
+
+
+def turn(memory: Any, places: Any, rows: Any, ahead: Any, row: int) -> None:
+    """Write what lies from a place on, for each lane: as many numbers as lanes, a ``row`` apart."""
+    for j in range(LANES):
+        rows[j * row] = pick(memory, places + j)
+        ahead[j * row] = rows[j * row]
+
+
 def where(test: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the test holds and ``b`` elsewhere, lane by lane if there are any."""
     if isinstance(test, np.ndarray):

@@ -27,15 +27,16 @@ from gradfit._engine.covariance import Spread
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._native import cpu, machine
-from gradfit._native.ending import TOLD
+from gradfit._native.ending import TOLD, answer_room
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import gather
+from gradfit._native.place import full
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.pointer import at
 from gradfit._problem import Problem
 
 PIECE = 1 << 13
-"""Points of a piece, unless one line has more: they stay in the cache."""
+"""Points of a piece, and those of one line more: they stay in the cache."""
 FEW = 64
 """Points that tell what kind of problem it is."""
 
@@ -282,15 +283,17 @@ def fit_many(
     """
     data = problem.data
     sizes = torch.empty(0) if data.sizes is None else data.sizes
-    firsts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    width, count = max(PIECE, int(sizes.max())), len(sizes)
+    count, width = len(sizes), full(PIECE + int(sizes.max()))
+    firsts = _large(count + 1)
+    firsts[0] = 0
+    torch.cumsum(sizes.double(), 0, out=firsts[1:])
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
     view = torch.empty(count, 3, dtype=torch.float64)
     arrays = PointArrays(*(_large(1, data.x.shape[1]) for _ in range(4)))
     known = torch.zeros(count).double() if ended is None else ended.double()
-    columns = _large(TOLD + 3 * plan.spec.p + plan.spec.p**2, count)
-    task = Task(problem, plan, firsts.double(), known, view, arrays, columns)
-    edges = _edges(firsts.numpy(), width)
+    columns = _large(answer_room(plan.spec.p), count)
+    task = Task(problem, plan, firsts, known, view, arrays, columns)
+    edges = _edges(firsts.numpy())
     threads = torch.get_num_threads()
     shares = np.linspace(0, len(edges) - 1, min(4 * threads, len(edges) - 1) + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
@@ -300,13 +303,10 @@ def fit_many(
     return *end_of(whole, problem, None, "expected"), arrays
 
 
-def _edges(firsts: Any, width: int) -> list[int]:
-    """Return the lines with which pieces begin, each of no more than ``width`` points."""
-    edges, count = [0], len(firsts) - 1
-    while edges[-1] < count:
-        last = int(np.searchsorted(firsts, firsts[edges[-1]] + width, "right")) - 1
-        edges.append(min(last, count))
-    return edges
+def _edges(firsts: Any) -> list[int]:
+    """Return the lines with which pieces begin; the last line of each may go beyond it."""
+    begins = np.arange(0.0, firsts[-1], PIECE)
+    return np.unique([*np.searchsorted(firsts, begins), len(firsts) - 1]).tolist()
 
 
 def _large(*shape: int) -> Tensor:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import gradfit as gf
-from gradfit._native import abreast, cpu, eights, sweep
+from gradfit._native import abreast, carry, cpu, eights, place, sweep
 from gradfit._native.lower import LANES
+from gradfit._native.place import Spec
 from gradfit.errors import ConvergenceWarning
 
 DECAY = "a*exp(-b*x) + c"
@@ -145,6 +146,16 @@ def test_a_fit_does_not_see_its_neighbours(rng):
     other = gf.fit(DECAY, x[places], y[places], **options, groups=group[places])
     for name in ("a", "b", "c"):
         np.testing.assert_array_equal(other.params[name], found.params[name][order])
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 5])
+def test_lanes_lie_where_registers_do(p):
+    """Whatever begins elsewhere lies in two lines of the cache."""
+    kind = Spec(**(dict.fromkeys(Spec._fields, 1) | {"p": p, "everything": p}))
+    before = place.shared_room(kind), place.own_room(kind), carry.fit_room(p)
+    lanes = eights.room_at(kind, np.zeros(eights.lanes_room(kind)))
+    behind = [lanes.memory.size - room.size for room in lanes]
+    assert not any(n % LANES for n in (*before, *behind))
 
 
 def test_one_kernel_serves_eight_fits_for_each_step(rng, monkeypatch):

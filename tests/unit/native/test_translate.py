@@ -9,7 +9,7 @@ from gradfit._native import machine
 from gradfit._native.emit import TranslationError
 from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, WIDE
-from gradfit._native.pointer import Lanes, at, opposite, some, where
+from gradfit._native.pointer import Lanes, at, opposite, pick, some, turn, where
 
 pytestmark = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
 
@@ -178,6 +178,32 @@ def test_lanes_do_what_each_would_alone(n, tmp_path, monkeypatch, rng):
     monkeypatch.setitem(globals(), "steps_to_one", lambda b: np.array([one(v) for v in b]))
     lanes_apart(given, *as_lanes, n)
     np.testing.assert_allclose(found, wanted, 1e-15)
+
+
+def picked(given, wide, ahead, n):
+    first, last = wide[0], wide[1]
+    wide[2] = pick(at(given, 1), where(n < last, float(n), last) + first)
+    turn(at(given, n), first, at(wide, 3), at(ahead, 3), 2)
+
+
+def test_lanes_take_what_lies_at_places_of_their_own(tmp_path, monkeypatch, rng):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    given, wide = rng.normal(size=80), np.zeros((3 + 2 * LANES, LANES))
+    wide[0], wide[1] = rng.permutation(50)[:LANES], rng.integers(0, 7, LANES)
+    found, ahead = wide.copy(), np.zeros_like(wide)
+    kinds = POINTER, WIDE, WIDE, INTEGER
+    code = machine.code(machine.digest("picked"), kinds, lambda: picked)
+    code.call(given.ctypes.data, found.ctypes.data, ahead.ctypes.data, 4)
+    first, last = wide[:2].astype(int)
+    np.testing.assert_array_equal(found[2], given[1 + first + np.minimum(4, last)])
+    turned = given[4 + first + np.arange(LANES)[:, None]]
+    np.testing.assert_array_equal(found[3::2], turned)
+    np.testing.assert_array_equal(ahead[3::2], turned)
+    assert not found[4::2].any()
+    as_lanes = Lanes(wide), Lanes(np.zeros_like(wide))
+    picked(given, *as_lanes, 4)
+    np.testing.assert_array_equal(wide, found)
+    np.testing.assert_array_equal(as_lanes[1].numbers, ahead)
 
 
 def different_ways(given, out, n):
