@@ -4,11 +4,13 @@ Nothing here knows what a fit is.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 
 DIGITS = 15
 """Significant digits that a double holds for sure; more would be noise."""
+_BREAK = re.compile(r"(?<=[\s,])(?=\S)(?<![-+*/=] )|(?<=[\w)\]])(?<!\d[eE])(?=\s*[-+*/])")
 PLAIN = range(-4, 7)
 """Powers of ten that are written out; others get an exponent."""
 
@@ -179,6 +181,22 @@ def duration(seconds: float) -> str:
         return f"{number(seconds, 2)} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{count(minutes)} min {rest} s"
+
+
+def folded(text: str, width: int, indent: str = "") -> list[str]:
+    """Break a formula into lines, at blanks and before operators; longer pieces stay whole.
+
+    Examples
+    --------
+    >>> folded("y = height*exp(-rate*x) + level*x**2 - 1e-5", 24, indent="  ")
+    ['y = height*exp(-rate*x)', '  + level*x**2 - 1e-5']
+    """
+    lines = [""]
+    for piece in _BREAK.split(text):
+        if lines[-1].strip() and len((lines[-1] + piece).rstrip()) > width:
+            lines.append(indent)
+        lines[-1] += piece if lines[-1].strip() else piece.lstrip()
+    return [line.rstrip() for line in lines]
 
 
 def columns(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[str]:

@@ -52,7 +52,8 @@ _MESSAGES = {
     Status.GRADIENT: "converged: the gradient vanished",
     Status.COST: "converged: chi-square cannot be lowered within rounding error",
     Status.STEP: "converged: the step became smaller than rounding error",
-    Status.MAX_STEPS: "stopped at max_steps before converging; raise max_steps or start closer",
+    Status.MAX_STEPS: "stopped at max_steps before converging; raise max_steps, start closer, or "
+    "bound parameters that run away",
     Status.STALLED: "stalled: no step lowers chi-square although the gradient is not zero; "
     "start closer or look for a kink in the model",
     Status.NONFINITE: "the model gave NaN or inf and no smaller step avoids it; "

@@ -187,6 +187,10 @@ def test_no_line_of_the_page_ends_inside_a_number(page):
     assert re.findall(r"\de-\d|\d %", re.sub(r"<[^>]*>", "", prose)) == []
 
 
+def test_no_mark_of_code_is_left_on_the_page(page):
+    assert "`" not in page
+
+
 def test_the_page_needs_nothing_from_outside(page):
     without = page.replace("http://www.w3.org/2000/svg", "")
     assert not re.findall(r"https?:|//\w|url\((?!#)|@import|<link|<img|<script src", without)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from descents import START, line
+from matplotlib.contour import ContourSet
 from torch import nn
 
 from gradfit import descend, sweep_lr
@@ -125,6 +126,48 @@ def test_the_landscape_shows_the_way_and_the_floor_of_the_valley(crawl, theme, t
     x0, x1 = floor.get_xlim()
     assert x0 < LINE.a < x1
     assert x1 - x0 < 0.1
+
+
+@pytest.mark.parametrize("loss", [LINE.loss, rosenbrock])
+@pytest.mark.parametrize("options", [{"lr": 1e-5, "epochs": 200}, {}])
+def test_no_label_of_a_contour_touches_the_way_or_another(loss, options, tmp_path):
+    figure = drawn(descend(loss, {"a": -1.0, "b": 2.0}, **options).landscape(), tmp_path)
+    for ax in figure.axes:
+        (contours,) = [c for c in ax.collections if isinstance(c, ContourSet) and c.labelTexts]
+        assert len(contours.labelTexts) > 1
+        share = np.linspace(0, 1, 200)[:, None, None]
+        way = ax.transData.transform(ax.lines[0].get_xydata())
+        drawn_at = (way[:-1] * (1 - share) + way[1:] * share).reshape(-1, 2)
+        for k, text in enumerate(contours.labelTexts):
+            others = [corners(other) for other in contours.labelTexts[k + 1 :]]
+            assert not covers(text, np.concatenate([drawn_at, *others]))
+
+
+def upright(text):
+    """Return the box that a label would fill if it were not turned, and the turn (2, 2)."""
+    angle = text.get_rotation()
+    text.set_rotation(0)
+    box = text.get_window_extent()
+    text.set_rotation(angle)
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return box, np.array([[c, s], [-s, c]])
+
+
+def corners(text):
+    box, turn = upright(text)
+    centre = box.corners().mean(0)
+    u, v = np.meshgrid(
+        np.linspace(-0.5, 0.5, 20) * box.width, np.linspace(-0.5, 0.5, 5) * box.height
+    )
+    return np.stack([u.ravel(), v.ravel()], 1) @ turn + centre
+
+
+def covers(text, points):
+    """Whether a label, turned as it is, covers one of some points (K, 2) of the screen."""
+    box, turn = upright(text)
+    centre = box.corners().mean(0)
+    off = np.abs((points - centre) @ turn.T)
+    return bool(((off[:, 0] < box.width / 2) & (off[:, 1] < box.height / 2)).any())
 
 
 def test_contours_are_values_of_the_loss(crawl, tmp_path):

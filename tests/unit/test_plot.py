@@ -312,8 +312,30 @@ def test_groups_of_implicit_fits_can_be_drawn():
     assert len(many.plot().axes) == 2
 
 
+def test_points_without_x_are_counted_in_whole_rows():
+    ticks = made.circle().plot().axes[1].get_xticks()
+    assert (ticks == ticks.round()).all()
+
+
+def test_a_fit_without_freedom_divides_nothing_by_zero():
+    title = made.straight([0, 1], [1, 3], sy=0.1).plot().axes[0].get_title(loc="left")
+    assert "no degrees of freedom" in title.replace("\u00a0", " ")
+    assert "/0" not in title
+
+
+def long_names():
+    x, y = (
+        "time since the start of the run at the upper detector / s",
+        "signal of the photodiode / mV",
+    )
+    table = {x: made.PEARSON_X, f"mean {y} after subtraction of the dark current": made.PEARSON_Y}
+    text = "height_of_the_signal*exp(-rate_of_the_decay*x) + offset_of_the_amplifier_when_warm"
+    return fit(text, data=table, x=x, y=list(table)[1], sy=0.3)
+
+
 def test_no_two_texts_of_a_picture_overlap(tmp_path):
     for name, result in {
+        "long": long_names(),
         "decay": made.decay(),
         "circle": made.circle(),
         "crowd": noisy(30_000),

@@ -63,6 +63,16 @@ def test_page_says_what_the_summary_says():
     assert repr(result.params["b"]) in words
 
 
+def test_a_bias_stands_beside_its_interval_and_not_in_its_place():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0, 6, 20_000))
+    y = 4 * np.exp(-0.5 * x) + 1 + 0.05 * rng.standard_normal(len(x))
+    result = fit("a*exp(-b*x) + c", x, y, sx=0.1, sy=0.1, start={"a": 4, "b": 0.5, "c": 1})
+    low, high = result.interval()["a"]
+    assert abs(result.bias["a"]) > 0.25 * result.stderr["a"]
+    assert f"{low:.4f} to {high:.4f} bias" in Page(result.report()).words
+
+
 @pytest.fixture(scope="module")
 def york():
     return made.york().report()

@@ -100,6 +100,27 @@ def test_a_sound_fit_has_no_warnings():
     assert "!" not in BASE.summary()
 
 
+def test_parameters_that_run_away_together_are_named():
+    x = np.linspace(0, 10, 20)
+    y = 2 * x + 1 + 0.1 * np.cos(7 * x)
+    with pytest.warns(ConvergenceWarning, match="bound parameters that run away"):
+        lost = fit("a*exp(-b*x) + c", x, y, sx=0.1, sy=0.1, start={"a": -10, "b": 0.1, "c": 10},
+                   max_steps=100)  # fmt: skip
+    said = "a, b and c make up for each other, and the best fit may lie at infinity"
+    assert said in " ".join(lost.summary().split())
+    early = fit("a*x + b", x, y, sx=0.1, sy=0.1, start={"a": 9, "b": -9})
+    assert "at infinity" not in early.summary()
+
+
+def test_a_long_formula_is_broken_between_its_terms():
+    x = np.linspace(0, 1, 9)
+    rate = "rate_of_the_decay_of_the_signal"
+    text = f"height_of_the_signal*exp(-{rate}*x) + offset_of_the_amplifier_when_warm"
+    lines = fit(text, x, np.exp(-x) + 0.01 * np.cos(9 * x)).summary().splitlines()
+    assert lines[0] == f"Fit of y = height_of_the_signal*exp(-{rate}*x)"
+    assert lines[1] == "  + offset_of_the_amplifier_when_warm"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

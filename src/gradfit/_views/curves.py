@@ -44,8 +44,7 @@ def panel(
         x_hat, y_hat = rows(fit.x_hat)[0], rows(fit.y_hat)[k]
         marks.join(ax, rows(fit.observed.x)[0], rows(fit.observed.y)[k], x_hat, y_hat, colours)
     marks.typical(ax, cloud, colours)
-    ax.set_xlabel(fit.observed.x_names[0])
-    ax.set_ylabel(fit.observed.y_names[k])
+    marks.name_axes(ax, fit.observed.x_names[0], fit.observed.y_names[k])
     if k == 0:
         marks.legend(ax, cloud, colours, colour if drawn else None, level, joined)
 

@@ -4,6 +4,7 @@ Plain numbers come in. Matplotlib is imported inside functions, since results kn
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ FEW = 40
 DENSE = 150
 """Turns from which on a line is drawn thin."""
 LEVELS = 13
+EDGE, ROOM = 0.08, 0.085
+"""Shares of a panel that a label of a contour keeps from its edge, and from what is drawn there."""
+TRIED, SHOWN = 60, 500
+"""Places along a contour that are tried for its label, and steps of the way that are looked at."""
 
 
 class Heading(NamedTuple):
@@ -261,7 +266,45 @@ def _contours(ax: "Axes", panel: Panel, colours: Palette) -> None:
         panel.x, panel.y, z, levels=levels, colors=[colours.curve], linewidths=0.6, alpha=0.7
     )
     texts = dict(zip(levels, level_names(levels), strict=True))
-    ax.clabel(lines, levels[3::2], fmt=texts, fontsize=7, inline_spacing=4, colors=[colours.ink])
+    paths = [path.vertices for path in lines.get_paths()]
+    at = label_places(panel, paths[3::2])
+    if at:
+        ax.clabel(lines, fmt=texts, fontsize=7, inline_spacing=4, colors=[colours.ink], manual=at)
+
+
+def label_places(panel: Panel, paths: Sequence[Any]) -> list[tuple[float, float]]:
+    """Return where on each contour (K, 2) its label keeps farthest from the way and other labels.
+
+    A contour that has no such place gets none.
+    """
+    low = np.array([panel.x[0], panel.y[0]])
+    size = np.array([panel.x[-1], panel.y[-1]]) - low
+    # A line between two places of the way is as much in the way of a label as its ends.
+    way = (np.asarray(panel.way, dtype=np.float64) - low) / size
+    way = way[:: 1 + len(way) // SHOWN]
+    share = np.linspace(0, 1, 25)[:, None, None]
+    taken = [(way[:-1] * (1 - share) + way[1:] * share).reshape(-1, 2), way]
+    if panel.minimum is not None:
+        taken.append(((np.asarray(panel.minimum) - low) / size)[None])
+    drawn, labels = np.concatenate(taken), np.empty((0, 2))
+    for path in paths:
+        spots = (np.asarray(path, dtype=np.float64) - low) / size
+        spots = spots[(np.abs(spots - 0.5) < 0.5 - EDGE).all(1)]
+        spots = spots[:: max(1, len(spots) // TRIED)]
+        if not len(spots):
+            continue
+        # Of two labels each needs its room.
+        room = np.minimum(_distance(spots, drawn), _distance(spots, labels) / 2)
+        best = int(room.argmax())
+        if room[best] >= ROOM:
+            labels = np.concatenate([labels, spots[best : best + 1]])
+    return [(float(x), float(y)) for x, y in low + labels * size]
+
+
+def _distance(spots: FloatArray, others: FloatArray) -> FloatArray:
+    """Return how far each of the spots (K, 2) is from the nearest of the others (L, 2)."""
+    apart = np.linalg.norm(spots[:, None] - others, axis=2)
+    return apart.min(1, initial=math.inf)
 
 
 def contour_levels(z: FloatArray) -> FloatArray:

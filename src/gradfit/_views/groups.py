@@ -57,8 +57,7 @@ def _together(
         name = label if fit.success else f"{label}: {fit.status.name}"
         ax.plot([], [], color=colour, marker="o", ms=4.6, label=name)
     ax.legend(loc=marks.vacant(ax, everything)[0])
-    ax.set_xlabel(fits[0].observed.x_names[0])
-    ax.set_ylabel(fits[0].observed.y_names[0])
+    marks.name_axes(ax, fits[0].observed.x_names[0], fits[0].observed.y_names[0])
     ax.set_title(equation(fits[0].model, fits[0].observed), color=colours.ink, fontweight="bold")
     return figure
 

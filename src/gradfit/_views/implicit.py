@@ -34,8 +34,7 @@ def panel(ax: Axes, fit: Fitted, level: float, colours: Palette) -> None:
         (x, y), (x_hat, y_hat) = rows(fit.observed.x), rows(fit.x_hat)
         marks.join(ax, x, y, x_hat, y_hat, colours)
     marks.typical(ax, cloud, colours)
-    ax.set_xlabel(fit.observed.x_names[0])
-    ax.set_ylabel(fit.observed.x_names[1])
+    marks.name_axes(ax, *fit.observed.x_names[:2])
     marks.legend(ax, cloud, colours, colours.curve if drawn else None, level, joined)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from gradfit._distributions import chi2_quantile
 from gradfit._types import FloatArray
+from gradfit._views import marks
 from gradfit._views.curves import Drawable
 from gradfit._views.figure import drawing
 from gradfit._views.palette import Palette, palette, style
@@ -56,8 +57,7 @@ def _main(ax: Axes, fit: Line, level: float, colours: Palette) -> None:
         _methods(ax, fit, level, colours)
     else:
         _ellipses(ax, fit, level, colours)
-    ax.set_xlabel(fit.observed.x_names[0])
-    ax.set_ylabel(fit.observed.y_names[0])
+    marks.name_axes(ax, fit.observed.x_names[0], fit.observed.y_names[0])
 
 
 def _methods(ax: Axes, fit: Line, level: float, colours: Palette) -> None:
@@ -124,5 +124,4 @@ def _bland_altman(ax: Axes, fit: Line, colours: Palette) -> None:
     ax.plot(mean, difference, "o", ms=3.6, color=colours.point, zorder=3)
     top = 1.15 * float(np.abs(difference).max(initial=spread))
     ax.set_ylim(min(middle - 1.3 * spread, -top), max(middle + 1.3 * spread, top))
-    ax.set_xlabel(f"mean of {data.x_names[0]} and {data.y_names[0]}")
-    ax.set_ylabel("difference")
+    marks.name_axes(ax, f"mean of {data.x_names[0]} and {data.y_names[0]}", "difference")

@@ -1,6 +1,7 @@
 """Measured points on axes, so that three look as good as a hundred thousand."""
 
 from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -27,6 +28,8 @@ Place: TypeAlias = Literal[
     "center",
 ]
 
+WIDE = 5.4
+"""Points that a character of a label takes on average, generously."""
 FEW, SOME, MANY, CROWD = 40, 400, 3000, 20_000
 """Numbers of points from which marks get smaller, bars fainter, then no bars, then a density."""
 
@@ -181,6 +184,16 @@ def frame(ax: Axes, cloud: Cloud) -> None:
         low, high = float(np.min(values - reach)), float(np.max(values + reach))
         margin = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
         place(low - margin, high + margin)
+
+
+def name_axes(ax: Axes, x: str, y: str) -> None:
+    """Write names along the axes: long ones on two lines, and cut where that is too little."""
+    box, scale = ax.get_window_extent(), WIDE * ax.figure.dpi / 72
+    for text, length, place in (
+        (x, box.width / scale, ax.set_xlabel),
+        (y, box.height / scale, ax.set_ylabel),
+    ):
+        place("\n".join(wrap(text, max(18, int(length)), max_lines=2, placeholder=" …")))
 
 
 def legend(

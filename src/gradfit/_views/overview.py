@@ -33,8 +33,8 @@ def against(ax: Axes, fit: Fitted, colours: Palette) -> None:
         ax.axline((min(ends), min(ends)), slope=1, color=colours.curve, lw=1.6, zorder=5)
     if len(seen) > 1:
         _name_responses(ax, fit, colours)
-    ax.set_xlabel(f"predicted {_joined(data.y_names)}")
-    ax.set_ylabel(f"observed {_joined(data.y_names)}")
+    names = _joined(data.y_names)
+    marks.name_axes(ax, f"predicted {names}", f"observed {names}")
 
 
 def _joined(names: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gradfit._distributions import check_level
-from gradfit._format import measured, number, probability
+from gradfit._format import folded, measured, number, probability
 from gradfit._views import curves, implicit, marks, overview, residuals
 from gradfit._views.curves import Drawable
 from gradfit._views.figure import drawing
@@ -116,14 +116,18 @@ def residual_panel(ax: Axes, fit: Fitted, colours: Palette) -> None:
             marks.scatter(ax, cloud, colour, colours)
     ax.set_ylim(-top, top)
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    ax.set_xlabel(data.x_names[0] if alone else "row")
-    ax.set_ylabel(f"residual / {'σ' if fit.absolute_sigma else 'scatter'}")
+    if not alone:
+        ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    said = f"residual / {'σ' if fit.absolute_sigma else 'scatter'}"
+    marks.name_axes(ax, data.x_names[0] if alone else "row", said)
 
 
 def head(ax: Axes, fit: Fitted, colours: Palette, name: str = "") -> None:
     """Write the model, or its name, above the topmost panel and, below it, what came out."""
     below = ax.set_title("\n".join(_outcome(fit)), color=colours.muted, pad=8, linespacing=1.4)
-    title = wrap(name or equation(fit.model, fit.observed), 62, max_lines=2, placeholder=" ...")
+    title = folded(name or equation(fit.model, fit.observed), 62)
+    if len(title) > 2:
+        title = [title[0], f"{title[1]} ..."]
     ax.annotate(
         "\n".join(title),
         (0, 1),
@@ -145,7 +149,11 @@ def _outcome(fit: Fitted) -> list[str]:
         for n in fit.names
     ]
     digits = max(4, len(str(fit.dof)))
-    quality = [f"χ²/dof = {number(fit.chi2, digits)}/{fit.dof}"]
+    quality = [
+        f"χ²/dof = {number(fit.chi2, digits)}/{fit.dof}"
+        if fit.dof
+        else f"χ² = {number(fit.chi2, digits)}, no degrees of freedom"
+    ]
     if math.isfinite(fit.p_value):
         quality.append(f"p = {probability(fit.p_value)}".replace("= <", "<"))
     shown = values if len(values) <= 6 else [f"{len(values)} parameters"]

@@ -10,7 +10,7 @@ from gradfit import __version__
 from gradfit._format import duration, number, percent, probability
 from gradfit._views import words
 from gradfit._views.curves import Drawable
-from gradfit._views.fitted import as_array, equation
+from gradfit._views.fitted import as_array, equation, free
 from gradfit._views.html import correlation_table
 from gradfit._views.palette import DARK, LIGHT, Palette
 from gradfit._views.plot import plot_fit
@@ -114,11 +114,13 @@ def _cell(text: str) -> str:
 
 def _parameters(fit: Reportable) -> str:
     intervals = fit.interval(LEVEL)
+    known = {n for n in free(fit) if math.isfinite(fit.stderr[n])}
     rows = [
-        [name, value, share, remark or _span(*intervals[name])]
+        [name, value, share, _span(*intervals[name]) if name in known else "", remark]
         for name, value, share, remark in parameter_rows(fit)
     ]
-    return _table(["", "value ± error", "relative", f"{percent(LEVEL)} interval"], rows, "values")
+    head = ["", "value ± error", "relative", f"{percent(LEVEL)} interval", ""]
+    return _table(head, rows, "values")
 
 
 def _span(low: float, high: float) -> str:
@@ -204,6 +206,7 @@ td,th{padding:.3rem 1.4rem .3rem 0;vertical-align:top}
 tbody tr{border-top:1px solid var(--faint)}
 .values td:first-child{font-family:ui-monospace,"SF Mono",Menlo,Consolas,monospace}
 .values td:nth-child(2){font-weight:600}
+.values td:not(:first-child){white-space:nowrap}
 .matrix td,.matrix th{padding:.35rem .7rem;text-align:right}
 .matrix td{min-width:3.4rem;border:1px solid var(--paper)}
 .matrix tr{border:0}
@@ -218,6 +221,6 @@ details{margin-top:.8rem;font-size:.9rem}
 summary{cursor:pointer;color:var(--muted)}
 pre{overflow-x:auto;font-size:.8rem;line-height:1.5}
 footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--faint);font-size:.85rem}
-section{break-inside:avoid}
+section{break-inside:avoid;overflow-x:auto}
 @media (max-width:34rem){td,th{padding-right:.8rem}}
 """

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from itertools import combinations
 from textwrap import wrap
 
-from gradfit._format import columns, duration, measured, number, percent, plural, probability
+from gradfit._format import (
+    columns,
+    duration,
+    folded,
+    measured,
+    number,
+    percent,
+    plural,
+    probability,
+)
 from gradfit._types import FloatArray
 from gradfit._views import words
 from gradfit._views.fitted import Fitted, as_array, equation, free
@@ -30,7 +39,7 @@ def _head(fit: Fitted) -> list[str]:
     data = fit.observed
     points = words.points_given(data)
     lines = [
-        *wrap(f"Fit of {equation(fit.model, fit.observed)}", WIDTH, subsequent_indent="  "),
+        *folded(f"Fit of {equation(fit.model, fit.observed)}", WIDTH, indent="  "),
         points,
     ]
     if not fit.success:

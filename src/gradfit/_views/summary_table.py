@@ -7,7 +7,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradfit._format import columns, count, duration, measured, number, plural, probability
+from gradfit._format import (
+    columns,
+    count,
+    duration,
+    folded,
+    measured,
+    number,
+    plural,
+    probability,
+)
 from gradfit._model import Model
 from gradfit._types import Status
 from gradfit._views.fitted import Observations, as_array, equation
@@ -56,7 +65,7 @@ def summary(many: Table) -> str:
     title = f"Fits of {equation(many.model, many.observed)}"
     points = plural(int(np.sum(many.n_points)), "point")
     head = [
-        *wrap(title, WIDTH, subsequent_indent="  "),
+        *folded(title, WIDTH, indent="  "),
         f"{points} in {plural(len(many.keys), 'group')}, {seen(many.observed)}",
     ]
     parts = [head, endings(many), columns(first_rows(many), _align(many)), [_rest(many)]]

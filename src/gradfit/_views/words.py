@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from gradfit._format import enumerated, number, plural, probability
-from gradfit._views.fitted import Fitted, Observations, as_array
+from gradfit._types import Status
+from gradfit._views.fitted import Fitted, Observations, as_array, free
 from gradfit._views.residuals import listed, outliers, sigmas
 
 INFORMATION = {
@@ -21,6 +22,9 @@ INFORMATION = {
 
 ILL_CONDITIONED = 1e6
 """Condition from which a third of the digits of the data no longer reach the parameters."""
+TIED = 0.999
+"""Correlation from which parameters of an unfinished fit may be running away together."""
+UNFINISHED = (Status.MAX_STEPS, Status.STALLED, Status.NONFINITE)
 PLENTY = 50
 """Points from which the scatter of the points themselves is well known."""
 QUARTER = 0.25
@@ -80,9 +84,26 @@ def warnings(fit: Fitted) -> list[str]:
     """Say what a reader should beware of; empty for a sound fit."""
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         return []
-    asked = (_condition, _bounds, _freedom, _sandwich, _bias, _agreement, _outliers)
+    asked = (_runaway, _condition, _bounds, _freedom, _sandwich, _bias, _agreement, _outliers)
     found = (ask(fit) for ask in asked)
     return [text for text in found if text]
+
+
+def _runaway(fit: Fitted) -> str:
+    """Name parameters of an unfinished fit that make up for each other, which may grow for ever."""
+    if fit.status not in UNFINISHED:
+        return ""
+    names = free(fit)
+    at = [fit.names.index(name) for name in names]
+    tied = (np.abs(as_array(fit.corr)[at][:, at]) > TIED).sum(1) > 1
+    named = [name for name, is_tied in zip(names, tied, strict=True) if is_tied]
+    if not named:
+        return ""
+    return (
+        f"{enumerated(named)} make up for each other, and the best fit may lie at infinity: if "
+        "they keep running away, take the simpler formula that this one becomes there, set bounds, "
+        "or fix one of them"
+    )
 
 
 def _condition(fit: Fitted) -> str:

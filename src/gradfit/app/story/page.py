@@ -88,7 +88,7 @@ def _whole(text: str) -> str:
 def _words(text: str) -> str:
     """Set what was said as a paragraph, or line by line where its lines matter."""
     if "\n" in text:
-        return f"<pre>{escape(text)}</pre>"
+        return f"<pre>{escape(text.replace('`', ''))}</pre>"
     return f"<p>{_marked(text)}</p>"
 
 
