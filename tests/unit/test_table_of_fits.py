@@ -10,7 +10,7 @@ from made import X, Y, same
 
 from gradfit._fit import fit
 from gradfit._result import FitTable
-from gradfit.errors import FitError, InputError
+from gradfit.errors import ConvergenceWarning, FitError, InputError
 
 
 def test_one_of_many_is_the_fit_of_its_points_alone():
@@ -116,3 +116,18 @@ def test_table_of_tensors_answers_with_tensors():
     assert isinstance(many.interval()["a"][0], torch.Tensor)
     assert isinstance(many[1].eps, torch.Tensor)
     assert same(FitTable.from_json(many.to_json()), many)
+
+
+def test_an_undetermined_fit_of_a_table_says_where_its_combination_is_told():
+    x = np.array([0.0, 1, 2, 3, 4, 2, 2, 2, 2, 2])
+    y = 2 * x + 1 + 0.1 * np.cos(9 * x)
+    with pytest.warns(ConvergenceWarning, match="1 SINGULAR"):
+        many = fit("a + b*x", x, y, sy=0.1, groups=[0] * 5 + [1] * 5, start={"a": 0, "b": 1})
+    one = many[1]
+    assert one.message.endswith("(diagnostics() names the combination)")
+    found = one.diagnostics()
+    # With x = 2 alone a + 2 b is known; in units of their errors both weigh the same, 1/sqrt(2).
+    assert found.weakest in ("0.71*a -0.71*b", "-0.71*a +0.71*b")
+    # Of one combination of two, five points share one degree of freedom.
+    assert found.leverage.mean() == pytest.approx(1 / 5, rel=1e-12)
+    assert "at most 20 %, on average 20 %" in found.summary()

@@ -130,7 +130,7 @@ class FitTable(Correlated):
             p_value=float(self.p_value[g]),
             status=status,
             success=bool(self.success[g]),
-            message=status.message,
+            message=_message_of_one(status, alone=not self.shared),
             n_steps=int(self.n_steps[g]),
             n_eval=int(self.n_eval[g]),
             condition=float(self.condition[g]),
@@ -339,6 +339,12 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "moved": plain.whole,
     "correction": plain.arrays,
 }
+
+
+def _message_of_one(status: Status, alone: bool) -> str:
+    """Return what happened to one fit. Its open combination is found only when it is asked for."""
+    hint = " (diagnostics() names the combination)" if alone else ""
+    return status.message + hint * (status == Status.SINGULAR)
 
 
 def _taken(observed: Observed, take: NDArray[np.int64]) -> Observed:

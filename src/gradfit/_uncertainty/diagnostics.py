@@ -193,7 +193,7 @@ def _words(  # noqa: PLR0917 - all that there is to say something about
     return columns(
         [
             ("determined", _determined(fit, case.p, weakest)),
-            ("leverage", _leverage(leverage, case.p)),
+            ("leverage", _leverage(leverage, min(case.p, fit.rank))),
             ("influence", _influence(cook)),
             ("residuals", _residuals(r)),
             ("runs", _runs(*runs)),
