@@ -11,8 +11,10 @@ feeds a custom backward with real numbers, and lets the whole capture be compare
 
 import math
 import struct
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -123,14 +125,22 @@ class Term:
 
 
 class Pool:
-    """All expressions of one model."""
+    """All expressions of one model; threads may add to it side by side."""
 
     def __init__(self) -> None:
-        self.terms: list[Term] = []
-        self.folds_zero = False
-        """Whether ``0 * x`` is 0: true of derivatives, where it means that nothing flows."""
         self.most: float = MOST
         self._known: dict[tuple[Any, ...], Term] = {}
+        self._next = count().__next__
+        self._own = threading.local()
+
+    @property
+    def folds_zero(self) -> bool:
+        """Whether ``0 * x`` is 0: true of derivatives, where it means that nothing flows."""
+        return getattr(self._own, "folds_zero", False)
+
+    @folds_zero.setter
+    def folds_zero(self, value: bool) -> None:
+        self._own.folds_zero = value
 
     def symbol(self, name: str, number: float, marks: int) -> Term:
         """Return a new variable."""
@@ -186,12 +196,13 @@ class Pool:
 
     def _enter(self, op: str, args: tuple[Term, ...], data: Any, number: Any, marks: int) -> Term:
         key = (op, *(a.index for a in args), data)
-        if key not in self._known:
-            if len(self.terms) >= self.most:
-                raise CaptureError(f"it takes more than {self.most} operations per point")
-            self._known[key] = Term(self, len(self.terms), op, args, data, number, marks)
-            self.terms.append(self._known[key])
-        return self._known[key]
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if len(self._known) >= self.most:
+            raise CaptureError(f"it takes more than {self.most} operations per point")
+        # Both of these happen at once, whatever other threads do.
+        return self._known.setdefault(key, Term(self, self._next(), op, args, data, number, marks))
 
 
 def lift(fn: Callable[..., Term], *arrays: Terms) -> Terms:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
@@ -35,6 +35,25 @@ _C_TYPES: dict[str, Any] = {
 }
 _lock = threading.RLock()
 _loaded: "OrderedDict[str, Code]" = OrderedDict()
+
+
+def _unlock() -> None:
+    """Let a forked process go on, which has none of the threads that were at work.
+
+    Before Python 3.12 a cached property is locked while it is computed, and stays so.
+    """
+    _lock.release()
+    if sys.version_info < (3, 12):
+        for name in [n for n in sys.modules if n.startswith("gradfit.")]:
+            kinds = [k for k in vars(sys.modules[name]).values() if isinstance(k, type)]
+            for found in (v for kind in kinds for v in vars(kind).values()):
+                if isinstance(found, cached_property):
+                    cast(Any, found).lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # The compiler has locks of its own, so that a fork waits until it is done.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_unlock)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +86,7 @@ def digest(*parts: str) -> str:
 
 def is_ready(name: str) -> bool:
     """Return whether :func:`code` has that name in memory or on disk."""
-    return name in _loaded or not enabled() or (folder() / name).exists()
+    return name in _loaded or not enabled() or os.path.exists(folder() / name)
 
 
 def code(
@@ -89,13 +108,17 @@ def code(
     vectors : bool
         Whether loops are worth vector registers; it takes four times as long to compile.
     """
-    with _lock:
-        if name not in _loaded:
-            _loaded[name] = _make(name, kinds, define, vectors)
+    found = _loaded.get(name)
+    if found is None:
+        with _lock:
+            found = _loaded.get(name) or _make(name, kinds, define, vectors)
+            _loaded[name] = found
             if len(_loaded) > MOST:
                 _loaded.popitem(last=False)
+    with suppress(KeyError):
+        # Another thread may just have dropped it; whoever has it can still use it.
         _loaded.move_to_end(name)
-        return _loaded[name]
+    return found
 
 
 def _make(
@@ -212,7 +235,11 @@ def folder() -> Path:
     """Return where machine code is kept: ``NUMBA_CACHE_DIR``, or the user's cache folder."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         return Path(os.environ["NUMBA_CACHE_DIR"]) / "gradfit"
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        # A user without a home, as in a container: nothing is found here, and nothing written.
+        home = Path(os.devnull)
     if sys.platform == "win32":
         root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -237,6 +264,9 @@ def _write(path: Path, binary: bytes) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, draft = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(b"\n".join((check.encode(), binary)))
-        os.replace(draft, path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(b"\n".join((check.encode(), binary)))
+            os.replace(draft, path)
+        except OSError:
+            os.unlink(draft)

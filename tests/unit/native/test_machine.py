@@ -1,5 +1,7 @@
 """Machine code: the same numbers as Python, found again on disk, made once by many threads."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import torch
 
 import gradfit as gf
 from gradfit._native import machine
+from gradfit._native.expression import FIRST, Pool
 from gradfit._native.vector import FUNCTIONS as VECTOR
 
 from .compare import assert_close, by_kernel, kernel_of
@@ -34,8 +37,6 @@ print("numba" in sys.modules)
 
 
 def run_probe(folder, **environment):
-    import os
-
     run = subprocess.run(
         [sys.executable, "-c", PROBE],
         capture_output=True,
@@ -113,13 +114,77 @@ def test_kernel_is_found_again_by_another_process_without_numba(tmp_path):
     assert (first[1], second[1]) == ("False", "False")
 
 
-def test_folder_that_cannot_be_written_is_done_without(fresh, tmp_path, monkeypatch):
-    blocked = tmp_path / "a_file"
-    blocked.write_text("no folder")
+BLOCKED = {
+    "a file": lambda path: path.write_text("no folder"),
+    "no name for a folder": lambda path: None,
+    "nobody's home": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("why", BLOCKED)
+def test_folder_that_cannot_be_used_is_done_without(why, fresh, tmp_path, monkeypatch):
+    blocked = tmp_path / ("a_file" if why == "a file" else 300 * "x")
+    BLOCKED[why](blocked)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
-    found = kernel_of(decay, 1, 2).evaluate("value", [[0.5]], [2.0, 3.0])
+    if why == "nobody's home":
+        monkeypatch.delenv("NUMBA_CACHE_DIR")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(machine.Path, "home", homeless)
+    kernel = kernel_of(decay, 1, 2).kernel("value")
+    assert not kernel.is_ready or not machine.enabled()
+    found = kernel.evaluate([[0.5], [0.0]], [2.0, 3.0])
     assert np.allclose(found, 2 * np.exp(-1.5), rtol=1e-15)
     assert not fresh.exists()
+
+
+def homeless():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@compiled
+def test_a_file_that_cannot_be_finished_leaves_nothing_behind(fresh, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(machine.os, "replace", full)
+    kernel_of(decay, 1, 2).evaluate("value", [[0.5]], [2.0, 3.0])
+    assert not list(fresh.iterdir())
+
+
+FORK = """
+import os, signal, threading, time
+import gradfit as gf
+x = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+y = [3.9, 2.9, 1.8, 1.4, 1.1, 0.8, 0.7, 0.8]
+def fit(backend="native"):
+    return gf.fit("a*exp(-b*x) + c", x, y, start=(3, 0.3, 1), sy=0.1, backend=backend).params
+fit("eager")
+import llvmlite.binding
+thread = threading.Thread(target=fit)
+thread.start()
+time.sleep(0.3)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    os._exit(len(fit()) != 3)
+status = os.waitpid(child, 0)[1]
+thread.join()
+print(status)
+"""
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_may_fork_while_a_thread_compiles(tmp_path):
+    """The thread is gone in the child, and with it the key to whatever it had locked."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0"], done.stderr
 
 
 DAMAGE = {
@@ -214,3 +279,54 @@ def test_the_solver_is_not_forgotten_while_it_is_used(monkeypatch, tmp_path):
         gf.fit(f"a + {k + 2}.5*b*x", x, 1 + x, start=(0.5, 0.3), sx=0.1, backend="native")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert cpu.is_solver_ready()
+
+
+def test_threads_that_add_to_one_pool_never_number_two_expressions_alike(monkeypatch):
+    pool, start = Pool(), threading.Barrier(8)
+    x = pool.symbol("x", 0.5, FIRST)
+    before = sys.getswitchinterval()
+
+    def work():
+        start.wait()
+        for k in range(400):
+            (x * float(k) + 1.0).at("exp")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(before)
+    terms = list(pool._known.values())
+    assert len({t.index for t in terms}) == len(terms)
+    assert all(a.index < t.index for t in terms for a in t.args)
+
+
+@compiled
+def test_machine_code_that_is_there_waits_for_none_that_is_made(fresh, monkeypatch):
+    ready = kernel_of(decay, 1, 2).kernel("value")
+    ready.evaluate([[0.5], [0.0]], [2.0, 3.0])
+    began, go_on, found = threading.Event(), threading.Event(), []
+    original = machine._compile
+
+    def slow(*args):
+        began.set()
+        assert go_on.wait(60)
+        return original(*args)
+
+    monkeypatch.setattr(machine, "_compile", slow)
+    other = kernel_of(lambda x, b: b[0] * x, 1, 1)
+    maker = threading.Thread(target=lambda: other.evaluate("value", [[0.5]], [2.0]))
+    maker.start()
+    assert began.wait(60)
+    user = threading.Thread(
+        target=lambda: found.append(ready.evaluate([[0.5], [0.0]], [2.0, 3.0])), daemon=True
+    )
+    user.start()
+    user.join(20)
+    go_on.set()
+    maker.join()
+    assert len(found) == 1
