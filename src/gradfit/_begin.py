@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gradfit._data.checks import shown
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.loss import Loss
@@ -18,6 +19,8 @@ STARTS = 8
 """Starts that are followed a few steps, as one batch, before one is chosen."""
 POINTS = 256
 """Points that they look at, evenly chosen, when there are more."""
+PROBES = 64
+"""Random parameters for which a point is asked whether the model exists there."""
 TRIES = Options(gtol=1e-4, max_steps=40)
 
 
@@ -28,11 +31,36 @@ def find_start(problem: Problem, loss: Loss | None) -> Tensor:
         starts = _agree(problem, starts)
     best = starts[:, 0] if starts.shape[1] == 1 else _best(problem, loss, starts[0])
     if problem.data.group is None and not bool(torch.isfinite(best).all()):
+        _refuse_points(problem)
         raise InputError(
             f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it "
             f"was tried. Give values for {', '.join(problem.free)}."
         )
     return best.nan_to_num(0.0, 0.0, 0.0).contiguous()
+
+
+def _refuse_points(problem: Problem) -> None:
+    """Raise where the model exists at some points, and at others for none of many parameters."""
+    data, names = problem.data, problem.model.names
+    generator, n = torch.Generator().manual_seed(0), data.x.shape[1]
+    size = 10.0 ** torch.empty(PROBES, len(names)).uniform_(-6, 12, generator=generator)
+    drawn = size * torch.randn(PROBES, len(names), generator=generator)
+    x = data.x[0] if data.vector_x else data.x
+    exists = torch.zeros(n, dtype=torch.bool, device=x.device)
+    with torch.no_grad():
+        for row in drawn.tolist():
+            given = {**dict(zip(names, row, strict=True)), **problem.fixed}
+            value = problem.model.call(x, [x.new_full((n,), given[name]) for name in names])
+            exists |= torch.isfinite(value).reshape(-1, value.shape[-1]).all(0)
+    bad = (~exists).nonzero()[:, 0]
+    if 0 < len(bad) < n:
+        first = int(bad[0])
+        at = shown(x[..., first].tolist())
+        raise InputError(
+            f"the model {problem.model.label!r} is NaN or inf at {len(bad)} of {n} points for all "
+            f"parameters that were tried (first at index {int(data.index[first])}, x = {at}). "
+            "Leave such points out, or write it otherwise."
+        )
 
 
 def _propose(problem: Problem, known: Mapping[str, float]) -> Tensor:

@@ -45,6 +45,12 @@ _Rho = Annotated[
     str | None,
     typer.Option("--rho", metavar="COL|NUMBER", help="Correlation of the errors of x and y."),
 ]
+_Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative", help="Take standard deviations as weights; scale errors by the scatter."
+    ),
+]
 _Group = Annotated[
     str | None,
     typer.Option("--group", metavar="COL", help="Fit the rows of each label on their own."),
@@ -104,6 +110,7 @@ def _fit(
     sx: _Sx = None,
     sy: _Sy = None,
     rho: _Rho = None,
+    relative: _Relative = False,
     start: Annotated[
         list[str] | None, typer.Option("--start", metavar="a=1,b=2", help="Start values.")
     ] = None,
@@ -129,7 +136,7 @@ def _fit(
         table.Columns(
             x=x, y=y or (), sx=sx, sy=sy, rho=rho, group=group, omit=table.omits("--nan", nan)
         ),
-        fit.Options(start=start or (), fixed=fix or (), bounds=limits or ()),
+        fit.Options(start=start or (), fixed=fix or (), bounds=limits or (), relative=relative),
         output.Delivery(out=out, as_json=as_json, quiet=quiet),
     )
 
@@ -145,6 +152,7 @@ def _line(
     sx: _Sx = None,
     sy: _Sy = None,
     rho: _Rho = None,
+    relative: _Relative = False,
     group: _Group = None,
     nan: _Nan = "raise",
     out: _Out = None,
@@ -159,6 +167,7 @@ def _line(
         table.Columns(
             x=(x,), y=(y,), sx=sx, sy=sy, rho=rho, group=group, omit=table.omits("--nan", nan)
         ),
+        relative,
         output.Delivery(out=out, as_json=as_json, quiet=quiet),
     )
 

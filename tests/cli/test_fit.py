@@ -112,6 +112,17 @@ def test_formulas_with_commas_fit_several_columns_of_y_at_once(cli, tmp_path):
     assert json.loads(run.out)["params"] == pytest.approx({"a": 2, "b": 1}, rel=1e-9)
 
 
+@pytest.mark.parametrize("command", [("fit", *LINE), ("line",)])
+def test_relative_errors_are_scaled_by_the_scatter(cli, pearson, command):
+    """With x exact and equal errors in y: ordinary least squares, as NumPy does it."""
+    x, y, *_ = pearson
+    _, cov = np.polyfit(x, y, 1, cov=True)
+    columns = ("--x", "x", "--y", "y", "--sy", "7", "--relative")
+    run = cli(command[0], PEARSON, *columns, *command[1:], "--json")
+    error = json.loads(run.out)["stderr"]
+    assert error["b" if "fit" in command else "slope"] == pytest.approx(cov[0, 0] ** 0.5, rel=1e-9)
+
+
 def test_missing_rows_are_left_out_when_asked(cli, tmp_path):
     holes = tmp_path / "holes.csv"
     rows = PEARSON.read_text().splitlines()

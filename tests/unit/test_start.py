@@ -293,6 +293,15 @@ def test_a_model_that_fails_or_has_the_wrong_shape_is_told():
         propose_starts(as_model(lambda x, a: torch.stack([a * x, x])), data)
 
 
+def test_points_where_no_parameters_help_are_told_by_their_index():
+    x = np.array([3.0, 1.0, 0.0, 2.0, 0.0])
+    said = r"at 2 of 5 points for all .* index 2, x = 0\.0\)\. Leave such points out"
+    with pytest.raises(gf.errors.InputError, match=said):
+        gf.fit("a*log(x) + b", x, x, sy=1)
+    with pytest.raises(gf.errors.InputError, match="wherever it was tried"):
+        gf.fit("a*log(0*x) + b", x, x, sy=1)
+
+
 def fails(x, a):
     raise ValueError("no")
 

@@ -112,6 +112,15 @@ def test_parameters_that_run_away_together_are_named():
     assert "at infinity" not in early.summary()
 
 
+def test_units_that_leave_distances_to_x_alone_are_told():
+    x, y = np.arange(9.0), 1e6 * np.arange(9.0) + 1e5 * np.cos(np.arange(9.0))
+    start = {"a": 1e6, "b": 0}
+    said = "no errors given, and y spans 1e6 times as much as x"
+    assert said in " ".join(fit("a*x + b", x, y, start=start).summary().split())
+    assert said not in " ".join(fit("a*x + b", x, y, sy=1e5, start=start).summary().split())
+    assert "spans" not in fit("a*x + b", x, y / 1e6, start={"a": 1, "b": 0}).summary()
+
+
 def test_a_long_formula_is_broken_between_its_terms():
     x = np.linspace(0, 1, 9)
     rate = "rate_of_the_decay_of_the_signal"

@@ -86,6 +86,30 @@ def test_intervals_of_many_are_those_of_each(absolute):
         many.interval(method="magic")
 
 
+@pytest.mark.parametrize("x", [2.5, [0.5, 1.0, 9.0]])
+def test_predictions_of_many_are_those_of_each(x):
+    many = made.runs(5)
+    np.testing.assert_array_equal(many.predict(x), [many[key].predict(x) for key in many])
+
+
+def test_predictions_of_many_keep_variables_responses_and_kind():
+    def two(x, a, b):
+        return torch.stack([a * x[0] + b * x[1], a - b + 0 * x[0]])
+
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(2, 12))
+    y = np.stack([2 * x[0] + x[1], np.ones(12)]) + 0.1 * rng.standard_normal((2, 12))
+    many = fit(two, x, y, sy=0.1, groups=[0, 1, 2] * 4, start={"a": 1, "b": 1})
+    at = torch.from_numpy(x[:, :4])
+    told = many.predict(at)
+    assert isinstance(told, torch.Tensor)
+    assert told.shape == (3, 2, 4)
+    for row, key in zip(told, many, strict=True):
+        torch.testing.assert_close(row, many[key].predict(at), rtol=1e-14, atol=0)
+    with pytest.raises(InputError, match=r"`x` must have shape \(2, N\)"):
+        many.predict([1.0, 2.0, 3.0])
+
+
 def test_frame_has_one_row_per_fit():
     many = made.runs(8)
     frame = many.to_frame()

@@ -12,7 +12,7 @@ from gradfit._data.arrays import to_tensor
 from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._model import Model
 from gradfit._result.observed import Observed
-from gradfit._tangent import evaluate, tangent
+from gradfit._tangent import CHUNK, evaluate, tangent
 from gradfit._types import FloatArray
 from gradfit._views.fitted import as_array, rows
 from gradfit.errors import InputError
@@ -72,6 +72,29 @@ def places(x: Any, observed: Observed) -> Places:
 def predict(model: Model, params: Mapping[str, float], at: Places) -> Any:
     """Return the model at the places."""
     return at.give(evaluate(model, list(params.values()), at.x))
+
+
+def predict_each(model: Model, params: Sequence[Any], at: Places) -> Any:
+    """Return the model of many fits at the same places; ``params`` holds (G,) numbers for each."""
+    columns = [torch.as_tensor(as_array(values)).to(at.x) for values in params]
+    n = at.x.shape[-1]
+    pieces = [
+        _side_by_side(model, part, at.x)
+        for part in zip(
+            *(column.split(max(1, CHUNK // max(n, 1))) for column in columns), strict=True
+        )
+    ]
+    return at.give(torch.cat(pieces))
+
+
+def _side_by_side(model: Model, params: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Return the model of G fits at x (N,) or (m, N), as (G, N) or (G, q, N)."""
+    shape = len(params[0]), x.shape[-1]
+    many = x[..., None, :].expand(*x.shape[:-1], *shape).flatten(-2)
+    with torch.no_grad():
+        value = model.fn(many, *(column.repeat_interleave(shape[1]) for column in params))
+    value = value.expand(*value.shape[:-1], many.shape[-1])
+    return value.unflatten(-1, shape).movedim(-2, 0)
 
 
 def check_method(method: str, known: Sequence[str]) -> None:

@@ -219,6 +219,35 @@ class FitTable(Correlated):
 
     # -- asking ----------------------------------------------------------------------------------
 
+    def predict(self, x: Any) -> Any:
+        """Return every fitted model at the same x; NaN for groups that were not fitted.
+
+        Parameters
+        ----------
+        x : number, (N,) or (m, N)
+            In the unit of the data; NumPy in, NumPy out, tensors in, tensors out.
+
+        Returns
+        -------
+        (G,), (G, N) or (G, q, N)
+            One row per group, in the shape of :meth:`FitResult.predict`.
+
+        Raises
+        ------
+        InputError
+            Wrong shape, or an implicit model, which has no y.
+
+        Examples
+        --------
+        >>> import gradfit as gf
+        >>> x, y = [0, 1, 2, 0, 1, 2], [1.0, 3.1, 4.9, 0.0, 1.0, 2.0]
+        >>> many = gf.fit("a*x + b", x, y, sy=0.1, groups=[7, 7, 7, 8, 8, 8])
+        >>> print(many.predict([3.0, 4.0]).round(6).tolist())
+        [[6.9, 8.85], [3.0, 4.0]]
+        """
+        params = [self.params[name] for name in self.names]
+        return prediction.predict_each(self.model, params, prediction.places(x, self.observed))
+
     def interval(self, level: float = 0.95, method: str = "t") -> dict[str, tuple[Any, Any]]:
         """Return a confidence interval for every parameter: name to (low (G,), high (G,)).
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradfit._format import enumerated, number, plural, probability
 from gradfit._types import Status
-from gradfit._views.fitted import Fitted, Observations, as_array, free
+from gradfit._views.fitted import Fitted, Observations, as_array, free, rows
 from gradfit._views.residuals import listed, outliers, sigmas
 
 INFORMATION = {
@@ -25,6 +25,8 @@ ILL_CONDITIONED = 1e6
 TIED = 0.999
 """Correlation from which parameters of an unfinished fit may be running away together."""
 UNFINISHED = (Status.MAX_STEPS, Status.STALLED, Status.NONFINITE)
+STEEP = 1e3
+"""Span of y over that of x from which distances in equal units are distances in x."""
 PLENTY = 50
 """Points from which the scatter of the points themselves is well known."""
 QUARTER = 0.25
@@ -84,9 +86,33 @@ def warnings(fit: Fitted) -> list[str]:
     """Say what a reader should beware of; empty for a sound fit."""
     if not all(math.isfinite(value) for value in (*fit.params.values(), fit.chi2)):
         return []
-    asked = (_runaway, _condition, _bounds, _freedom, _sandwich, _bias, _agreement, _outliers)
+    asked = (
+        _units,
+        _runaway,
+        _condition,
+        _bounds,
+        _freedom,
+        _sandwich,
+        _bias,
+        _agreement,
+        _outliers,
+    )
     found = (ask(fit) for ask in asked)
     return [text for text in found if text]
+
+
+def _units(fit: Fitted) -> str:
+    """Say where no errors were given and the units leave distances to x alone."""
+    data = fit.observed
+    if data.y is None or any(each is not None for each in (data.sx, data.sy, data.rho, data.cov)):
+        return ""
+    wide, high = (float(np.nanmax(np.ptp(rows(each), 1))) for each in (data.x, data.y))
+    if not high > STEEP * wide > 0:
+        return ""
+    return (
+        f"no errors given, and y spans {number(high / wide, 1)} times as much as x: nearly all of "
+        "a distance counts along x; give sx and sy, or sy alone where x is exact"
+    )
 
 
 def _runaway(fit: Fitted) -> str:

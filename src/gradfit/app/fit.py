@@ -16,6 +16,7 @@ class Options:
     start: Sequence[str] = ()
     fixed: Sequence[str] = ()
     bounds: Sequence[str] = ()
+    relative: bool = False
 
 
 def run(
@@ -40,6 +41,7 @@ def run(
             start=start or None,
             fixed=fixed or None,
             bounds=bounds or None,
+            absolute_sigma=False if options.relative else None,
             on_step=None if say is None else lambda step: say(_progress(step)),
         )
     return output.deliver(result, delivery)

@@ -5,12 +5,12 @@ from gradfit.errors import InputError
 from gradfit.lines import line
 
 
-def run(source: str, columns: table.Columns, delivery: output.Delivery) -> int:
+def run(source: str, columns: table.Columns, relative: bool, delivery: output.Delivery) -> int:
     """Fit, deliver, and return the exit code."""
     output.check_directory(delivery.out)
     with output.remarks(delivery.quiet), output.progress("fitting", delivery.quiet):
         chosen = table.select(table.read(source), columns)
         if not isinstance(chosen["x"], str):
             raise InputError('--x: a line has one x; for several use gradfit fit --model "..."')
-        result = line(**chosen)
+        result = line(**chosen, absolute_sigma=False if relative else None)
     return output.deliver(result, delivery)
