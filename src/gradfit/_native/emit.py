@@ -224,6 +224,17 @@ class Emitter:
         """Return memory as numbers for all lanes."""
         return self.builder.bitcast(memory, WIDE_POINTER)
 
+    def call_stream(self, memory: Any, place: Any, value: Any) -> None:
+        """Write past the cache."""
+        where = self.builder.bitcast(self.builder.gep(memory, [place]), WIDE_POINTER)
+        written = self.builder.store(value, where, LANES * REAL_BYTES)
+        hint = self.module.add_metadata([ir.Constant(_INDEX, 1)])
+        written.set_metadata("nontemporal", hint)
+
+    def call_drain(self) -> None:
+        """Have other threads see it."""
+        self.builder.fence("seq_cst")
+
     def call_pick(self, memory: Any, places: Any) -> Any:
         """Return what lies in memory at a place of each lane."""
         build, kind = self.builder, ir.VectorType(POINTER, LANES)

@@ -154,6 +154,8 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
         pointer.hand_over: "call",
         pointer.wide: "wide",
         pointer.pick: "pick",
+        pointer.stream: "stream",
+        pointer.drain: "drain",
         pointer.turn: "turn",
         pointer.where: "where",
         pointer.some: "some",

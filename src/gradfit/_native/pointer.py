@@ -70,6 +70,15 @@ def turn(memory: Any, places: Any, rows: Any, ahead: Any, row: int) -> None:
         ahead[j * row] = rows[j * row]
 
 
+def stream(memory: Any, place: int, value: Any) -> None:
+    """Write a number for each lane to where a line of the cache begins, but not into the cache."""
+    memory[place : place + LANES] = value
+
+
+def drain() -> None:
+    """Have other threads see what was streamed."""
+
+
 def where(test: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the test holds and ``b`` elsewhere, lane by lane if there are any."""
     if isinstance(test, np.ndarray):

@@ -7,6 +7,7 @@ part of Python that becomes machine code.
 """
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +29,12 @@ from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._native import cpu, machine
 from gradfit._native.ending import TOLD, answer_room
+from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.operations import gather
 from gradfit._native.place import full
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
-from gradfit._native.pointer import at
+from gradfit._native.pointer import at, drain, stream, wide
 from gradfit._problem import Problem
 
 PIECE = 1 << 13
@@ -185,27 +187,39 @@ def leave(  # noqa: PLR0917
 ) -> None:
     """Write what came of the lines from ``lo`` to ``hi`` as the user sees them.
 
-    ``made`` holds corrections of the first coordinate and, behind twice ``width``, the second.
+    ``made`` holds corrections of the first coordinate and, behind twice ``width``, the second; it
+    is used up.
     What is ``told`` of each line, in rows of that ``size``, goes into ``columns`` of ``count``.
     """
     for g in range(lo, hi):
         _tell(at(told, (g - lo) * size), at(view, 3 * g))
         for k in range(size):
             columns[k * count + g] = told[(g - lo) * size + k]
-    base = int(firsts[lo])
+    base, end, other = int(firsts[lo]), int(firsts[hi]), at(made, 2 * width)
     for g in range(lo, hi):
-        first, last = int(firsts[g]), int(firsts[g + 1])
+        first, last = int(firsts[g]) - base, int(firsts[g + 1]) - base
         if view[3 * g] > 0.0:
             for i in range(first, last):
-                eps[i] = made[i - base]
-                delta[i] = made[2 * width + i - base] - dy[i - base]
+                made[i], other[i] = other[i] - dy[i], made[i]
         else:
             for i in range(first, last):
-                delta[i] = made[i - base]
-                eps[i] = made[2 * width + i - base] - dy[i - base]
-    for i in range(base, int(firsts[hi])):
-        x_hat[i] = x[i] + delta[i]
-        y_hat[i] = y[i] + eps[i]
+                other[i] -= dy[i]
+    start, stop = min(full(base), end), end // LANES * LANES
+    for i in range(base, start):
+        delta[i], eps[i] = made[i - base], other[i - base]
+        x_hat[i], y_hat[i] = x[i] + delta[i], y[i] + eps[i]
+    # Nobody reads these soon: they go by the cache, whose lines need not be fetched before.
+    for k in range(start // LANES, stop // LANES):
+        i = k * LANES
+        d, e = wide(at(made, i - base))[0], wide(at(other, i - base))[0]
+        stream(delta, i, d)
+        stream(eps, i, e)
+        stream(x_hat, i, wide(at(x, i))[0] + d)
+        stream(y_hat, i, wide(at(y, i))[0] + e)
+    for i in range(max(start, stop), end):
+        delta[i], eps[i] = made[i - base], other[i - base]
+        x_hat[i], y_hat[i] = x[i] + delta[i], y[i] + eps[i]
+    drain()
 
 
 def _tell(told: Any, view: Any) -> None:
@@ -310,8 +324,12 @@ def _edges(firsts: Any) -> list[int]:
 
 
 def _large(*shape: int) -> Tensor:
+    """Return memory that begins where a line of the cache does."""
     # NumPy asks for large pages, which the system hands out in half the time.
-    return torch.from_numpy(np.empty(shape))
+    n = math.prod(shape)
+    memory = np.empty(n + LANES)
+    begin = -(memory.ctypes.data // memory.itemsize) % LANES
+    return torch.from_numpy(memory[begin : begin + n].reshape(shape))
 
 
 def _room(data: Data, width: int) -> Points:

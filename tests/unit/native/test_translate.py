@@ -9,7 +9,7 @@ from gradfit._native import machine
 from gradfit._native.emit import TranslationError
 from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, WIDE
-from gradfit._native.pointer import Lanes, at, opposite, pick, some, turn, where
+from gradfit._native.pointer import Lanes, at, drain, opposite, pick, some, stream, turn, where
 
 pytestmark = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
 
@@ -204,6 +204,25 @@ def test_lanes_take_what_lies_at_places_of_their_own(tmp_path, monkeypatch, rng)
     picked(given, *as_lanes, 4)
     np.testing.assert_array_equal(wide, found)
     np.testing.assert_array_equal(as_lanes[1].numbers, ahead)
+
+
+def streamed(given, wide, ahead, n):
+    stream(given, n, wide[1] + 1.0)
+    drain()
+
+
+def test_lanes_may_go_by_the_cache(tmp_path, monkeypatch, rng):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    wide, memory = rng.normal(size=(2, LANES)), np.zeros(5 * LANES)
+    given = memory[-(memory.ctypes.data // memory.itemsize) % LANES :][: 4 * LANES]
+    kinds = POINTER, WIDE, WIDE, INTEGER
+    code = machine.code(machine.digest("streamed"), kinds, lambda: streamed)
+    code.call(given.ctypes.data, wide.ctypes.data, wide.ctypes.data, 2 * LANES)
+    np.testing.assert_array_equal(given[2 * LANES : 3 * LANES], wide[1] + 1.0)
+    assert np.count_nonzero(given) == LANES
+    found = given.copy()
+    streamed(given, Lanes(wide), None, 2 * LANES)
+    np.testing.assert_array_equal(given, found)
 
 
 def different_ways(given, out, n):
