@@ -30,13 +30,22 @@ def find_start(problem: Problem, loss: Loss | None) -> Tensor:
     if problem.shared:
         starts = _agree(problem, starts)
     best = starts[:, 0] if starts.shape[1] == 1 else _best(problem, loss, starts[0])
-    if problem.data.group is None and not bool(torch.isfinite(best).all()):
+    if problem.data.group is None and not _exists(problem, best):
         _refuse_points(problem)
         raise InputError(
             f"`start` is needed for {problem.model.label!r}: the model is NaN or inf wherever it "
             f"was tried. Give values for {', '.join(problem.free)}."
         )
     return best.nan_to_num(0.0, 0.0, 0.0).contiguous()
+
+
+def _exists(problem: Problem, beta: Tensor) -> bool:
+    """Return whether there are start values (1, p), and the model is finite at all points there."""
+    if not bool(torch.isfinite(beta).all()):
+        return False
+    with torch.no_grad():
+        value = problem.plain()(problem.data.x, [c.expand(problem.points.n) for c in beta.mT])
+    return bool(torch.isfinite(value).all())
 
 
 def _refuse_points(problem: Problem) -> None:
