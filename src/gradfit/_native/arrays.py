@@ -100,6 +100,32 @@ def _narrow(a: Terms, dim: int, start: int, length: int) -> Terms:
     return np.take(a, range(start, start + length), dim)
 
 
+def _index_select(a: Terms, dim: int, index: Any) -> Terms:
+    return np.take(a, _index(index), dim)
+
+
+def _split(a: Terms, split_size_or_sections: Any, dim: int = 0) -> tuple[Terms, ...]:
+    n, parts = a.shape[dim], split_size_or_sections
+    edges = range(parts, n, parts) if isinstance(parts, int) else np.cumsum(parts)[:-1]
+    return tuple(np.split(a, edges, dim))
+
+
+def _chunk(a: Terms, chunks: int, dim: int = 0) -> tuple[Terms, ...]:
+    return _split(a, -(-a.shape[dim] // chunks), dim)
+
+
+def _flip(a: Terms, *dims: Any) -> Terms:
+    return np.flip(a, _shape(dims))
+
+
+def _roll(a: Terms, shifts: Any, dims: Any = None) -> Terms:
+    return np.roll(a, shifts, dims)
+
+
+def _move(a: Terms, source: Any, destination: Any) -> Terms:
+    return np.moveaxis(a, source, destination)
+
+
 def _index(key: Any) -> Any:
     """Return an index that NumPy understands; one that depends on numbers is refused."""
     if isinstance(key, tuple):
@@ -210,6 +236,21 @@ def _dot(a: Any, b: Any) -> Terms:
     return as_array(np.dot(as_array(a), as_array(b)))
 
 
+def _einsum(equation: str, *operands: Any) -> Terms:
+    given = operands[0] if isinstance(operands[0], (tuple, list)) else operands
+    return as_array(np.einsum(equation, *map(as_array, given)))
+
+
+def _trapezoid(y: Terms, x: Any = None, *, dx: Any = None, dim: int = -1) -> Terms:
+    y = np.moveaxis(y, dim, -1)
+    if x is not None:
+        x = as_array(x)
+        widths = np.diff(x if x.ndim < 2 else np.moveaxis(x, dim, -1))
+        return _sum((y[..., 1:] + y[..., :-1]) * widths, -1) / 2.0
+    inner = _sum(y[..., 1:-1], -1) if y.shape[-1] > 2 else 0.0
+    return ((y[..., 0] + y[..., -1]) * 0.5 + inner) * (1.0 if dx is None else dx)
+
+
 def _outer(a: Any, b: Any) -> Terms:
     return as_array(a)[:, None] * as_array(b)[None, :]
 
@@ -239,7 +280,9 @@ def _full_like(a: Terms, fill_value: Any, **kwargs: Any) -> Terms:
 ARRAY_RULES: dict[str, Rule] = {
     **dict.fromkeys(("positive", "__pos__", "clone", "contiguous"), _same),
     "detach": _detach,
-    **dict.fromkeys(("to", "double", "float", "type", "type_as", "as_tensor", "asarray"), _to),
+    **dict.fromkeys(
+        ("to", "double", "float", "int", "long", "type", "type_as", "as_tensor", "asarray"), _to
+    ),
     **dict.fromkeys(("reshape", "view"), _reshape),
     "expand": _expand,
     "expand_as": _expand_as,
@@ -255,6 +298,12 @@ ARRAY_RULES: dict[str, Rule] = {
     "vstack": _vstack,
     **dict.fromkeys(("unbind", "__iter__"), _unbind),
     "select": _select,
+    "index_select": _index_select,
+    "split": _split,
+    "chunk": _chunk,
+    "flip": _flip,
+    "roll": _roll,
+    **dict.fromkeys(("movedim", "moveaxis"), _move),
     "narrow": _narrow,
     "__getitem__": _getitem,
     "__setitem__": _setitem,
@@ -268,6 +317,8 @@ ARRAY_RULES: dict[str, Rule] = {
     **dict.fromkeys(("matmul", "__matmul__", "mm", "mv", "bmm"), _matmul),
     "__rmatmul__": lambda a, b: _matmul(b, a),
     **dict.fromkeys(("dot", "inner", "linalg_vecdot"), _dot),
+    "einsum": _einsum,
+    **dict.fromkeys(("trapezoid", "trapz"), _trapezoid),
     **dict.fromkeys(("outer", "ger"), _outer),
     "linear": _linear,
     **dict.fromkeys(("zeros_like", "zero_"), _filled(0.0)),

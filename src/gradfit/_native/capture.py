@@ -23,10 +23,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradfit._native.expression import CaptureError, Pool, Term, Terms, lift
-from gradfit._native.functions import READS, RULES, SILENT
+from gradfit._native.functions import MAKES, READS, RULES, SILENT, UNSET
 
 LARGEST = 4096
 """Elements of a constant tensor that are unrolled."""
+
+
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+"""Names of arguments that torch takes as well."""
 
 
 @dataclass(eq=False, slots=True)
@@ -128,8 +132,12 @@ class Recorder(TorchFunctionMode):
     def _run(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors = list(_tensors((args, kwargs)))
         known = [self.terms_of(t) for t in tensors]
-        if name in SILENT or all(k is None for k in known):
+        made = name in MAKES and all(k is None for k in known[1:])
+        if made or name in SILENT or all(k is None for k in known):
             result = func(*args, **kwargs)
+            if name in UNSET:
+                # What stands in it before it is written is no part of any model.
+                result.zero_()
             self._plain.update((id(t), t) for t in _tensors(result))
             return result
         if name in READS:
@@ -156,7 +164,8 @@ class Recorder(TorchFunctionMode):
         if isinstance(value, (tuple, list)):
             return type(value)(map(self._translate, value))
         if isinstance(value, dict):
-            return {k: self._translate(v) for k, v in value.items() if k not in ("out", "dtype")}
+            named = {_NUMPY_NAMES.get(k, k): v for k, v in value.items()}
+            return {k: self._translate(v) for k, v in named.items() if k not in ("out", "dtype")}
         return value
 
     def _constant(self, tensor: Tensor) -> Terms:
@@ -176,7 +185,8 @@ class Recorder(TorchFunctionMode):
         if result.shape != terms.shape:
             raise CaptureError(f"it uses {name.strip('_')} in an unusual way")
         if result.dtype not in (torch.float64, torch.bool):
-            raise CaptureError(f"it computes in {str(result.dtype).removeprefix('torch.')}")
+            known: dict[Term, Term] = {}
+            terms = lift(lambda t: _held(t, result.dtype, known), terms)
         if not result.requires_grad:
             terms = lift(lambda t: t.at("stop") if t.marks and not t.is_bool else t, terms)
         self.track(result, terms)
@@ -241,6 +251,40 @@ class Custom:
         yield from zip(source.flat, terms.flat, strict=True)
 
 
+def _held(term: Term, dtype: torch.dtype, known: dict[Term, Term]) -> Term:
+    """Return a choice between constants with each as a tensor of another kind holds it.
+
+    That is what masks and ``torch.where`` of two numbers are; whatever else is computed in single
+    precision has rounding errors that no expression has. ``known`` keeps what was found.
+    """
+    if term not in known:
+        known[term] = _hold(term, dtype, known)
+    return known[term]
+
+
+def _hold(term: Term, dtype: torch.dtype, known: dict[Term, Term]) -> Term:
+    pool, args = term.pool, term.args
+    if term.op == "const":
+        return pool.constant(torch.tensor(term.number, dtype=torch.float64).to(dtype).item())
+    if term.is_bool:
+        return term.as_float()
+    if term.op == "stop":
+        return _held(args[0], dtype, known)
+    if term.op == "where":
+        return pool.make("where", (args[0], *(_held(a, dtype, known) for a in args[1:])))
+    if term.op in _EXACT:
+        args = tuple(_held(a, dtype, known) for a in args)
+        for k, choice in enumerate(args):
+            if choice.op == "where":
+                condition, *choices = choice.args
+                each = (pool.make(term.op, (*args[:k], c, *args[k + 1 :])) for c in choices)
+                return pool.make("where", (condition, *(_held(t, dtype, known) for t in each)))
+    raise CaptureError(f"it computes in {str(dtype).removeprefix('torch.')}")
+
+
+_EXACT = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minimum"})
+"""Operations whose results are rounded but once, so that rounding them again is as good."""
+
 _is_wrapped: Callable[[Tensor], bool] = cast(Any, torch)._C._functorch.is_functorch_wrapped_tensor
 """Whether a tensor stands for another inside ``torch.func``."""
 
@@ -250,7 +294,12 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _name(func: Any) -> str:
+    qualified = getattr(func, "_qualified_op_name", "aten::")
+    if not qualified.startswith("aten::"):
+        return qualified
     name = getattr(func, "__name__", type(func).__name__)
+    if name == "where" and func is not torch.where:
+        return "Tensor.where"
     return getattr(func.__self__, "__name__", name) if name == "__get__" else name
 
 

@@ -31,6 +31,11 @@ _READS = """
 READS = frozenset(_READS.split())
 """Names that take numbers out of tensors, for branches above all."""
 
+UNSET = frozenset({"empty", "empty_like", "new_empty"})
+"""Names that make tensors of whatever stands in memory."""
+MAKES = UNSET | {"new_tensor", "new_zeros", "new_ones", "new_full"}
+"""Names that take no more than the kind and shape from a tensor."""
+
 
 def elementwise(op: str) -> Rule:
     """Return the rule of a function that works on each element alone."""
@@ -126,6 +131,38 @@ def _clamp_max(a: Any, max: Any) -> Terms:
 
 def _where(condition: Any, a: Any, b: Any) -> Terms:
     return elementwise("where")(condition, a, b)
+
+
+def _pairwise(op: str) -> Rule:
+    """Return the rule of ``max`` or ``min`` of two tensors."""
+    of_two = elementwise(op)
+
+    def rule(a: Terms, other: Any = None, **kwargs: Any) -> Terms:
+        if not isinstance(other, np.ndarray) or kwargs:
+            raise CaptureError(f"it asks where the {op} stands")
+        return of_two(a, other)
+
+    return rule
+
+
+def _largest(op: str) -> Rule:
+    """Return the rule of ``amax`` or ``amin`` along an axis that has two places.
+
+    Of more, torch shares the gradient of a tie out in another way than pair by pair.
+    """
+    of_two = elementwise(op)
+
+    def rule(a: Terms, dim: int, keepdim: bool = False) -> Terms:
+        if a.shape[dim] != 2:
+            raise CaptureError(f"it takes the {op} of more than two")
+        found = of_two(np.take(a, 0, dim), np.take(a, 1, dim))
+        return np.expand_dims(found, dim) if keepdim else found
+
+    return rule
+
+
+def _as_bool(a: Any) -> Terms:
+    return _on_terms(lambda t: t.at("ne", 0.0))(a)
 
 
 def _masked_fill(a: Any, mask: Any, value: Any) -> Terms:
@@ -238,6 +275,12 @@ RULES: dict[str, Rule] = {
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
     "where": _where,
+    "Tensor.where": lambda a, condition, b: _where(condition, a, b),
+    "max": _pairwise("maximum"),
+    "min": _pairwise("minimum"),
+    "amax": _largest("maximum"),
+    "amin": _largest("minimum"),
+    "bool": _as_bool,
     "masked_fill": _masked_fill,
     "relu": _relu,
     "silu": _silu,

@@ -43,6 +43,21 @@ def masked(x, a, b):
     return y + b * x
 
 
+def filled_in(x, a, b):
+    y = torch.empty(2, x.shape[-1], dtype=x.dtype)
+    y[0] = a * x
+    y[1] = b + x.new_tensor(0.5)
+    z = torch.empty_like(x)
+    z[:] = b * x
+    return y.sum(0) + z
+
+
+def trapezoids(x, a, b):
+    t = torch.linspace(0, 1, 5, dtype=x.dtype)
+    y = torch.exp(-a[:, None] * t * x[:, None])
+    return b * torch.trapezoid(y, t, dim=-1) + torch.trapezoid(y.T, dx=0.25, dim=0)
+
+
 def without_grad(x, a, b):
     with torch.no_grad():
         scale = a * 2
@@ -69,6 +84,28 @@ SHAPES = {
     "settings": lambda x, a, b: torch.add(a * x, b, alpha=0.5).clamp(max=0.6),
     "cumulative": lambda x, a, b: torch.stack([a, b, x]).cumsum(0)[2] * x,
     "constant": lambda x, a, b: a * math.pi,
+    # Masks and choices between numbers are in single precision, or whole numbers.
+    "levels": lambda x, a, b: a * x + b * torch.where(x > 0.4, 0.7, torch.where(x > 0.3, 0.1, 0.2)),
+    "mask_times_number": lambda x, a, b: a * x * ((x > 0.4) * 1.3 * 0.1 + 1.0) + b,
+    "counted": lambda x, a, b: a * x * (1 + (x > 0.4).int() + (x > 0.6).long()) + b,
+    "masks_counted": lambda x, a, b: a * x + b * torch.stack([x > 0.4, x > 0.6]).sum(0),
+    "mask_as_number": lambda x, a, b: a * x + b * (1 - (x > 0.4).float() / 3),
+    "where_as_method": lambda x, a, b: (a * x).where(x > 0.4, b),
+    "max_of_two": lambda x, a, b: torch.max(a * x, b) + (a * x).min(b * x * x),
+    "amax": lambda x, a, b: torch.stack([a * x, b]).amax(0) * torch.stack([x, b], 1).amin(dim=1),
+    "einsum": lambda x, a, b: torch.einsum("in,in->n", torch.stack([a, b]), torch.stack([x, x**2])),
+    "numpy_names": lambda x, a, b: torch.stack([a * x, b]).sum(axis=0, keepdims=True)[0],
+    "pieces": lambda x, a, b: (
+        sum(t[0] * k for k, t in enumerate(torch.stack([a, b * x, x]).split([1, 2]), 1))
+        * torch.stack([a, b]).chunk(2)[1][0]
+    ),
+    "turned": lambda x, a, b: (
+        torch.stack([a, b * x]).flip(0)[0] + torch.stack([a, x]).roll(1, 0)[0] * b
+    ),
+    "moved": lambda x, a, b: torch.stack([a, b * x], 1).movedim(0, 1).sum(0),
+    "picked": lambda x, a, b: torch.stack([a, b * x]).index_select(0, torch.tensor([1, 0])).prod(0),
+    "filled_in": filled_in,
+    "trapezoids": trapezoids,
 }
 
 
@@ -129,6 +166,11 @@ class BadCube(torch.autograd.Function):
         return g * torch.tensor(3 * x.detach().numpy() ** 2)
 
 
+@torch.library.custom_op("gradfit_tests::floor", mutates_args=())
+def floor(x: torch.Tensor) -> torch.Tensor:
+    return (x > 4).double()
+
+
 CHANCE = np.random.default_rng()
 
 REFUSED = {
@@ -151,6 +193,10 @@ REFUSED = {
     "func": (lambda x, a: torch.vmap(lambda t: t * t)(a * x), "vmap|func"),
     "swallowed": (lambda x, a: swallow(x, a), "looks at numbers"),
     "shape": (lambda x, a: torch.stack([a, x])[:, 0], "one float64 number per point"),
+    "place": (lambda x, a: torch.stack([a, x]).max(0).values, "where the maximum stands"),
+    "of three": (lambda x, a: torch.stack([a, x, a * x]).amax(0), "more than two"),
+    "exp of mask": (lambda x, a: a * torch.exp((x > 0.4) * 0.3), "float32"),
+    "namesake": (lambda x, a: a * x + torch.ops.gradfit_tests.floor(x), "gradfit_tests::floor"),
     "fails": (lambda x, a: x.no_such_method(), "fails on two points"),
 }
 
