@@ -19,6 +19,7 @@ from gradfit._native.expression import Term
 from gradfit._native.kernel import Kernel
 from gradfit._native.lower import ABREAST, BLOCK
 from gradfit._native.machine import Code
+from gradfit._native.memory import large
 from gradfit._native.place import Spec
 from gradfit._native.pointwise import Pointwise
 
@@ -297,7 +298,7 @@ def room_for(plan: Plan, count: int, ended: Tensor | None) -> Fitted:
     ``ended`` (G,) holds the status of fits that are not to be run, 0 for the others.
     """
     s, like = plan.spec, plan.head
-    told = like.new_zeros(count, answer_room(s.p))
-    if ended is not None:
-        told[:, 0] = ended
-    return Fitted(s, told, like.new_empty(2 * s.mu + s.q + s.robust, s.n))
+    shapes = (count, answer_room(s.p)), (2 * s.mu + s.q + s.robust, s.n)
+    told, made = (large(*k) if like.is_cpu else like.new_empty(*k) for k in shapes)
+    told[:, 0] = 0.0 if ended is None else ended
+    return Fitted(s, told, made)

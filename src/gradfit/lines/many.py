@@ -7,7 +7,6 @@ part of Python that becomes machine code.
 """
 
 import inspect
-import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from gradfit._native import cpu, machine
 from gradfit._native.ending import TOLD, answer_room
 from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, Code
+from gradfit._native.memory import large
 from gradfit._native.operations import gather
 from gradfit._native.place import full
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
@@ -298,14 +298,14 @@ def fit_many(
     data = problem.data
     sizes = torch.empty(0) if data.sizes is None else data.sizes
     count, width = len(sizes), full(PIECE + int(sizes.max()))
-    firsts = _large(count + 1)
+    firsts = large(count + 1)
     firsts[0] = 0
     torch.cumsum(sizes.double(), 0, out=firsts[1:])
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
     view = torch.empty(count, 3, dtype=torch.float64)
-    arrays = PointArrays(*(_large(1, data.x.shape[1]) for _ in range(4)))
+    arrays = PointArrays(*(large(1, data.x.shape[1]) for _ in range(4)))
     known = torch.zeros(count).double() if ended is None else ended.double()
-    columns = _large(answer_room(plan.spec.p), count)
+    columns = large(answer_room(plan.spec.p), count)
     task = Task(problem, plan, firsts, known, view, arrays, columns)
     edges = _edges(firsts.numpy())
     threads = torch.get_num_threads()
@@ -321,15 +321,6 @@ def _edges(firsts: Any) -> list[int]:
     """Return the lines with which pieces begin; the last line of each may go beyond it."""
     begins = np.arange(0.0, firsts[-1], PIECE)
     return np.unique([*np.searchsorted(firsts, begins), len(firsts) - 1]).tolist()
-
-
-def _large(*shape: int) -> Tensor:
-    """Return memory that begins where a line of the cache does."""
-    # NumPy asks for large pages, which the system hands out in half the time.
-    n = math.prod(shape)
-    memory = np.empty(n + LANES)
-    begin = -(memory.ctypes.data // memory.itemsize) % LANES
-    return torch.from_numpy(memory[begin : begin + n].reshape(shape))
 
 
 def _room(data: Data, width: int) -> Points:
