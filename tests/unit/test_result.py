@@ -194,3 +194,14 @@ def test_bounds_scales_and_shared_errors_are_kept_through_text():
     assert again.loss_scale == 2.0
     np.testing.assert_array_equal(again.observed.systematic, result.observed.systematic)
     np.testing.assert_array_equal(result.observed.systematic[0], [[0.0] * 7, [0.5] * 7])
+
+
+def test_a_parameter_correlates_with_itself_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0, 6, 30))
+    for seed in range(5):
+        y = 4 * np.exp(-0.5 * x) + 1 + 0.05 * np.cos(9 * x + seed)
+        result = fit("a*exp(-b*x) + c", x, y, sx=0.05, start={"a": 4, "b": 0.5, "c": 1})
+        assert (np.diag(result.corr) == 1).all()
+        held = fit("a*exp(-b*x) + c", x, y, start={"a": 4, "b": 0.5}, fixed={"c": 1})
+        assert np.diag(held.corr).tolist() == [1, 1, 0]

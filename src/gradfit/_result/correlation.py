@@ -33,4 +33,8 @@ class Correlated:
 def _correlation(cov: Tensor) -> Tensor:
     size = cov.diagonal(dim1=-2, dim2=-1).sqrt()
     corr = cov / (size[..., :, None] * size[..., None, :])
-    return torch.where(cov == 0, 0.0, corr).clamp(-1, 1)
+    corr = torch.where(cov == 0, 0.0, corr).clamp(-1, 1)
+    # A root times itself is not always what it is the root of.
+    own = corr.diagonal(dim1=-2, dim2=-1)
+    own.copy_(torch.where(own > 0, 1.0, own))
+    return corr

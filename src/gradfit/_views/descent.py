@@ -403,7 +403,7 @@ def _reached(ax: "Axes", trials: Trials, colours: Palette) -> str:
         ax.axvspan(*trials.works, color=colours.curve, alpha=0.13, lw=0, zorder=0)
     ax.axhline(trials.start, color=colours.muted, lw=0.8, ls=(0, (3, 3)))
     ax.annotate(
-        "at the start", (0, trials.start), (4, 3), xycoords=("axes fraction", "data"),
+        "at the start", (0, trials.start), (4, 5), xycoords=("axes fraction", "data"),
         textcoords="offset points", fontsize=8, color=colours.muted,
     ).set_in_layout(False)  # fmt: skip
     ax.plot(trials.lrs, np.where(fine, last, math.nan), "o-", ms=3.5, lw=1.1, color=colours.curve)
