@@ -112,6 +112,17 @@ def test_parameters_that_run_away_together_are_named():
     assert "at infinity" not in early.summary()
 
 
+def test_x_far_from_zero_is_told_where_a_fit_fails_for_it():
+    x = 1.7e9 + np.linspace(0, 600, 40)
+    y = 5 * np.exp(-0.01 * (x - 1.7e9)) + 1
+    with pytest.warns(ConvergenceWarning):
+        lost = fit("a*exp(-b*x) + c", x, y, sy=0.05)
+    assert "count x from near its first point" in " ".join(lost.summary().split())
+    near = fit("a*exp(-b*(x - 1.7e9)) + c", x, y, sy=0.05)
+    assert near.params == pytest.approx({"a": 5, "b": 0.01, "c": 1}, rel=1e-9)
+    assert "first point" not in near.summary()
+
+
 def test_units_that_leave_distances_to_x_alone_are_told():
     x, y = np.arange(9.0), 1e6 * np.arange(9.0) + 1e5 * np.cos(np.arange(9.0))
     start = {"a": 1e6, "b": 0}

@@ -25,6 +25,8 @@ ILL_CONDITIONED = 1e6
 TIED = 0.999
 """Correlation from which parameters of an unfinished fit may be running away together."""
 UNFINISHED = (Status.MAX_STEPS, Status.STALLED, Status.NONFINITE)
+FAR = 1e3
+"""Distance of x from 0, over its span, from which parameters that belong to x = 0 are lost."""
 STEEP = 1e3
 """Span of y over that of x from which distances in equal units are distances in x."""
 PLENTY = 50
@@ -88,6 +90,7 @@ def warnings(fit: Fitted) -> list[str]:
         return []
     asked = (
         _units,
+        _far,
         _runaway,
         _condition,
         _bounds,
@@ -115,9 +118,23 @@ def _units(fit: Fitted) -> str:
     )
 
 
+def _far(fit: Fitted) -> str:
+    """Say where a fit failed and x is counted from too far away."""
+    if fit.status not in (*UNFINISHED, Status.SINGULAR):
+        return ""
+    x = rows(fit.observed.x)
+    wide = np.nanmax(x, 1) - np.nanmin(x, 1)
+    if not ((wide > 0) & (np.nanmax(np.abs(x), 1) > FAR * wide)).any():
+        return ""
+    return (
+        "x lies far from 0 for the width that it spans, and parameters that belong to x = 0 are "
+        "lost there: count x from near its first point"
+    )
+
+
 def _runaway(fit: Fitted) -> str:
     """Name parameters of an unfinished fit that make up for each other, which may grow for ever."""
-    if fit.status not in UNFINISHED:
+    if fit.status not in UNFINISHED or _far(fit):
         return ""
     names = free(fit)
     at = [fit.names.index(name) for name in names]
