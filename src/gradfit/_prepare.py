@@ -16,6 +16,7 @@ from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
 from gradfit._data.arrays import to_rows
+from gradfit._data.checks import refuse_nonfinite
 from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
@@ -62,6 +63,7 @@ class PreparedFit:
     _fitted: Fitted = field(repr=False)
     _x: Tensor = field(repr=False)
     _y: Tensor | None = field(repr=False)
+    _as_torch: bool = field(repr=False)
 
     @property
     def success(self) -> bool:
@@ -72,7 +74,7 @@ class PreparedFit:
     def full(self) -> FitResult | FitTable:
         """The result as :func:`gradfit.fit` gives it."""
         kind, fitted, began = self._kind, self._fitted, time.perf_counter()
-        problem, loss = kind.with_data(self._x, self._y), kind.loss
+        problem, loss = kind.with_data(self._x, self._y, self._as_torch), kind.loss
         one = conclude_fitted(problem, fitted, loss, "expected", began)
         if one is not None:
             return one
@@ -128,30 +130,36 @@ class Fitter:
         y : array-like (N,) or (q, N), optional
             Observed y; left out for an implicit model.
         """
-        at_x, vector_x, finite_x = to_rows("`x`", x, None)
-        at_y, vector_y, finite_y = _NO_ROWS if y is None else to_rows("`y`", y, None)
-        key = at_x.shape, vector_x, None if at_y is None else at_y.shape, vector_y
+        # The rest of the result is made when it is asked for; by then x and y may hold other data.
+        at_x, vector_x, finite_x = to_rows("`x`", _copy(x), None)
+        at_y, vector_y, finite_y = _NO_ROWS if y is None else to_rows("`y`", _copy(y), None)
+        of_y = () if at_y is None else (at_y.shape, vector_y, at_y.is_cpu)
+        key = at_x.shape, vector_x, at_x.is_cpu, of_y
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = self._look(x, y)
         if not (finite_x and finite_y):
-            _refuse_nonfinite(at_x, kind.filled(at_y))
+            for name, values in (("`x`", at_x), ("`y`", kind.filled(at_y))):
+                if values is not None:
+                    refuse_nonfinite(name, values, "Leave such points out.")
         fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
         told = fitted.first
         problem, p = kind.problem, fitted.p
+        sought = int(sum(told[-p:])) - problem.redundant
         values = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))
         if problem.fixed:
             values = {n: problem.fixed[n] if n in problem.fixed else values[n] for n in kind.names}
         fields: dict[str, Any] = {
             "params": values,
             "chi2": told[3],
-            "dof": kind.equations - int(sum(told[-p:])),
-            "status": STATUSES[told[0]],
+            "dof": problem.n_seen - sought,
+            "status": Status.SINGULAR if told[0] < 10 and told[6] < sought else STATUSES[told[0]],
             "n_steps": int(told[1]),
             "_kind": kind,
             "_fitted": fitted,
             "_x": at_x,
             "_y": at_y,
+            "_as_torch": isinstance(x, Tensor) or isinstance(y, Tensor),
         }
         return freeze(PreparedFit, fields)
 
@@ -190,11 +198,6 @@ class _Kind:
     def names(self) -> tuple[str, ...]:
         return self.problem.model.names
 
-    @cached_property
-    def equations(self) -> int:
-        """Equations of all points, and those that parameters keep among themselves."""
-        return self.problem.n_seen + self.problem.redundant
-
     def points(self, x: Tensor, y: Tensor | None) -> Points:
         """Return points at x (m, N) and y (q, N)."""
         _, _, rows, scale, weight, cross, group = self.problem.points
@@ -208,21 +211,22 @@ class _Kind:
         gone = self.problem.data.missing
         return y if gone is None or y is None else torch.where(gone, 0.0, y)
 
-    def with_data(self, x: Tensor, y: Tensor | None) -> Problem:
+    def with_data(self, x: Tensor, y: Tensor | None, as_torch: bool) -> Problem:
         """Return the problem with other data."""
         gone = self.problem.data.missing
         if gone is not None and y is not None:
             y = torch.where(gone, torch.nan, y)
-        data = replace(self.problem.data, x=x, y=y)
+        data = replace(self.problem.data, x=x, y=y, as_torch=as_torch)
         return replace(self.problem, data=data, points=self.points(x, y))
 
 
 _NO_ROWS = None, True, True
 
 
-def _refuse_nonfinite(x: Tensor, y: Tensor | None) -> None:
-    if not (torch.isfinite(x).all() and (y is None or torch.isfinite(y).all())):
-        raise InputError("`x` and `y` must be finite. Leave such points out.")
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")

@@ -154,6 +154,44 @@ def test_a_prepared_fit_with_exact_y_moves_x_and_y_together(points):
     assert_same_result(fitter(*points).full, wanted)
 
 
+def test_a_prepared_fit_gives_tensors_for_tensors(points):
+    given = [torch.from_numpy(v) for v in points]
+    wanted = gf.fit(DECAY, *given, start=START, **SIGMAS, backend="native")
+    found = gf.prepare(DECAY, start=START, **SIGMAS)(*given).full
+    for name in ("x_hat", "y_hat", "eps", "cov"):
+        value = getattr(found, name)
+        assert isinstance(value, torch.Tensor)
+        assert torch.equal(value, getattr(wanted, name))
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_prepared_fit_keeps_its_data_when_their_room_is_used_again(kind, points):
+    x, y = (kind(v) for v in points)
+    fitter = gf.prepare(DECAY, start=START, **SIGMAS)
+    wanted = fitter(x, y).full
+    later = fitter(x, y)
+    x[:], y[:] = 0.0, 0.0
+    np.testing.assert_array_equal(later.full.eps, wanted.eps)
+    np.testing.assert_array_equal(later.full.x_hat, wanted.x_hat)
+
+
+def test_a_prepared_fit_tells_what_the_data_leave_open():
+    fitter = gf.prepare("a + b*x", start=[1.0, 1.0], sx=0.1, sy=0.1)
+    fit = fitter(np.ones(9), np.linspace(0.9, 1.1, 9))
+    assert fit.status == fit.full.status == gf.Status.SINGULAR
+    assert not fit.success
+    assert fit.dof == fit.full.dof
+
+
+def test_a_prepared_fit_tells_which_number_is_none(points):
+    x, y = points
+    fitter = gf.prepare(DECAY, start=START, **SIGMAS)
+    fitter(x, y)
+    y[7] = np.inf
+    with pytest.raises(InputError, match=r"`y` must be finite; 1 of 25 .* index 7: inf"):
+        fitter(x, y)
+
+
 def test_machine_code_outlives_its_place_in_memory(points, monkeypatch):
     monkeypatch.setattr(machine, "MOST", 3)
     x, y = points
