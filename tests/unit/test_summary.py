@@ -229,3 +229,13 @@ def test_summary_of_tensors_equals_that_of_arrays():
     tensors = fit("a + b*x", x, y, sy=0.3, start={"a": 5, "b": 0})
     arrays = fit("a + b*x", made.PEARSON_X, made.PEARSON_Y, sy=0.3, start={"a": 5, "b": 0})
     assert made.settled(tensors).summary() == made.settled(arrays).summary()
+
+
+def test_an_error_that_nothing_tells_is_called_unknown():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        two = fit("a*x + b", [1, 2], [2, 4.0], start={"a": 1, "b": 1})
+    text = two.summary()
+    assert text.count("error unknown") == 2
+    assert "nan" not in text
+    assert "nan" not in two.plot().axes[0].get_title(loc="left")

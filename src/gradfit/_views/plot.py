@@ -145,6 +145,8 @@ def _outcome(fit: Fitted) -> list[str]:
     values = [
         f"{n} = {number(fit.params[n], 10)} (fixed)"
         if n in fit.fixed
+        else f"{n} = {number(fit.params[n])}"
+        if math.isnan(fit.stderr[n])
         else f"{n} = {measured(fit.params[n], fit.stderr[n])}"
         for n in fit.names
     ]

@@ -66,6 +66,8 @@ def _parameter(fit: Fitted, name: str, bias: float) -> tuple[str, str, str, str]
         return name, number(value, 10), "", "at its bound"
     if error == math.inf:
         return name, number(value), "", "undetermined"
+    if math.isnan(error):
+        return name, number(value), "", "error unknown"
     remark = f"bias {number(bias, 2)}" if bias else ""
     return name, measured(value, error), percent(error / abs(value) if value else math.inf), remark
 
