@@ -80,12 +80,15 @@ class Known:
         problem.
     spent : float
         Seconds that fits took without machine code.
+    worth : float
+        Seconds from which on it is worth looking whether there is machine code.
     methods : dict
         The same for each method of an object.
     """
 
     captured: dict[Any, Captured | str] = field(default_factory=dict[Any, Captured | str])
     spent: float = 0.0
+    worth: float = LOOKING
     methods: "dict[Any, Known]" = field(default_factory=dict[Any, "Known"])
 
 
@@ -135,15 +138,17 @@ def choose(
         return reason
     known, block = known_of(problem), 1 if gpu else BLOCK
     if backend != "auto":
+        known.worth = LOOKING
         return kernels_for(problem, beta0, loss, block, known)
     due = known.spent + times * (PER_FIT + PER_POINT * (n or problem.points.n))
-    if due < LOOKING:
+    if due < known.worth:
         return ""
     kernels = kernels_for(problem, beta0, loss, block, known)
     count = max(times, count or len(beta0))
     if isinstance(kernels, str) or _is_there(kernels, count):
         return kernels
-    return kernels if due > _price(kernels, count) else ""
+    known.worth = _price(kernels, count)
+    return kernels if due > known.worth else ""
 
 
 def _is_there(kernels: Kernels, count: int) -> bool:

@@ -351,22 +351,28 @@ def linearize(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Linea
 
 
 def descend(points: Points, fn: Function, linear: Linear, columns: Tensor, rounds: int) -> Linear:
-    """Follow foot points down at fixed parameters, each with a step length of its own."""
+    """Follow foot points down at fixed parameters, each with a step length of its own.
+
+    A point that has arrived stays, so that none depends on which others go along with it.
+    """
     share = torch.ones_like(linear.tangent)
+    going = torch.ones_like(share, dtype=torch.bool)
     for _ in range(rounds):
         trial = linearize(points, fn, advance_alone(linear, share), columns)
         good = trial.phi < linear.phi
-        settled = linear.tangent <= 1e-6 * linear.phi
-        linear = _nearer(trial, linear)
-        if bool((settled | (share < 1e-3)).all()):
+        settled = (linear.tangent <= 1e-6 * linear.phi) | (share < 1e-3)
+        linear = _nearer(trial, linear, going)
+        going = going & ~settled
+        if not bool(going.any()):
             break
         share = torch.where(good, (2 * share).clamp(max=1), share / 4)
     return linear
 
 
-def _nearer(a: Linear, b: Linear) -> Linear:
+def _nearer(a: Linear, b: Linear, among: Tensor | None = None) -> Linear:
     """Take of every point the linearisation with the shorter distance; NaN is never shorter."""
     mask = ~(a.phi >= b.phi) & ~a.phi.isnan()
+    mask = mask if among is None else mask & among
     return Linear(*(torch.where(mask, x, y) for x, y in zip(a, b, strict=True)))
 
 

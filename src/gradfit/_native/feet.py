@@ -106,7 +106,10 @@ def take(c: Any, s: Any, i: int) -> None:
 
 
 def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
-    """Follow wanted feet of the block down at fixed parameters; ``out`` holds what is linear."""
+    """Follow wanted feet of the block down at fixed parameters; ``out`` holds what is linear.
+
+    One that has arrived stays: its share of the way is 0.
+    """
     q, mu, h = s.q, s.mu, s.q * s.p
     K, tangent = h + q, (h + q + q * mu) * BLOCK
     phi, share, wanted = tangent + BLOCK, at(c.lanes, 3 * BLOCK), at(c.lanes, 2 * BLOCK)
@@ -124,14 +127,15 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
         call(c.linear, c.other, pars, c.rest, c.total, n)
         done = True
         for i in range(n):
-            if wanted[i] == 0.0:
+            if wanted[i] == 0.0 or share[i] == 0.0:
                 continue
             old, new = c.out[phi + i], c.rest[phi + i]
-            settled = c.out[tangent + i] <= 1e-6 * old
-            done = done and (settled or share[i] < 1e-3)
+            settled = c.out[tangent + i] <= 1e-6 * old or share[i] < 1e-3
+            done = done and settled
             if not (new >= old or new != new):
                 take(c, s, i)
             share[i] = min(2.0 * share[i], 1.0) if new < old else share[i] / 4.0
+            share[i] = 0.0 if settled else share[i]
         if done:
             break
 

@@ -135,6 +135,22 @@ def test_by_itself_machine_code_is_looked_for_once_it_is_worth_it(points, monkey
     assert gf.fit(model, *points, **asked).backend == "native"
 
 
+def test_a_model_is_not_looked_at_again_before_compiling_it_pays(points, monkeypatch):
+    factor = 1.0
+
+    def model(x, a, b, c):
+        return factor * a * torch.exp(-b * x) + c
+
+    looks, record = [], _dispatch.record
+    monkeypatch.setattr(_dispatch, "record", lambda *a: looks.append(1) or record(*a))
+    monkeypatch.setattr(_dispatch, "COMPILING", 1e9)
+    monkeypatch.setattr(_dispatch.cpu, "is_ready", lambda *_: False)
+    for _ in range(4):
+        assert gf.fit(model, *points, start=START, **SIGMAS).backend == "eager"
+        _dispatch._KNOWN[model].spent = 1.0
+    assert len(looks) == 1
+
+
 def test_a_prepared_fit_is_that_of_fit(points):
     fitter = gf.prepare(DECAY, start=START, **SIGMAS)
     x, y = points

@@ -89,3 +89,18 @@ def test_lanes_without_a_point_of_their_own_stay_where_the_model_is_defined(grou
     np.testing.assert_array_equal(found.status, wanted.status)
     np.testing.assert_array_equal(found.n_steps, wanted.n_steps)
     np.testing.assert_allclose(found.params["b"], wanted.params["b"], 1e-9)
+
+
+def test_a_foot_that_has_arrived_does_not_wait_for_those_of_other_blocks():
+    """From far away many steps are refused, and feet put right at fixed parameters."""
+    for n in (BLOCK + 1, 3 * BLOCK, 507, 860):
+        rng = np.random.default_rng(n)
+        x = rng.uniform(0.2, 6, n)
+        y = 4 * np.exp(-0.9 * x) + 0.7 + 0.3 * rng.standard_normal(n)
+        start = {"a": 30.0, "b": 4.0, "c": -5.0}
+        wanted, found = (
+            gf.fit("a*exp(-b*x) + c", x, y, start=start, sx=0.3, sy=0.3, backend=backend)
+            for backend in ("eager", "native")
+        )
+        assert (found.status, found.n_steps) == (wanted.status, wanted.n_steps)
+        assert found.params == pytest.approx(wanted.params, rel=1e-9)
