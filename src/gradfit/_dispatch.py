@@ -15,7 +15,7 @@ from gradfit import models
 from gradfit._engine.feet import FOOT_ROUNDS
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
-from gradfit._native import cpu, cuda
+from gradfit._native import cpu, cuda, machine
 from gradfit._native.expression import CaptureError
 from gradfit._native.functions import RULES
 from gradfit._native.lower import BLOCK
@@ -41,7 +41,7 @@ _FOUND_THERE = """
     special pi e nn functional linalg shape dtype device float64 tensor as_tensor linspace logspace
     arange zeros ones full eye
 """
-KNOWN_NAMES = {*RULES, *_FOUND_THERE.split()}
+KNOWN_NAMES = {*RULES, *_FOUND_THERE.split(), *(m.__name__ for m in LIBRARIES)}
 """What such a function may find there, and of tensors."""
 UNDEFINED = "it is NaN or inf at the start"
 """Why a model is not captured for now; from another start it may be."""
@@ -140,6 +140,9 @@ def choose(
     if backend != "auto":
         known.worth = LOOKING
         return kernels_for(problem, beta0, loss, block, known)
+    if not gpu and not machine.enabled():
+        # As plain Python it is there to be looked at, not to be fast.
+        return ""
     due = known.spent + times * (PER_FIT + PER_POINT * (n or problem.points.n))
     if due < known.worth:
         return ""

@@ -103,8 +103,7 @@ def is_solver_ready(count: int = 1) -> bool:
 
 def is_ready(kernels: Kernels, count: int = 1) -> bool:
     """Return whether so many fits can run without anything of note being compiled."""
-    needed = kernels.all + kernels.abreast if count >= LANES else kernels.all
-    return is_solver_ready(count) and all(k.is_ready for k in needed)
+    return is_solver_ready(count) and kernels.are_ready(count >= LANES)
 
 
 def fit(
@@ -146,9 +145,14 @@ def _numbers(count: int) -> Tensor:
 _EMPTY = torch.zeros(1, dtype=torch.float64)
 
 
-def _room(s: Spec, lanes: bool = False) -> Tensor:
+@lru_cache(maxsize=64)
+def _size(s: Spec, lanes: bool) -> int:
     single = shared_room(s) + own_room(s) + fit_room(s.p)
-    return _numbers(single + (eights.lanes_room(s) if lanes else 0))
+    return single + (eights.lanes_room(s) if lanes else 0)
+
+
+def _room(s: Spec, lanes: bool = False) -> Tensor:
+    return _numbers(_size(s, lanes))
 
 
 def _goes_abreast(s: Spec, count: int) -> bool:

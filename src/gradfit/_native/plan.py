@@ -19,7 +19,7 @@ from gradfit._native.expression import Term
 from gradfit._native.kernel import Kernel
 from gradfit._native.lower import ABREAST, BLOCK
 from gradfit._native.machine import Code
-from gradfit._native.memory import large
+from gradfit._native.memory import LARGE, large
 from gradfit._native.place import Spec
 from gradfit._native.pointwise import Pointwise
 
@@ -81,6 +81,13 @@ class Kernels:
         return tuple(
             Kernel(name, rows, pars, results, sums, ABREAST) for name, results, sums in made
         )
+
+    def are_ready(self, lanes: bool) -> bool:
+        """Whether they can be had without compiling them, with ``lanes`` those for fits abreast."""
+        held = vars(self)
+        if "addresses" in held and not (lanes and "addresses_abreast" not in held):
+            return True
+        return all(k.is_ready for k in (self.all + self.abreast if lanes else self.all))
 
     @cached_property
     def _codes(self) -> tuple[Code, ...]:
@@ -298,7 +305,13 @@ def room_for(plan: Plan, count: int, ended: Tensor | None) -> Fitted:
     ``ended`` (G,) holds the status of fits that are not to be run, 0 for the others.
     """
     s, like = plan.spec, plan.head
-    shapes = (count, answer_room(s.p)), (2 * s.mu + s.q + s.robust, s.n)
-    told, made = (large(*k) if like.is_cpu else like.new_empty(*k) for k in shapes)
-    told[:, 0] = 0.0 if ended is None else ended
+    each, points = answer_room(s.p), (2 * s.mu + s.q + s.robust, s.n)
+    if like.is_cpu and count * each >= LARGE:
+        told = large(count, each)
+        told[:, 0] = 0.0
+    else:
+        told = like.new_zeros(count, each)
+    if ended is not None:
+        told[:, 0] = ended
+    made = large(*points) if like.is_cpu else like.new_empty(points)
     return Fitted(s, told, made)

@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from gradfit.errors import InputError, ModelError
 DECAY = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.6}
 SIGMAS = {"sx": 0.05, "sy": 0.05}
+compiled = pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
 FIELDS = [
     "params",
     "stderr",
@@ -123,6 +125,17 @@ def test_a_constant_that_changes_is_noticed(points):
     assert second.params["a"] == pytest.approx(first.params["a"] / 2, rel=1e-9)
 
 
+def test_by_itself_no_fit_runs_as_the_python_it_is_written_in(points, as_python):
+    def model(x, a, b, c):
+        return a * torch.exp(-b * x) + c
+
+    asked = {"start": START, **SIGMAS}
+    assert gf.fit(model, *points, backend="native", **asked).backend == "native"
+    _dispatch._KNOWN[model].spent = 1e9
+    assert gf.fit(model, *points, **asked).backend == "eager"
+
+
+@compiled
 def test_by_itself_machine_code_is_looked_for_once_it_is_worth_it(points, monkeypatch):
     def model(x, a, b, c):
         return a * torch.exp(-b * x) + c
@@ -135,6 +148,36 @@ def test_by_itself_machine_code_is_looked_for_once_it_is_worth_it(points, monkey
     assert gf.fit(model, *points, **asked).backend == "native"
 
 
+def plain(x, a, b, c):
+    return a * torch.exp(-b * x) + c
+
+
+def imports(x, a, b, c):
+    from math import pi
+
+    import torch
+
+    return a * torch.exp(-b * x) + c * pi
+
+
+FACTOR = 1.0
+
+
+def reads(x, a, b, c):
+    return FACTOR * a * torch.exp(-b * x) + c
+
+
+@pytest.mark.parametrize(("model", "looks"), [(plain, 1), (imports, 1), (reads, 3), (DECAY, 1)])
+def test_what_can_read_nothing_that_changes_is_written_down_once(model, looks, points, monkeypatch):
+    known, record, calls = WeakKeyDictionary(), _dispatch.record, []
+    monkeypatch.setattr(_dispatch, "_KNOWN", known)
+    monkeypatch.setattr(_dispatch, "record", lambda *a: calls.append(1) or record(*a))
+    for _ in range(3):
+        assert gf.fit(model, *points, start=START, **SIGMAS, backend="native").backend == "native"
+    assert len(calls) == looks
+
+
+@compiled
 def test_a_model_is_not_looked_at_again_before_compiling_it_pays(points, monkeypatch):
     factor = 1.0
 

@@ -10,7 +10,7 @@ import torch
 
 import gradfit as gf
 from gradfit import _dispatch
-from gradfit._native import kernel
+from gradfit._native import kernel, machine
 from gradfit.errors import InputError
 
 SIGMAS = {"sx": 0.03, "sy": 0.03}
@@ -164,6 +164,7 @@ def test_a_start_where_the_model_is_undefined_is_not_held_against_it(points):
     assert gf.fit(model, *points, start={"a": -1.0, "b": 1.0}, **asked).backend == "native"
 
 
+@pytest.mark.skipif(not machine.enabled(), reason="nothing is compiled")
 def test_time_spent_on_a_bound_method_is_remembered(points):
     class Instrument:
         def model(self, x, a, b):
