@@ -157,9 +157,7 @@ def _room(s: Spec, lanes: bool = False) -> Tensor:
 
 def _goes_abreast(s: Spec, count: int) -> bool:
     """Return whether small fits of this kind go eight at a time."""
-    return (
-        count >= LANES and s.n <= eights.MOST * count and s.explicit and not (s.robust or s.bounded)
-    )
+    return count >= LANES and s.n <= eights.MOST * count and s.explicit and not s.bounded
 
 
 def runner(

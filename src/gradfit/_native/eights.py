@@ -292,7 +292,8 @@ def leave(  # noqa: PLR0917
     row, feet = width(s), given(s)
     scale = s.m + (s.q if s.explicit else 0)
     rows, other = places_of(s, room)
-    for j in range(s.q):
+    # Rows of weights lie behind those of the model.
+    for j in range(s.q + (1 if s.robust else 0)):
         model, out = at(value, j * s.n + first), at(other, j * LANES + lane)
         for i in range(n):
             model[i] = out[i * row * LANES]

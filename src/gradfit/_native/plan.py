@@ -76,7 +76,7 @@ class Kernels:
             ("advance", point.arrival, point.look_beyond),
             ("noise", (), [point.noise]),
             ("bends", (), [point.bends]),
-            ("probe", point.moved(point.program.value), ()),
+            ("probe", point.told, ()),
         )
         return tuple(
             Kernel(name, rows, pars, results, sums, ABREAST) for name, results, sums in made

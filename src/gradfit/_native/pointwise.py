@@ -39,6 +39,12 @@ class Pointwise(Point):
         return [*self.residual, *flat(self.J_u), *self.moved(self.program.value)]
 
     @property
+    def told(self) -> list[Term]:
+        """What a result tells of a point: the model itself (q), and the weight of a robust loss."""
+        weight = [] if self.layout.loss == "linear" else [self.robust[2]]
+        return [*self.moved(self.program.value), *weight]
+
+    @property
     def linear(self) -> list[Term]:
         """``J`` (q, p), ``h`` (q), ``K`` (q, mu), the tangent, phi, and rho' and rho'' of it."""
         J, h, K, tangent = self.white

@@ -12,7 +12,7 @@ from gradfit.errors import ConvergenceWarning
 DECAY = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.6}
 ENDS = ("status", "n_steps", "n_eval", "rank", "success", "dof")
-NUMBERS = ("chi2", "cov", "condition", "delta", "eps", "x_hat", "y_hat")
+NUMBERS = ("chi2", "cov", "condition", "delta", "eps", "x_hat", "y_hat", "weights")
 
 
 def decays(rng, sizes, noise=0.05):
@@ -76,7 +76,10 @@ KINDS = {
     "correlated": (DECAY, {"sx": 0.05, "sy": 0.05, "rho": 0.4}),
     "correlated at each point": (DECAY, {"sx": 0.05, "sy": 0.05, "rho": "each"}),
     "fixed": (DECAY, {"sx": 0.05, "sy": 0.05, "fixed": {"c": 0.7}}),
-    "robust": (DECAY, {"sx": 0.05, "sy": 0.05, "loss": "huber"}),
+    "Huber's loss": (DECAY, {"sx": 0.05, "sy": 0.05, "loss": "huber"}),
+    "a soft loss": (DECAY, {"sx": 0.05, "sy": 0.05, "loss": "soft_l1"}),
+    "Cauchy's loss, two variables": (two, {"sx": [0.05, 0.02], "sy": 0.05, "loss": "cauchy"}),
+    "Tukey's loss, x exact": (DECAY, {"sy": 0.05, "loss": "tukey"}),
     "bounded": (DECAY, {"sx": 0.05, "sy": 0.05, "bounds": {"b": (0.2, 0.41)}}),
     "two variables": (two, {"sx": [0.05, 0.02], "sy": 0.05}),
     "joint covariance": (two, {"cov": np.diag([0.0025, 0.0004, 0.0025]) + 1e-4}),
@@ -91,6 +94,8 @@ def test_every_kind_of_fit(kind, rng, alone):
     if model is two:
         x = np.stack([x, rng.uniform(0, 1, x.size)])
         y = y + 0.3 * x[1]
+    if "loss" in options:
+        y[::7] += 1.0
     if options.get("rho") == "each":
         options = {**options, "rho": rng.uniform(-0.6, 0.6, x.size)}
     start = {k: v for k, v in START.items() if k not in options.get("fixed", {})}
