@@ -266,44 +266,41 @@ def eliminate_exactly(
 ) -> tuple[Newton, NewtonSums]:
     r"""Eliminate the foot points from the full Newton system of one stretch.
 
-    Per point the unknowns are :math:`(du, \nu)` in
+    Per point the unknowns are :math:`(du, d\nu)` in
 
     .. math::  \begin{pmatrix} 1 + H_{uu} & J_u^T \\ J_u & -s \end{pmatrix}
-               \begin{pmatrix} du \\ \nu \end{pmatrix} =
-               -\begin{pmatrix} u \\ r \end{pmatrix}
+               \begin{pmatrix} du \\ d\nu \end{pmatrix} =
+               -\begin{pmatrix} u + J_u^T \nu \\ r - s\,\nu \end{pmatrix}
                -\begin{pmatrix} H_{u\beta} \\ J_\beta \end{pmatrix} d\beta ,
 
-    solved with pivoting, since its upper block may be singular at a perfectly good foot point.
+    solved with pivoting, since its upper block may be singular at a perfectly good foot point. The
+    multipliers are counted from those at hand, so that all on the right vanishes at the end of a
+    fit: of the whole :math:`u` only rounding error would be left there.
     """
-    X = solve_small(*bordered(points, linear.u, d, curvature))
-    mu, p = linear.u.shape[0], d.J_beta.shape[1]
+    K, B = bordered(points, linear.u, d, curvature)
+    X = solve_small(K, B)
+    mu, p, nu = linear.u.shape[0], d.J_beta.shape[1], curvature.nu
     coupling = torch.cat([curvature.ub, d.J_beta])
-    X0, Xb, r = X[:mu, p], X[:mu, :p], d.r
-    # The reduction of the Lagrangian: with slack a slope along the step, written so that nothing
-    # cancels; without, leaving the curve a little must count for nothing.
-    if points.slack:
-        lean = linear.u + vector_times(r, d.J_u) if mu else linear.u
-        slope = torch.cat([lean, -r])[:, None]
-        e_rows, c_rows = torch.cat([Xb, d.J_beta]), torch.cat([X0, torch.zeros_like(r)])[:, None]
-    else:
-        slope = torch.cat([linear.u, -r])[:, None]
-        e_rows, c_rows = X[:, :p], X[:, p:]
-    noisy = X[:, :p] if points.slack else Xb
+    # The reduction of the Lagrangian: leaving the curve a little must count for nothing.
+    slope = torch.cat([B[:mu, p], -B[mu:, p]])[:, None]
+    noisy = X[:, :p] if points.slack else X[:mu, :p]
     if loss is not None:
         weight = loss.weight(linear.phi)
         coupling, slope, noisy = coupling * weight, slope * weight, noisy * weight
+        nu = nu * weight
         score = vector_times(linear.h, d.J_beta if not mu else linear.J)
         bent = 2 * loss.bend(linear.phi) * score[:, None] * score
         curvature = curvature._replace(bb=curvature.bb * weight + bent)
     bb = grouping.sum(curvature.bb).permute(2, 0, 1)
+    g = grouping.cross(nu[:, None], d.J_beta)[:, 0]
     sums = NewtonSums(
         bb - grouping.cross(coupling, X[:, :p]),
-        grouping.cross(coupling, X[:, p:])[..., 0],
-        grouping.cross(slope, c_rows)[:, 0, 0],
-        grouping.cross(slope, e_rows)[:, 0],
+        grouping.cross(coupling, X[:, p:])[..., 0] - g,
+        grouping.cross(slope, X[:, p:])[:, 0, 0],
+        grouping.cross(slope, X[:, :p])[:, 0] - g,
         grouping.gram(noisy) if len(noisy) else torch.zeros_like(bb),
     )
-    return Newton(X0, Xb), sums
+    return Newton(X[:mu, p], X[:mu, :p]), sums
 
 
 def solve_small(K: Tensor, B: Tensor) -> Tensor:
@@ -321,6 +318,7 @@ def solve_small(K: Tensor, B: Tensor) -> Tensor:
 def bordered(
     points: Points, u: Tensor, d: Derivatives, curvature: Curvature
 ) -> tuple[Tensor, Tensor]:
+    """Return the Newton system of every point: its matrix, and ``[H_ub, J_beta]`` and the rest."""
     q, mu, n = d.J_u.shape
     p = d.J_beta.shape[1]
     K = u.new_zeros(mu + q, mu + q, n)
@@ -332,8 +330,9 @@ def bordered(
     B = u.new_empty(mu + q, p + 1, n)
     B[:mu, :p] = curvature.ub
     B[mu:, :p] = d.J_beta
-    B[:mu, p] = u
-    B[mu:, p] = d.r
+    B[:mu, p] = u + vector_times(curvature.nu, d.J_u) if mu else u
+    # With slack the multipliers are the residuals themselves.
+    B[mu:, p] = 0.0 if points.slack else d.r
     return K, B
 
 

@@ -163,11 +163,14 @@ class Curvature(NamedTuple):
 
     Attributes
     ----------
+    nu : Tensor (q, N)
+        The multipliers.
     uu : Tensor (mu, mu, N)
     ub : Tensor (mu, p, N)
     bb : Tensor (p, p, N)
     """
 
+    nu: Tensor
     uu: Tensor
     ub: Tensor
     bb: Tensor
@@ -181,9 +184,8 @@ def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) 
     leaves = leaves_of(points, u, columns)
     wanted = leaves.wanted
     mu, p, n = len(points.rows), len(columns), points.n
-    if points.weight_y is not None:
-        nu = _transposed_times(points.weight_y, nu)
-    field = (fn(leaves.x, leaves.params) * nu).sum()
+    seeds = nu if points.weight_y is None else _transposed_times(points.weight_y, nu)
+    field = (fn(leaves.x, leaves.params) * seeds).sum()
     first = (
         torch.autograd.grad(field, wanted, create_graph=True, materialize_grads=True)
         if field.requires_grad
@@ -198,7 +200,7 @@ def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) 
     if mu:
         H_uu = rows_times(_transposed_rows(points.scale_x, H_uu), points.scale_x)
         H_ub = _transposed_rows(points.scale_x, H_ub)
-    return Curvature(H_uu, H_ub.reshape(mu, p, n), H[mu:, mu:])
+    return Curvature(nu, H_uu, H_ub.reshape(mu, p, n), H[mu:, mu:])
 
 
 def _transposed_times(factor: Tensor, v: Tensor) -> Tensor:

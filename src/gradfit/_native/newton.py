@@ -38,12 +38,17 @@ def border(c: Any, s: Any, i: int, K: Any, B: Any) -> None:
     k, width, J_u, J_b = mu + q, p + 1, q, q + q * mu
     uu = J_b + q * p
     ub, feet = uu + mu * mu, feet_of(s, c.rows)
+    off = ub + mu * p + p * p
     for a in range(mu):
         for b in range(mu):
             K[a * k + b] = out[(uu + a * mu + b) * BLOCK + i] + (1.0 if a == b else 0.0)
         for j in range(p):
             B[a * width + j] = out[(ub + a * p + j) * BLOCK + i]
-        B[a * width + p] = feet[a * BLOCK + i]
+        # What is left of the foot beside the multipliers at hand, which stand first.
+        lean = feet[a * BLOCK + i]
+        for j in range(q):
+            lean += out[j * BLOCK + i] * out[(J_u + j * mu + a) * BLOCK + i]
+        B[a * width + p] = lean
     for j in range(q):
         for a in range(mu):
             slope = out[(J_u + j * mu + a) * BLOCK + i]
@@ -53,7 +58,8 @@ def border(c: Any, s: Any, i: int, K: Any, B: Any) -> None:
             K[(mu + j) * k + mu + b] = -1.0 if j == b and s.explicit else 0.0
         for b in range(p):
             B[(mu + j) * width + b] = out[(J_b + j * p + b) * BLOCK + i]
-        B[(mu + j) * width + p] = out[j * BLOCK + i]
+        # With slack the multipliers are the residuals themselves.
+        B[(mu + j) * width + p] = 0.0 if s.explicit else out[(off + j) * BLOCK + i]
 
 
 def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
@@ -62,6 +68,7 @@ def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
     width, J_u, J_b = p + 1, q, q + q * mu
     uu = J_b + q * p
     ub, bb = uu + mu * mu, uu + mu * mu + mu * p
+    off = bb + p * p
     tail = q * p + q + q * mu
     weight, bend = 1.0, 0.0
     if s.robust:
@@ -81,22 +88,22 @@ def add_exactly(c: Any, s: Any, i: int, X: Any, feet: Any) -> None:
         for a in range(mu):
             t += out[(ub + a * p + j) * BLOCK + i] * X[a * width + p]
         for k in range(q):
-            t += out[(J_b + k * p + j) * BLOCK + i] * X[(mu + k) * width + p]
+            gap = X[(mu + k) * width + p] - out[k * BLOCK + i]
+            t += out[(J_b + k * p + j) * BLOCK + i] * gap
         b[j] += weight * t
-    # The reduction of the Lagrangian: with slack a slope along the step, so that nothing cancels.
+    # The reduction of the Lagrangian: leaving the curve a little must count for nothing.
     for j in range(p + 1):
         t = 0.0
         for a in range(mu):
             lean = feet[a * BLOCK + i]
-            if s.explicit:
-                for k in range(q):
-                    lean += out[k * BLOCK + i] * out[(J_u + k * mu + a) * BLOCK + i]
+            for k in range(q):
+                lean += out[k * BLOCK + i] * out[(J_u + k * mu + a) * BLOCK + i]
             t += lean * X[a * width + j]
         for k in range(q):
-            other = X[(mu + k) * width + j]
-            if s.explicit:
-                other = out[(J_b + k * p + j) * BLOCK + i] if j < p else 0.0
-            t -= out[k * BLOCK + i] * other
+            if j < p:
+                t -= out[k * BLOCK + i] * out[(J_b + k * p + j) * BLOCK + i]
+            if not s.explicit:
+                t -= out[(off + k) * BLOCK + i] * X[(mu + k) * width + j]
         c.total[d + j if j < p else reduction] += weight * t
 
 

@@ -191,18 +191,20 @@ class Pointwise(Point):
 
     @cached_property
     def exact(self) -> list[Term]:
-        """``r``, ``J_u``, ``J_beta``, and the curvature of the residuals times their multipliers.
+        """Multipliers, ``J_u``, ``J_beta``, the curvature of the residuals times the multipliers.
 
-        The curvature is ``uu`` (mu, mu), ``ub`` (mu, p) and ``bb`` (p, p), all elements.
+        The curvature is ``uu`` (mu, mu), ``ub`` (mu, p) and ``bb`` (p, p), all elements. Where the
+        multipliers are not the residuals these follow last.
         """
         mu, p = len(self.layout.rows), len(self.layout.free)
-        weighted = self.multipliers
+        weighted = nu = self.multipliers
         if self.layout.explicit:
-            weighted = [row[0] for row in self.weighted([[v] for v in weighted], True)]
+            weighted = [row[0] for row in self.weighted([[v] for v in nu], True)]
         H = self.second(weighted)
         uu = transposed([self.scaled(row) for row in transposed([
             self.scaled(row[:mu]) for row in H[:mu]])])  # fmt: skip
         ub = transposed([self.scaled([H[i][mu + k] for i in range(mu)]) for k in range(p)])
         bb = [row[mu:] for row in H[mu:]]
-        first = [*self.residual, *flat(self.J_u), *flat(self.J_beta)]
-        return [*first, *flat(uu), *flat(ub), *flat(bb)]
+        first = [*nu, *flat(self.J_u), *flat(self.J_beta)]
+        off = [] if self.layout.explicit else self.residual
+        return [*first, *flat(uu), *flat(ub), *flat(bb), *off]

@@ -12,7 +12,7 @@ from gradfit._native.feet import restore, search, settle
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import take_in
 from gradfit._native.newton import curve
-from gradfit._native.place import feet_of, load, store
+from gradfit._native.place import feet_of, full, load, store
 from gradfit._native.pointer import at, call, copy
 
 LOOK, STEP, NEWTON_STEP, SETTLE, EXACT, NOISE, FACTOR, SEARCH, FINISH = range(9)
@@ -30,7 +30,7 @@ def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
         load(c, s, start, n)
         if task == LOOK:
             restore(c, s, c.rows, c.pars, n)
-            call(c.look, c.rows, c.pars, c.out, c.total, n)
+            look(c, s, c.pars, n)
             store(s, feet, here, start, n)
         elif task == STEP:
             call(c.advance, c.rows, c.pars, c.out, c.total, n)
@@ -44,7 +44,7 @@ def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
             arrive(c, s, there, start, n)
         elif task == SETTLE:
             settle(c, s, there, start, n)
-            call(c.look, c.rows, c.ahead, c.out, c.total, n)
+            look(c, s, c.ahead, n)
             store(s, feet, there, start, n)
         elif task == EXACT:
             curve(c, s, n, True)
@@ -63,8 +63,22 @@ def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
 def arrive(c: Any, s: Any, there: Any, start: int, n: int) -> None:
     """Bring feet that a step has moved onto their curve, and add up what they find."""
     restore(c, s, c.rows, c.ahead, n)
-    call(c.look, c.rows, c.ahead, c.out, c.total, n)
+    look(c, s, c.ahead, n)
     store(s, feet_of(s, c.rows), there, start, n)
+
+
+def look(c: Any, s: Any, pars: Any, n: int) -> None:
+    """Add up what points find where each of their feet has been moved on its own.
+
+    Lanes that only fill a register follow the last point: where they were left the model may be NaN
+    by now.
+    """
+    feet = feet_of(s, c.rows)
+    for a in range(s.mu):
+        row = at(feet, a * BLOCK)
+        for i in range(n, full(n)):
+            row[i] = row[n - 1]
+    call(c.look, c.rows, pars, c.out, c.total, n)
 
 
 def added_by(s: Any, task: int) -> int:
