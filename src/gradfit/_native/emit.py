@@ -125,7 +125,8 @@ class Emitter:
         return self._library(_LIBRARY.get(name, name), args)
 
     def _intrinsic(self, name: str, args: list[Any]) -> Any:
-        kind = args[0].type
+        kind = next((a.type for a in args if is_wide(a.type)), REAL)
+        args = [self.to(kind, a) for a in args]
         whole = f"llvm.{name}.v{LANES}f64" if is_wide(kind) else f"llvm.{name}.f64"
         return self.builder.call(self._outside(whole, kind, len(args)), args)
 
@@ -139,7 +140,9 @@ class Emitter:
         made = self.module.globals.get(name)
         if made is None:
             made = ir.Function(self.module, ir.FunctionType(kind, [kind] * count), name)
-            made.attributes.add("nounwind")
+            # Only what they return counts, not what they write into errno.
+            for attribute in ("nounwind", "readnone"):
+                made.attributes.add(attribute)
         return made
 
     def each(self, one: Callable[[list[Any]], Any], args: list[Any]) -> Any:
@@ -186,6 +189,10 @@ class Emitter:
         """Return a quotient."""
         a, b = self.level(self.to(REAL, a), self.to(REAL, b))
         return self.builder.fdiv(a, b)
+
+    def call_fma(self, a: Any, b: Any, c: Any) -> Any:
+        """Return ``a*b + c``, rounded once."""
+        return self._intrinsic("fma", [self.to(REAL, v) for v in (a, b, c)])
 
     def call_sqrt(self, a: Any) -> Any:
         """Return a square root."""

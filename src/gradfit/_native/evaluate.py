@@ -211,8 +211,11 @@ class Evaluator(Emitter):
 
     def _of_ifexp(self, node: ast.IfExp) -> Any:
         test = self.truth(self.value(node.test))
-        if is_wide(test.type) or (_is_plain(node.body) and _is_plain(node.orelse)):
+        if _is_plain(node.body) and _is_plain(node.orelse):
             return self.select(test, self.value(node.body), self.value(node.orelse))
+        if is_wide(test.type):
+            body = self._where_some(test, node.body)
+            return self.select(test, body, self._where_some(self.builder.not_(test), node.orelse))
         then, other, after = (self.builder.append_basic_block() for _ in range(3))
         self.builder.cbranch(test, then, other)
         found: list[tuple[Any, Any]] = []
@@ -229,6 +232,21 @@ class Evaluator(Emitter):
         for v, block in found:
             phi.add_incoming(v, block)
         return phi
+
+    def _where_some(self, lanes: Any, node: ast.expr) -> Any:
+        """Return a value for all lanes if some need it, else none that counts."""
+        if _is_plain(node):
+            return self.value(node)
+        before, some, after = self.builder.block, *(self.builder.append_basic_block() for _ in "ab")
+        self.builder.cbranch(self.call_some(lanes), some, after)
+        self.builder.position_at_end(some)
+        value, end = self.value(node), self.builder.block
+        self.builder.branch(after)
+        self.builder.position_at_end(after)
+        found = self.builder.phi(value.type)
+        found.add_incoming(value, end)
+        found.add_incoming(ir.Constant(value.type, ir.Undefined), before)
+        return found
 
 
 def _is_plain(node: ast.expr) -> bool:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradfit._native import machine, vector
+from gradfit._native import machine
 from gradfit._native.expression import Term
 from gradfit._native.lower import ABREAST, BLOCK, LANES, lower
 from gradfit._native.machine import INTEGER, POINTER, WIDE, Code
@@ -67,7 +67,7 @@ class Kernel:
         """``code(rows, pars, out, total, n)``."""
         name = self._digest if machine.enabled() else machine.digest(self.text)
         kinds = KINDS_ABREAST if self.block == ABREAST else KINDS
-        return machine.code(name, kinds, lambda: define(self.text, names(machine.enabled())))
+        return machine.code(name, kinds, lambda: define(self.text, NAMES))
 
     def function(self) -> Any:
         """Return it as Python."""
@@ -109,9 +109,3 @@ def define(text: str, scope: dict[str, Any]) -> Any:
     made: Any = FunctionType(code, {**scope, "__name__": __name__})
     made.__text__ = text
     return made
-
-
-@cache
-def names(compiled: bool) -> dict[str, Any]:
-    """Return what kernels may call; compiled, some have a form that fills vector registers."""
-    return {**NAMES, **vector.FUNCTIONS} if compiled else NAMES

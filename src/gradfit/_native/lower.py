@@ -20,6 +20,9 @@ LANES = 8
 """Points that are computed side by side: rows are filled up to whole registers."""
 LIVE = "live"
 """Name of the symbol that is 1 at a point and 0 at what stands behind the last."""
+NEAR = "sin", "cos"
+"""What has a form for numbers that are not far from 0 (:mod:`gradfit._native.vector`); a block in
+which one is far is gone through again."""
 ABREAST = 0
 """In place of the length of a row: lanes are fits."""
 
@@ -69,24 +72,41 @@ def _body(
     live = f"rows[{_at(len(rows), block, width)}]" if block == ABREAST else "1.0 if i < n else 0.0"
     inputs.update((t.index, live) for t in terms if t.data == LIVE)
     lanes = f"(n + {LANES - 1}) // {LANES} * {LANES}" if block > 1 else "n"
-    for inside in (False, True):
-        if inside:
-            yield from (f"s{k} = 0.0" for k in range(len(sums)))
-            yield f"for i in range({lanes}):"
-        pad = "    " if inside else ""
-        for term in terms:
-            if bool(term.marks & FIRST) == inside:
-                text = _write(term, names, inputs)
-                if text is not None:
-                    names[term.index] = f"t{len(names)}"
-                    yield f"{pad}{names[term.index]} = {text}"
-    for row, term in enumerate(results):
-        yield f"    out[{_at(row, block, width)}] = {_operand(term, names)}"
-    for k, term in enumerate(sums):
-        yield f"    s{k} = gather(s{k}, {_operand(term, names)})"
-    if not results and not sums:
-        yield "    pass"
+    yield from _assign([t for t in terms if t.marks & FIRST == 0], names, inputs)
+    inner = [t for t in terms if t.marks & FIRST]
+    far = [t for t in inner if t.op in NEAR and block > 1]
+    for swift in (True, False) if far else (False,):
+        pad = "" if swift or not far else "    "
+        if pad:
+            yield "if far > 0.0:"
+        elif swift:
+            yield "far = 0.0"
+        yield from (f"{pad}s{k} = 0.0" for k in range(len(sums)))
+        yield f"{pad}for i in range({lanes}):"
+        pad += "    "
+        yield from (f"{pad}{line}" for line in _assign(inner, names, inputs, swift))
+        for row, term in enumerate(results):
+            yield f"{pad}out[{_at(row, block, width)}] = {_operand(term, names)}"
+        for k, term in enumerate(sums):
+            yield f"{pad}s{k} = gather(s{k}, {_operand(term, names)})"
+        if swift:
+            for term in far:
+                yield f"{pad}far = gather(far, is_far({_operand(term.args[0], names)}))"
+        if not results and not sums:
+            yield f"{pad}pass"
     yield from (f"total[{k}] += s{k}" for k in range(len(sums)))
+
+
+def _assign(
+    terms: Sequence[Term], names: dict[int, str], inputs: dict[int, str], swift: bool = False
+) -> Iterator[str]:
+    """Write one assignment for each expression that needs one."""
+    for term in terms:
+        text = _write(term, names, inputs)
+        if text is not None:
+            names.setdefault(term.index, f"t{len(names)}")
+            text = f"near_{text}" if swift and term.op in NEAR else text
+            yield f"{names[term.index]} = {text}"
 
 
 def _at(row: int, block: int, width: int) -> str:

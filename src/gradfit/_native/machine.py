@@ -163,9 +163,11 @@ def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool)
         operations.gather: "gather",
         vector.bits: "bits",
         vector.number: "number",
+        vector.fma: "fma",
         **_words(),
     }
-    text = translate(cast(FunctionType, function), [types[k] for k in kinds], known, vectors)
+    takes = [types[k] for k in kinds]
+    text = translate(cast(FunctionType, function), takes, known, vector.FUNCTIONS, vectors)
     target = _target(3 if vectors else 2)
     module = binding.parse_assembly(text)
     module.triple, module.data_layout = target.triple, str(target.target_data)

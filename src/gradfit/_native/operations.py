@@ -30,15 +30,20 @@ NAMES: dict[str, Any] = {"np": np, "math": math, "gather": gather, **special.FUN
 """What the texts may refer to."""
 
 
-_POWER = "{0} ** {data}"
-# Constant exponents that torch computes in another way, in that way.
+_POWER = "power({0}, {data})"
+# Constant exponents that need no logarithm; some of them torch computes in this way, too.
 _POWERS = {
     2.0: "{0} * {0}",
     3.0: "{0} * {0} * {0}",
+    4.0: "({0} * {0}) * ({0} * {0})",
     -1.0: "1.0 / {0}",
     -2.0: "1.0 / ({0} * {0})",
+    -3.0: "1.0 / ({0} * {0} * {0})",
     0.5: "np.sqrt({0})",
     -0.5: "1.0 / np.sqrt({0})",
+    1.5: "three_halves({0})",
+    -1.5: "1.0 / three_halves({0})",
+    2.5: "three_halves({0}) * abs({0})",
 }
 
 
@@ -160,7 +165,7 @@ OPERATIONS: dict[str, Operation] = {
     "mul": Operation("{0} * {1}", lambda g, y, a, b: (g * b, g * a)),
     "div": Operation("{0} / {1}", lambda g, y, a, b: (g / b, -g * (y / b))),
     "neg": Operation("-{0}", lambda g, y, a: (-g,)),
-    "pow": Operation("{0} ** {1}", _pow),
+    "pow": Operation("power({0}, {1})", _pow),
     "power": Operation(_POWER, lambda g, y, a: (g * (y.data * a ** (y.data - 1.0)),)),
     "fmod": Operation("np.fmod({0}, {1})", lambda g, y, a, b: (g, -g * (a / b).at("trunc"))),
     "remainder": Operation("remainder({0}, {1})", lambda g, y, a, b: (g, -g * (a / b).at("floor"))),
@@ -202,25 +207,25 @@ OPERATIONS: dict[str, Operation] = {
     "norm_root": _unary("np.sqrt", _norm_root),
     "exp": _unary("exp", lambda g, y, a: (g * y,)),
     "exp2": _unary("np.exp2", lambda g, y, a: (g * y * math.log(2.0),)),
-    "expm1": _unary("np.expm1", lambda g, y, a: (g * (y + 1.0),)),
-    "log": _unary("np.log", lambda g, y, a: (g / a,)),
+    "expm1": _unary("expm1", lambda g, y, a: (g * (y + 1.0),)),
+    "log": _unary("log", lambda g, y, a: (g / a,)),
     "log2": _unary("np.log2", lambda g, y, a: (g / (a * math.log(2.0)),)),
     "log10": _unary("np.log10", lambda g, y, a: (g / (a * math.log(10.0)),)),
-    "log1p": _unary("np.log1p", lambda g, y, a: (g / (a + 1.0),)),
-    "sin": _unary("np.sin", lambda g, y, a: (g * a.at("cos"),)),
-    "cos": _unary("np.cos", lambda g, y, a: (g * -a.at("sin"),)),
+    "log1p": _unary("log1p", lambda g, y, a: (g / (a + 1.0),)),
+    "sin": _unary("sin", lambda g, y, a: (g * a.at("cos"),)),
+    "cos": _unary("cos", lambda g, y, a: (g * -a.at("sin"),)),
     "tan": _unary("np.tan", lambda g, y, a: (g * (1.0 + y * y),)),
     "asin": _unary("np.arcsin", _arc(1.0)),
     "acos": _unary("np.arccos", _arc(-1.0)),
-    "atan": _unary("np.arctan", lambda g, y, a: (g / (a * a + 1.0),)),
-    "sinh": _unary("np.sinh", lambda g, y, a: (g * a.at("cosh"),)),
-    "cosh": _unary("np.cosh", lambda g, y, a: (g * a.at("sinh"),)),
-    "tanh": _unary("np.tanh", lambda g, y, a: (g * (1.0 - y * y),)),
+    "atan": _unary("arctan", lambda g, y, a: (g / (a * a + 1.0),)),
+    "sinh": _unary("sinh", lambda g, y, a: (g * a.at("cosh"),)),
+    "cosh": _unary("cosh", lambda g, y, a: (g * a.at("sinh"),)),
+    "tanh": _unary("tanh", lambda g, y, a: (g * (1.0 - y * y),)),
     "asinh": _unary("np.arcsinh", lambda g, y, a: (g * (1.0 / (a * a + 1.0).at("sqrt")),)),
     "acosh": _unary("np.arccosh", lambda g, y, a: (g * (1.0 / (a * a - 1.0).at("sqrt")),)),
     "atanh": _unary("np.arctanh", lambda g, y, a: (g / (1.0 - a * a),)),
     "sinc": _unary("sinc", _sinc),
-    "logit": Operation("np.log({0} / (1.0 - {0}))", _logit),
+    "logit": Operation("log({0} / (1.0 - {0}))", _logit),
     "sigmoid": Operation("1.0 / (1.0 + exp(-{0}))", lambda g, y, a: (g * (1.0 - y) * y,)),
     "log_sigmoid": _unary("log_sigmoid", lambda g, y, a: (g * (-a).at("sigmoid"),)),
     "softplus": Operation("softplus({0}, {1}, {2})", _softplus),

@@ -168,9 +168,85 @@ def chebyshev(t: float, c: Any, count: int) -> float:
     return c[0] + t * b0 - b1
 
 
+# Machine code has versions of its own of these, which fill vector registers.
+
+
 def exp(x: float) -> float:
-    """Return ``e**x``; compiled code has a version of its own that fills vector registers."""
+    """Return ``e**x``."""
     return np.exp(x)
+
+
+def expm1(x: float) -> float:
+    """Return ``e**x - 1``."""
+    return np.expm1(x)
+
+
+def sinh(x: float) -> float:
+    """Return the hyperbolic sine."""
+    return np.sinh(x)
+
+
+def cosh(x: float) -> float:
+    """Return the hyperbolic cosine."""
+    return np.cosh(x)
+
+
+def tanh(x: float) -> float:
+    """Return the hyperbolic tangent."""
+    return np.tanh(x)
+
+
+def log(x: float) -> float:
+    """Return the natural logarithm."""
+    return np.log(x)
+
+
+def log1p(x: float) -> float:
+    """Return ``log(1 + x)``."""
+    return np.log1p(x)
+
+
+def power(x: float, y: float) -> float:
+    """Return ``x**y``."""
+    return x**y
+
+
+def sin(x: float) -> float:
+    """Return the sine."""
+    return np.sin(x)
+
+
+def cos(x: float) -> float:
+    """Return the cosine."""
+    return np.cos(x)
+
+
+def near_sin(x: float) -> float:
+    """Return the sine of a number that is not far from 0."""
+    return np.sin(x)
+
+
+def near_cos(x: float) -> float:
+    """Return its cosine."""
+    return np.cos(x)
+
+
+def is_far(x: float) -> float:
+    """Return 1 where a number is too far from 0 for these, else 0."""
+    return 0.0
+
+
+def arctan(x: float) -> float:
+    """Return the angle whose tangent is ``x``."""
+    return np.arctan(x)
+
+
+# Everywhere the same ------------------------------------------------------------------------------
+
+
+def three_halves(x: float) -> float:
+    """Return ``x**1.5``, which C says is inf at -inf."""
+    return np.inf if x == -np.inf else x * np.sqrt(x)
 
 
 def maximum(a: float, b: float) -> float:
@@ -209,29 +285,29 @@ def logaddexp(a: float, b: float) -> float:
     """Return ``log(exp(a) + exp(b))``."""
     if a == b and np.isinf(a):
         return a
-    return maximum(a, b) + np.log1p(np.exp(-abs(a - b)))
+    return maximum(a, b) + log1p(exp(-abs(a - b)))
 
 
 def xlogy(a: float, b: float) -> float:
     """Return ``a*log(b)``, 0 where ``a`` is."""
     if b != b:
         return b
-    return np.float64(0.0) if a == 0.0 else a * np.log(b)
+    return np.float64(0.0) if a == 0.0 else a * log(b)
 
 
 def sinc(x: float) -> float:
     """Return ``sin(pi*x) / (pi*x)``."""
-    return np.float64(1.0) if x == 0.0 else np.sin(math.pi * x) / (math.pi * x)
+    return np.float64(1.0) if x == 0.0 else sin(math.pi * x) / (math.pi * x)
 
 
 def log_sigmoid(x: float) -> float:
     """Return ``log(1 / (1 + exp(-x)))``."""
-    return minimum(np.float64(0.0), x) - np.log1p(np.exp(-abs(x)))
+    return minimum(np.float64(0.0), x) - log1p(exp(-abs(x)))
 
 
 def softplus(x: float, beta: float, threshold: float) -> float:
     """Return ``log(1 + exp(beta*x)) / beta``, or x where ``beta*x`` passes the threshold."""
-    return x if x * beta > threshold else np.log1p(np.exp(x * beta)) / beta
+    return x if x * beta > threshold else log1p(exp(x * beta)) / beta
 
 
 def erfinv(y: float) -> float:
@@ -342,6 +418,20 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     for f in (
         chebyshev,
         exp,
+        expm1,
+        sinh,
+        cosh,
+        tanh,
+        log,
+        log1p,
+        power,
+        sin,
+        cos,
+        near_sin,
+        near_cos,
+        is_far,
+        arctan,
+        three_halves,
         maximum,
         minimum,
         sign,

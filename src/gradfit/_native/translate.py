@@ -38,7 +38,11 @@ _NUMBERS = {"float": REAL, "int": WORD, "bool": BOOL}
 
 
 def translate(
-    function: FunctionType, kinds: Sequence[Any], builtins: Mapping[Any, str], fuses: bool = False
+    function: FunctionType,
+    kinds: Sequence[Any],
+    builtins: Mapping[Any, str],
+    instead: Mapping[Any, Any],
+    fuses: bool = False,
 ) -> str:
     """Return a module in which ``function`` is called ``main``, as text.
 
@@ -50,10 +54,12 @@ def translate(
         LLVM types: ``REAL``, ``WORD``, ``POINTER``.
     builtins : mapping of function to str
         What is known by another name: that of a method of :class:`Translator`.
+    instead : mapping of function to function
+        What is translated in the place of what is called.
     fuses : bool
         Whether a product may go into a sum without being rounded.
     """
-    translator = Translator(builtins, fuses)
+    translator = Translator(builtins, instead, fuses)
     translator.outline(function, [ir.Constant(k, ir.Undefined) for k in kinds], "main")
     return str(translator.module)
 
@@ -61,9 +67,11 @@ def translate(
 class Translator(Evaluator):
     """Writes functions into one module."""
 
-    def __init__(self, builtins: Mapping[Any, str], fuses: bool) -> None:
+    def __init__(
+        self, builtins: Mapping[Any, str], instead: Mapping[Any, Any], fuses: bool
+    ) -> None:
         super().__init__(fuses)
-        self.builtins = builtins
+        self.builtins, self.instead = builtins, instead
         self._made: dict[tuple[Any, ...], Any] = {}
 
     # -- functions -------------------------------------------------------------------------------
@@ -251,6 +259,7 @@ class Translator(Evaluator):
             else:
                 args.append(self.value(a))
         target = self.frame.known.get(name, name)
+        target = self.instead.get(target, target)
         known = self.builtins.get(target)
         if known is None and isinstance(target, FunctionType):
             return self.call(target, args)
