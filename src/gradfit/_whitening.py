@@ -23,6 +23,12 @@ from gradfit._format import enumerated, plural
 from gradfit.errors import InputError
 
 
+ROUNDING = 1e-14
+"""Share of a variance up to which what others leave of it is rounding error."""
+UNSURE = 1e-6
+"""The same up to which the order of pivots matters."""
+
+
 class Whitened(NamedTuple):
     """Points for the engine, and whether y became a variable of an implicit model."""
 
@@ -195,12 +201,15 @@ def _from_covariance(data: Data, cov: Tensor, fix_x: Tensor | None) -> Whitened:
         return Whitened(_full_points(data.x, None, rows, scale, None, None, data.group), False)
     V_xx, V_yx = V[:, rows][:, :, rows], V[:, m:][:, :, rows]
     L = factor(V_xx)
-    L_yx = V_yx @ torch.linalg.pinv(L).mT
+    # A pseudoinverse drops what is small beside the rest; in units of the errors nothing is.
+    sizes = V_xx.diagonal(dim1=1, dim2=2).sqrt()
+    sizes = torch.where(sizes > 0, sizes, 1.0)
+    L_yx = (V_yx / sizes[:, None, :]) @ torch.linalg.pinv(L / sizes[:, :, None]).mT
     given = V[:, m:, m:] - L_yx @ L_yx.mT
     lower, info = torch.linalg.cholesky_ex(given)
     size = V[:, m:, m:].diagonal(dim1=1, dim2=2)
     pivots = lower.diagonal(dim1=1, dim2=2).square()
-    if bool((info != 0).any()) or bool((pivots <= 1e-14 * size).any()):
+    if bool((info != 0).any()) or bool((pivots <= ROUNDING * size).any()):
         z = torch.cat([data.x, data.y])
         moving = [i for i in range(z.shape[0]) if bool((cov[i, i] > 0).any())]
         scale = factor(V[:, moving][:, :, moving])
@@ -230,9 +239,30 @@ def _full_points(  # noqa: PLR0917 - the fields of Points
 def factor(V: Tensor) -> Tensor:
     """Return L (N, k, k) with ``L L^T = V`` for covariances that may be singular."""
     lower, info = torch.linalg.cholesky_ex(V)
-    singular = info != 0
-    if bool(singular.any()):
-        e, Q = torch.linalg.eigh(V[singular])
+    pivots = lower.diagonal(dim1=1, dim2=2).square()
+    # The smaller a pivot is the more rounding error it leaves to those that follow.
+    unsure = (info != 0) | (pivots <= UNSURE * V.diagonal(dim1=1, dim2=2)).any(1)
+    if bool(unsure.any()):
         lower = lower.clone()
-        lower[singular] = Q * e.clamp(min=0).sqrt()[:, None, :]
+        lower[unsure] = _factor_by_share(V[unsure])
     return lower
+
+
+def _factor_by_share(V: Tensor) -> Tensor:
+    """Return the same by pivots, each the largest share left of a variance, whatever its unit.
+
+    A column stands where its pivot does and is 0 where that coordinate follows from the others, so
+    that what is exact stays so: no column is made of rounding errors.
+    """
+    size, L, rest = V.diagonal(dim1=1, dim2=2), torch.zeros_like(V), V
+    done = size <= 0
+    each = torch.arange(len(V), device=V.device)
+    for _ in range(V.shape[1]):
+        share = torch.where(done, 0.0, rest.diagonal(dim1=1, dim2=2) / size)
+        largest, at = share.max(1)
+        column = rest[each, :, at] / rest[each, at, at].sqrt()[:, None]
+        column = torch.where((largest > ROUNDING)[:, None] & ~done, column, 0.0)
+        L[each, :, at] += column
+        done = done.index_put((each, at), torch.tensor(True, device=V.device))
+        rest = rest - column[:, :, None] * column[:, None, :]
+    return L
