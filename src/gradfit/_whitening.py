@@ -22,7 +22,6 @@ from gradfit._engine.points import Points
 from gradfit._format import enumerated, plural
 from gradfit.errors import InputError
 
-
 ROUNDING = 1e-14
 """Share of a variance up to which what others leave of it is rounding error."""
 UNSURE = 1e-6
