@@ -28,7 +28,7 @@ from gradfit.errors import InputError
 
 PER_FIT, PER_POINT = 5e-3, 2.5e-6
 """Seconds that torch takes for a fit, roughly."""
-LOOKING, COMPILING, COMPILING_SOLVER, COMPILING_DEVICE = 0.02, 0.5, 4.0, 60.0
+LOOKING, COMPILING, COMPILING_SOLVER, COMPILING_DEVICE = 0.02, 1.0, 4.0, 60.0
 """Seconds that it takes to write a model down, to compile it, and to compile the solver; and both
 for a GPU."""
 

@@ -84,7 +84,8 @@ def _body(
         yield from (f"{pad}s{k} = 0.0" for k in range(len(sums)))
         yield f"{pad}for i in range({lanes}):"
         pad += "    "
-        yield from (f"{pad}{line}" for line in _assign(inner, names, inputs, swift))
+        form = "near_" if swift else "np." if far else ""
+        yield from (f"{pad}{line}" for line in _assign(inner, names, inputs, form))
         for row, term in enumerate(results):
             yield f"{pad}out[{_at(row, block, width)}] = {_operand(term, names)}"
         for k, term in enumerate(sums):
@@ -98,14 +99,14 @@ def _body(
 
 
 def _assign(
-    terms: Sequence[Term], names: dict[int, str], inputs: dict[int, str], swift: bool = False
+    terms: Sequence[Term], names: dict[int, str], inputs: dict[int, str], form: str = ""
 ) -> Iterator[str]:
-    """Write one assignment for each expression that needs one."""
+    """Write one assignment for each expression that needs one, in a form if it has several."""
     for term in terms:
         text = _write(term, names, inputs)
         if text is not None:
             names.setdefault(term.index, f"t{len(names)}")
-            text = f"near_{text}" if swift and term.op in NEAR else text
+            text = f"{form}{text}" if term.op in NEAR else text
             yield f"{names[term.index]} = {text}"
 
 
