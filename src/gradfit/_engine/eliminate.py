@@ -180,25 +180,24 @@ def add_up(linear: Linear, grouping: Grouping, loss: Loss | None) -> Sums:
 
 
 def _whiten(slack: float, J_u: Tensor, rows: Tensor) -> Tensor:
-    """Apply ``C^-1`` per point, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c, N)."""
-    q = J_u.shape[0]
-    S = (J_u[:, None] * J_u[None]).sum(2)
+    """Apply ``C^-1`` per point, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c, N).
+
+    The rows of ``[J_u, sqrt(s)]`` are put at right angles one after the other: in the products of
+    nearly parallel ones half of the digits would be lost.
+    """
+    q, _, n = J_u.shape
+    if slack:
+        eye = torch.eye(q, dtype=J_u.dtype, device=J_u.device)
+        J_u = torch.cat([J_u, eye[:, :, None].expand(q, q, n)], 1)
+    ways: list[Tensor] = []
     out: list[Tensor] = []
-    factor: list[list[Tensor]] = []
-    for i in range(q):
-        row, entries = rows[i], []
-        for j in range(i):
-            s = S[i, j]
-            for k in range(j):
-                s = s - entries[k] * factor[j][k]
-            entries.append(s / factor[j][j])
-            row = row - entries[j] * out[j]
-        pivot = S[i, i] + slack
-        for e in entries:
-            pivot = pivot - e * e
-        entries.append(pivot.sqrt())
-        factor.append(entries)
-        out.append(row / entries[i])
+    for way, row in zip(J_u, rows, strict=True):
+        for other, white in zip(ways, out, strict=True):
+            share = vector_times(other, way[:, None])[0]
+            way, row = way - share * other, row - share * white
+        weight = squares(way).rsqrt()
+        ways.append(way * weight)
+        out.append(row * weight)
     return torch.stack(out)
 
 

@@ -290,28 +290,25 @@ class Point:
         return substitute(terms, known | (more or {}))
 
     def whiten(self, rows: Rows) -> list[list[Term]]:
-        """Apply ``C^-1``, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c)."""
-        slack = 1.0 if self.layout.explicit else 0.0
-        S = [[dot(a, b) for b in self.J_u] for a in self.J_u]
-        if self.q == 1:
-            weight = 1.0 / (S[0][0] + slack if slack else S[0][0]).at("sqrt")
-            return [[v * weight for v in rows[0]]]
+        """Apply ``C^-1``, ``C`` the Cholesky factor of ``s + J_u J_u^T``, to (q, c).
+
+        The rows of ``[J_u, sqrt(s)]`` are put at right angles one after the other.
+        """
+        ways: list[list[Term]] = []
         out: list[list[Term]] = []
-        factor: list[list[Term]] = []
-        for i, row in enumerate(rows):
-            row, entries = list(row), list[Term]()
-            for j in range(i):
-                s = S[i][j]
-                for k in range(j):
-                    s = s - entries[k] * factor[j][k]
-                entries.append(s / factor[j][j])
-                row = [a - entries[j] * b for a, b in zip(row, out[j], strict=True)]
-            pivot = S[i][i] + slack
-            for e in entries:
-                pivot = pivot - e * e
-            entries.append(pivot.at("sqrt"))
-            factor.append(entries)
-            out.append([a / entries[i] for a in row])
+        for way, row in zip(self.J_u, rows, strict=True):
+            for other, white in zip(ways, out, strict=True):
+                # The slack of an equation is none of those before.
+                k = len(way)
+                share = dot(way, other[:k])
+                way = [a - share * b for a, b in zip(way, other[:k], strict=True)]
+                way += [-(share * b) for b in other[k:]]
+                row = [a - share * b for a, b in zip(row, white, strict=True)]
+            if self.layout.explicit:
+                way = [*way, self.number(1.0)]
+            weight = 1.0 / dot(way, way).at("sqrt")
+            ways.append([a * weight for a in way])
+            out.append([a * weight for a in row])
         return out
 
     def scaled(self, row: Sequence[Term]) -> list[Term]:
