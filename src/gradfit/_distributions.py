@@ -20,7 +20,7 @@ NORMAL_LIMIT = 10_000
 """Degrees of freedom from which the expansion of t about the normal is exact to rounding."""
 FEW, FAR = 80, 600
 """Degrees of freedom, and half a chi-square, up to which a tail is a short sum."""
-PART = 1 << 16
+PART = 1 << 14
 """Numbers that are worked on together, where they are walked over many times."""
 NEAR = 0.1
 """Up to this much, log(1 + m) - m is a short series."""
@@ -112,18 +112,21 @@ def _poisson_sum(a: float, x: float) -> float:
 
 def _poisson_sums(dof: int, chi2: Tensor) -> Tensor:
     """Return the same sum for many chi-squares, by Horner's rule."""
-    half, one, found = dof % 2 / 2, chi2.new_ones(()), torch.empty_like(chi2)
-    # What is walked over so often had better stay in the cache.
-    for x, total in zip((part / 2 for part in chi2.split(PART)), found.split(PART), strict=True):
-        total.zero_()
-        for k in reversed(range(dof // 2)):
-            torch.addcmul(one, x, total, value=1 / (k + 1 + half), out=total)
-        total *= torch.exp(-x)
+    given, found, half = chi2.numpy(), np.empty(len(chi2)), dof % 2 / 2
+    terms = np.cumprod([1.0, *(1 / (k + half) for k in range(1, dof // 2))])[: dof // 2]
+    # What is walked over so often had better stay in the cache. Threads of torch would wait for each
+    # other at every turn.
+    for start in range(0, len(found), PART):
+        x, total = given[start : start + PART] / 2, found[start : start + PART]
+        total.fill(0.0)
+        for term in terms[::-1]:
+            total *= x
+            total += term
+        total *= np.exp(-x)
         if half:
-            root = x.sqrt()
-            total *= root * (2 / math.sqrt(math.pi))
-            total += torch.erfc(root)
-    return found
+            total *= np.sqrt(x) * (2 / math.sqrt(math.pi))
+    tails = torch.from_numpy(found)
+    return tails + torch.erfc((chi2 / 2).sqrt()) if half else tails
 
 
 def chi2_quantile(level: float, dof: int) -> float:
