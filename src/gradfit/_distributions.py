@@ -114,8 +114,8 @@ def _poisson_sums(dof: int, chi2: Tensor) -> Tensor:
     """Return the same sum for many chi-squares, by Horner's rule."""
     given, found, half = chi2.numpy(), np.empty(len(chi2)), dof % 2 / 2
     terms = np.cumprod([1.0, *(1 / (k + half) for k in range(1, dof // 2))])[: dof // 2]
-    # What is walked over so often had better stay in the cache. Threads of torch would wait for each
-    # other at every turn.
+    # What is walked over so often had better stay in the cache. Threads of torch would wait for
+    # each other at every turn.
     for start in range(0, len(found), PART):
         x, total = given[start : start + PART] / 2, found[start : start + PART]
         total.fill(0.0)
