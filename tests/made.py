@@ -141,3 +141,28 @@ def same(first: Any, second: Any) -> bool:
     return first.to_dict() == second.to_dict() or json.dumps(first.to_dict()) == json.dumps(
         second.to_dict()
     )
+
+
+def two_decays(x: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return two responses."""
+    return torch.stack([a * torch.exp(-b * x) + c, a * b * x])
+
+
+def decades_apart(seed: int, fits: int, most: int, least: int) -> tuple[Any, Any, dict[str, Any]]:
+    """Return x and y of two decays with up to ``most`` points, and what a fit is given beside them.
+
+    Joint errors go from 0.1 down to ``10**least``, in every direction.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(6, most, fits)
+    n = sizes.sum()
+    root = rng.standard_normal((n, 3, 3)) * 10.0 ** rng.uniform(least, -1, (n, 1, 3))
+    z = rng.uniform(0.3, 4, n) * np.ones((3, 1))
+    z[1:] = two_decays(torch.tensor(z[0]), 4.0, 0.5, 0.7)
+    z += np.einsum("nij,nj->in", root, rng.standard_normal((n, 3)))
+    given = {
+        "cov": root @ root.transpose(0, 2, 1),
+        "start": {"a": 3.9, "b": 0.48, "c": 0.68},
+        "groups": np.repeat(range(fits), sizes),
+    }
+    return z[0], z[1:], given

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from made import decades_apart, two_decays
 from strategies import CURVES, Points, points, simulate
 
 import gradfit as gf
@@ -133,30 +134,13 @@ def test_at_a_minimum_a_newton_step_promises_nothing(monkeypatch: pytest.MonkeyP
     assert max(map(abs, told.values())) < GTOL**2
 
 
-def two_decays(x: Any, a: Any, b: Any, c: Any) -> Any:
-    return torch.stack([a * torch.exp(-b * x) + c, a * b * x])
-
-
 def test_ties_of_ill_conditioned_covariances_are_few() -> None:
     """Errors of two responses and x, decades apart. Where a promise is as small as its own rounding
     error the last bit tells on which side of a limit it falls: whether one more step is taken, or
     whether the last is said to have been smaller than rounding error.
     """
-    rng = np.random.default_rng(7)
-    sizes = rng.integers(6, 25, 300)
-    n = sizes.sum()
-    root = rng.standard_normal((n, 3, 3)) * 10.0 ** rng.uniform(-3, -1, (n, 1, 3))
-    z = rng.uniform(0.3, 4, n) * np.ones((3, 1))
-    z[1:] = two_decays(torch.tensor(z[0]), 4.0, 0.5, 0.7)
-    z += np.einsum("nij,nj->in", root, rng.standard_normal((n, 3)))
-    given = {
-        "cov": root @ root.transpose(0, 2, 1),
-        "start": {"a": 3.9, "b": 0.48, "c": 0.68},
-        "groups": np.repeat(range(300), sizes),
-    }
-    eager, native = (
-        gf.fit(two_decays, z[0], z[1:], backend=b, **given) for b in ("eager", "native")
-    )
+    x, y, given = decades_apart(7, 300, 25, -3)
+    eager, native = (gf.fit(two_decays, x, y, backend=b, **given) for b in ("eager", "native"))
     assert eager.success.all()
     assert native.success.all()
     assert (abs(native.n_steps - eager.n_steps) <= 1).all()

@@ -1,10 +1,9 @@
 """Feet eliminated from several equations of a point, against 50 digits."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from made import decades_apart, two_decays
 from mpmath import lu_solve, matrix, mp
 
 import gradfit as gf
@@ -39,26 +38,9 @@ def test_nearly_parallel_equations_keep_their_digits(slack: float, mu: int) -> N
     np.testing.assert_allclose(found.square().sum(0), expected, rtol=1e-11)
 
 
-def two_decays(x: Any, a: Any, b: Any, c: Any) -> Any:
-    return torch.stack([a * torch.exp(-b * x) + c, a * b * x])
-
-
 def test_machine_code_keeps_them_too() -> None:
     """Two responses whose errors have two directions, decades apart: chi-square to 12 digits."""
-    rng = np.random.default_rng(4)
-    sizes = rng.integers(6, 20, 60)
-    n = sizes.sum()
-    root = rng.standard_normal((n, 3, 3)) * 10.0 ** rng.uniform(-4, -1, (n, 1, 3))
-    x = rng.uniform(0.3, 4, n)
-    z = np.vstack([x, 4 * np.exp(-0.5 * x) + 0.7, 2 * x])
-    z += np.einsum("nij,nj->in", root, rng.standard_normal((n, 3)))
-    given = {
-        "cov": root @ root.transpose(0, 2, 1),
-        "start": {"a": 3.9, "b": 0.48, "c": 0.68},
-        "groups": np.repeat(range(60), sizes),
-    }
-    eager, native = (
-        gf.fit(two_decays, z[0], z[1:], backend=b, **given) for b in ("eager", "native")
-    )
+    x, y, given = decades_apart(4, 60, 20, -4)
+    eager, native = (gf.fit(two_decays, x, y, backend=b, **given) for b in ("eager", "native"))
     assert eager.success.all()
     np.testing.assert_allclose(native.chi2, eager.chi2, rtol=1e-12)

@@ -202,6 +202,7 @@ def enter(  # noqa: PLR0917
     n: int,
 ) -> None:
     """Write fits into lanes; lanes that are left repeat the last."""
+    # Where lanes begin and how far they go lies for now where their course will.
     size, last, least = answer_room(s.p), at(room.course, LANES), n
     for lane in range(LANES):
         one = min(lane, count - 1)

@@ -117,12 +117,17 @@ def expm1(x: float) -> float:
     return near if abs(k) < 60.0 else far
 
 
+def half_exp(x: float) -> float:
+    """Return ``e**x / 2``, which is in range for longer than ``e**x``."""
+    shifted = halves(x)
+    return scaled(1.0 + series(beyond(x, shifted)), bits(shifted) - bits(_ROUND) - 1)
+
+
 def sinh(x: float) -> float:
     """Return the hyperbolic sine."""
     size = abs(x)
     e = expm1(size)
-    shifted = halves(size)
-    far = scaled(1.0 + series(beyond(size, shifted)), bits(shifted) - bits(_ROUND) - 1)
+    far = half_exp(size)
     near = 0.5 * (e + e / (e + 1.0))
     return np.copysign(near if size < 22.0 else far, x)
 
@@ -131,8 +136,7 @@ def cosh(x: float) -> float:
     """Return the hyperbolic cosine."""
     size = abs(x)
     e = exp(size)
-    shifted = halves(size)
-    far = scaled(1.0 + series(beyond(size, shifted)), bits(shifted) - bits(_ROUND) - 1)
+    far = half_exp(size)
     near = 0.5 * e + 0.5 / e
     return near if size < 22.0 else far
 
@@ -303,24 +307,24 @@ def cosine(r: float, low: float) -> float:
     return rest + (((1.0 - rest) - half) + (w * (even + z * odd) - r * low))
 
 
-def near_sin(x: float) -> float:
-    """Return the sine of a number that is not far from 0."""
+def wave(x: float, ahead: int) -> float:
+    """Return the sine of a number that is not far from 0, so many quarters of a turn ahead."""
     shifted = turns(x)
     r, low = angle(x, shifted)
-    quarter = bits(shifted)
+    quarter = bits(shifted) + ahead
     s, c = sine(r, low), cosine(r, low)
     y = s if (quarter & 1) == 0 else c
     return y if (quarter & 2) == 0 else -y
 
 
+def near_sin(x: float) -> float:
+    """Return the sine of a number that is not far from 0."""
+    return wave(x, 0)
+
+
 def near_cos(x: float) -> float:
     """Return its cosine."""
-    shifted = turns(x)
-    r, low = angle(x, shifted)
-    quarter = bits(shifted)
-    s, c = sine(r, low), cosine(r, low)
-    y = c if (quarter & 1) == 0 else s
-    return y if ((quarter + 1) & 2) == 0 else -y
+    return wave(x, 1)
 
 
 def is_far(x: float) -> float:
