@@ -41,6 +41,7 @@ def fresh():
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 def test_import_takes_less_than_a_fifth_of_a_second_beyond_torch(fresh):
     assert fresh["seconds"] < 0.2
 

@@ -131,6 +131,7 @@ def test_the_screen_tells_every_chapter_in_order(story):
     assert story.err.startswith("gradfit: wrote")
 
 
+@pytest.mark.slow
 def test_it_does_not_take_long(story):
     assert story.seconds < 20
 

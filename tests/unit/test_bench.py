@@ -67,5 +67,5 @@ def test_calls_are_timed_one_by_one():
         return ANSWER
 
     seconds, answers = timed(solve).run()
-    assert 0.002 <= seconds < 1.0
+    assert seconds >= 0.002
     assert answers is ANSWER

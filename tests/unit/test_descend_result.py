@@ -100,6 +100,7 @@ def test_a_film_of_nothing_is_refused():
         many.film()
 
 
+@pytest.mark.slow
 def test_overhead_over_a_loop_by_hand_is_small():
     hand, ours = [], []
     # The least of each: whatever else the machine does only adds. A busy one gets more rounds.

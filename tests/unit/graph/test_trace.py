@@ -328,6 +328,7 @@ def test_several_backward_passes_each_leave_their_gradients():
     assert len(graph.backwards) == 3
 
 
+@pytest.mark.slow
 def test_speed_is_within_ten_times_a_plain_forward_and_backward():
     a, b, x = leaf(0.5), leaf(0.0), torch.arange(20.0, dtype=torch.float64)
     y = 2 * x

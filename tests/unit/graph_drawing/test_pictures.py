@@ -125,6 +125,7 @@ def test_page_is_small_and_asks_nothing_of_the_network() -> None:
     assert not re.search(r"(src|href)\s*=|@import|url\((?!#)|https?://(?!www\.w3\.org)", text)
 
 
+@pytest.mark.slow
 def test_sixty_cards_are_drawn_within_a_tenth_of_a_second() -> None:
     def chain(a, b):
         for _ in range(10):

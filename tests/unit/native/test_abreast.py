@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from agreement import SHARE, assert_same_ends
 
 import gradfit as gf
 from gradfit._native import abreast, carry, cpu, eights, place, sweep
@@ -11,7 +12,7 @@ from gradfit.errors import ConvergenceWarning
 
 DECAY = "a*exp(-b*x) + c"
 START = {"a": 3.5, "b": 0.35, "c": 0.6}
-ENDS = ("status", "n_steps", "n_eval", "rank", "success", "dof")
+ENDS = ("rank", "dof")
 NUMBERS = ("chi2", "cov", "condition", "delta", "eps", "x_hat", "y_hat", "weights")
 
 
@@ -37,10 +38,11 @@ def alone(monkeypatch):
 
 def assert_same(found, wanted, ties=()):
     """Compare; the evaluations of ``ties`` are up to the last bits."""
+    assert_same_ends(found, wanted)
     for name in ENDS:
-        left_out = np.array(ties if name == "n_eval" else (), int)
-        a, b = (np.delete(getattr(table, name), left_out) for table in (found, wanted))
-        np.testing.assert_array_equal(a, b, err_msg=name)
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+    more = np.delete(found.n_eval != wanted.n_eval, np.array(ties, int))
+    assert more.sum() <= max(1, SHARE * more.size)
     good = wanted.status < 10
     for name, value in found.params.items():
         np.testing.assert_allclose(value[good], wanted.params[name][good], 1e-9, err_msg=name)
