@@ -246,12 +246,17 @@ class NewtonSums(NamedTuple):
 
 
 def multipliers(points: Points, linear: Linear, J_u: Tensor) -> Tensor:
-    """Return the Lagrange multipliers (q, N): the residuals themselves for an explicit model."""
-    if points.slack:
+    r"""Return the Lagrange multipliers (q, N), :math:`S^{-1} (r - J_u u)`.
+
+    At its foot a point has :math:`\nu = r` if the model is explicit. Where y is far more precise
+    than x, :math:`r` is the small difference of two large numbers and mostly rounding error; as
+    what the foot itself has moved the multipliers keep their digits.
+    """
+    q, mu, n = J_u.shape
+    if not mu and points.slack:
         return linear.r
-    q, _, n = J_u.shape
     eye = torch.eye(q, dtype=J_u.dtype, device=J_u.device)[:, :, None].expand(q, q, n)
-    inverse = _whiten(0.0, J_u, eye)
+    inverse = _whiten(points.slack, J_u, eye)
     return vector_times(linear.h, inverse)
 
 
@@ -276,12 +281,13 @@ def eliminate_exactly(
     multipliers are counted from those at hand, so that all on the right vanishes at the end of a
     fit: of the whole :math:`u` only rounding error would be left there.
     """
-    K, B = bordered(points, linear.u, d, curvature)
-    X = solve_small(K, B)
-    mu, p, nu = linear.u.shape[0], d.J_beta.shape[1], curvature.nu
+    X = solve_bordered(points, linear.u, d, curvature)
+    mu, p = linear.u.shape[0], d.J_beta.shape[1]
+    nu = d.r if points.slack else curvature.nu
     coupling = torch.cat([curvature.ub, d.J_beta])
     # The reduction of the Lagrangian: leaving the curve a little must count for nothing.
-    slope = torch.cat([B[:mu, p], -B[mu:, p]])[:, None]
+    lean, off = rest_of(points, linear.u, d, curvature)
+    slope = torch.cat([lean, -off])[:, None]
     noisy = X[:, :p] if points.slack else X[:mu, :p]
     if loss is not None:
         weight = loss.weight(linear.phi)
@@ -314,25 +320,40 @@ def solve_small(K: Tensor, B: Tensor) -> Tensor:
     return points_first.permute(1, 2, 0)
 
 
-def bordered(
-    points: Points, u: Tensor, d: Derivatives, curvature: Curvature
-) -> tuple[Tensor, Tensor]:
-    """Return the Newton system of every point: its matrix, and ``[H_ub, J_beta]`` and the rest."""
+def solve_bordered(points: Points, u: Tensor, d: Derivatives, curvature: Curvature) -> Tensor:
+    """Solve the Newton system of every point for ``[H_ub, J_beta]`` and what is left of the foot.
+
+    Returns (mu + q, p + 1, N). Each equation is written in units of its own variance,
+    ``s + |J_u|^2``, so that pivots may be compared however precise y is beside x.
+    """
     q, mu, n = d.J_u.shape
     p = d.J_beta.shape[1]
+    slack = points.slack
+    unit = (row_squares(d.J_u) if mu else torch.zeros_like(d.r)[:, None]).add(slack).rsqrt()
+    J_u = d.J_u * unit
     K = u.new_zeros(mu + q, mu + q, n)
     K[:mu, :mu] = curvature.uu
-    K[:mu, mu:] = d.J_u.transpose(0, 1)
-    K[mu:, :mu] = d.J_u
+    K[:mu, mu:] = J_u.transpose(0, 1)
+    K[mu:, :mu] = J_u
     K[:mu, :mu].diagonal().add_(1.0)
-    K[mu:, mu:].diagonal().sub_(points.slack)
+    K[mu:, mu:].diagonal().sub_(slack * unit[:, 0].square().mT)
     B = u.new_empty(mu + q, p + 1, n)
     B[:mu, :p] = curvature.ub
-    B[mu:, :p] = d.J_beta
-    B[:mu, p] = u + vector_times(curvature.nu, d.J_u) if mu else u
-    # With slack the multipliers are the residuals themselves.
-    B[mu:, p] = 0.0 if points.slack else d.r
-    return K, B
+    B[mu:, :p] = d.J_beta * unit
+    B[:mu, p], off = rest_of(points, u, d, curvature)
+    B[mu:, p] = off * unit[:, 0]
+    X = solve_small(K, B)
+    return torch.cat([X[:mu], X[mu:] * unit]) if mu else X * unit
+
+
+def rest_of(
+    points: Points, u: Tensor, d: Derivatives, curvature: Curvature
+) -> tuple[Tensor, Tensor]:
+    """Return what foot (mu, N) and equation (q, N) still lack; 0 at the end of a fit."""
+    # With slack what pulls at the foot is the residual itself.
+    nu = d.r if points.slack else curvature.nu
+    lean = u + vector_times(nu, d.J_u) if len(u) else u
+    return lean, torch.zeros_like(d.r) if points.slack else d.r
 
 
 def advance_exactly(linear: Linear, newton: Newton, db: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ so that its derivative by anything they were made from is one more backward pass
 import torch
 from torch import Tensor
 
-from gradfit._engine.eliminate import Linear, bordered, multipliers, solve_small
+from gradfit._engine.eliminate import Linear, multipliers, solve_bordered
 from gradfit._engine.field import Field, Stretch
 from gradfit._engine.linearize import curve, derive, residual
 from gradfit._engine.loss import Loss
@@ -30,7 +30,7 @@ def coupling(field: Field, s: Stretch, linear: Linear, beta: Tensor) -> tuple[Te
     d = derive(s.points, field.fn, linear.u, columns)
     nu = multipliers(s.points, linear, d.J_u)
     curvature = curve(s.points, field.fn, linear.u, columns, nu)
-    X = solve_small(*bordered(s.points, linear.u, d, curvature))
+    X = solve_bordered(s.points, linear.u, d, curvature)
     return nu, X[:, : columns.shape[0]]
 
 

@@ -179,7 +179,7 @@ class Curvature(NamedTuple):
 def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) -> Curvature:
     """Differentiate ``sum_j nu_j r_j`` twice, at every point at once.
 
-    ``nu`` (q, N) are the multipliers; for an explicit model they are the residuals themselves.
+    ``nu`` (q, N) are the multipliers.
     """
     leaves = leaves_of(points, u, columns)
     wanted = leaves.wanted

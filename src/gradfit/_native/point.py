@@ -261,8 +261,8 @@ class Point:
 
     @cached_property
     def multipliers(self) -> list[Term]:
-        """The residuals themselves, or for an implicit model what brings them to 0."""
-        if self.layout.explicit:
+        """``S^-1 (r - J_u u)``, the residuals where the foot is: what weighs the curvature."""
+        if self.layout.explicit and not self.u:
             return list(self.residual)
         q, h = self.q, self.white[1]
         eye = [[self.number(float(i == j)) for j in range(q)] for i in range(q)]

@@ -191,15 +191,17 @@ class Pointwise(Point):
 
     @cached_property
     def exact(self) -> list[Term]:
-        """Multipliers, ``J_u``, ``J_beta``, the curvature of the residuals times the multipliers.
+        """What pulls, ``J_u``, ``J_beta``, the curvature of the residuals times the multipliers.
 
-        The curvature is ``uu`` (mu, mu), ``ub`` (mu, p) and ``bb`` (p, p), all elements. Where the
-        multipliers are not the residuals these follow last.
+        What pulls at foot and parameters are the residuals, or the multipliers of an implicit
+        model, whose residuals follow last. The curvature is ``uu`` (mu, mu), ``ub`` (mu, p) and
+        ``bb`` (p, p), all elements.
         """
         mu, p = len(self.layout.rows), len(self.layout.free)
-        weighted = nu = self.multipliers
+        weighted, nu = self.multipliers, self.multipliers
         if self.layout.explicit:
-            weighted = [row[0] for row in self.weighted([[v] for v in nu], True)]
+            nu = list(self.residual)
+            weighted = [row[0] for row in self.weighted([[v] for v in weighted], True)]
         H = self.second(weighted)
         uu = transposed([self.scaled(row) for row in transposed([
             self.scaled(row[:mu]) for row in H[:mu]])])  # fmt: skip
