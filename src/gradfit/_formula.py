@@ -7,101 +7,40 @@ text, column by column.
 """
 
 import ast
-import builtins
 import difflib
 import keyword
 import linecache
 import math
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from types import CodeType, FunctionType
 from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
 
+from gradfit._formula_functions import (
+    ALSO_NAMES,
+    ARITY,
+    CONSTANTS,
+    FUNCTIONS,
+    INSTEAD,
+    LOGARITHMS,
+    NAMESPACE,
+    NO_PARAMETER,
+    STACKED,
+    TIMES_LOG,
+    TRUTH,
+)
+from gradfit._formula_text import Source, read, refuse
 from gradfit.errors import InputError
 
 LONGEST = 10_000
-CONSTANTS = {"pi": math.pi, "e": math.e}
-
-
-def _beside(like: Tensor, value: Any) -> Tensor:
-    """Return a tensor as it is, and a number as a tensor of the same kind as ``like``."""
-    __tracebackhide__ = True
-    return value if isinstance(value, Tensor) else like.new_tensor(value)
-
-
-def _first_tensor(values: Sequence[Any]) -> Tensor:
-    return next(v for v in values if isinstance(v, Tensor))
-
-
-# What these call shows in a traced graph as the call in the formula; a comprehension would be a
-# place of its own.
-def _lifted(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let a function of tensors take numbers beside them: ``maximum(x, 0)``."""
-
-    def call(*args: Any) -> Tensor:
-        __tracebackhide__ = True
-        return fn(*map(partial(_beside, _first_tensor(args)), args))
-
-    return call
-
-
-def _where(condition: Tensor, value: Any, other: Any) -> Tensor:
-    """Choose between tensors or numbers; two numbers alone would come out in single precision."""
-    __tracebackhide__ = True
-    tensors = [v for v in (value, other) if isinstance(v, Tensor)]
-    like = tensors[0] if tensors else condition.new_empty(0, dtype=torch.float64)
-    return torch.where(condition, _beside(like, value), _beside(like, other))
-
-
-def _stacked(*values: Any) -> Tensor:
-    """Return values, of which some may be numbers, as rows of one tensor."""
-    __tracebackhide__ = True
-    rows = tuple(map(partial(_beside, _first_tensor(values)), values))
-    if len({row.shape for row in rows}) > 1:
-        rows = torch.broadcast_tensors(*rows)
-    return torch.stack(rows)
-
-
-_ELEMENTWISE = """
-    abs acos acosh arccos arccosh arcsin arcsinh arctan arctanh asin asinh atan atanh ceil cos cosh
-    deg2rad digamma erf erfc erfinv exp exp2 expm1 floor lgamma log log10 log1p log2 logit rad2deg
-    sigmoid sign sin sinc sinh sqrt square tan tanh
-"""
-_ONE: dict[str, Callable[..., Tensor]] = {
-    **{name: getattr(torch, name) for name in _ELEMENTWISE.split()},
-    "i0": torch.special.i0,
-    "i1": torch.special.i1,
-    "softplus": torch.nn.functional.softplus,
-}
-_STACKED = "(several)"
-"""What a formula of several values calls; no name that a user could write."""
-_REDUCTIONS: dict[str, Callable[..., Tensor]] = {"mean": torch.mean, "sum": torch.sum}
-_SEVERAL: dict[str, tuple[int, Callable[..., Tensor]]] = {
-    "arctan2": (2, _lifted(torch.atan2)),
-    "atan2": (2, _lifted(torch.atan2)),
-    "clamp": (3, _lifted(torch.clamp)),
-    "hypot": (2, _lifted(torch.hypot)),
-    "maximum": (2, _lifted(torch.maximum)),
-    "minimum": (2, _lifted(torch.minimum)),
-    "where": (3, _where),
-}
-_ARITY = dict.fromkeys([*_ONE, *_REDUCTIONS], 1) | {k: n for k, (n, _) in _SEVERAL.items()}
-_NAMESPACE: dict[str, Any] = {
-    # For imports that torch makes on behalf of its caller; no name of a formula reaches them.
-    "__builtins__": builtins,
-    **_ONE,
-    **_REDUCTIONS,
-    **{k: fn for k, (_, fn) in _SEVERAL.items()},
-    _STACKED: _stacked,
-}
-FUNCTIONS = frozenset(_ARITY)
-"""Names that a formula may call."""
-ALSO_NAMES = frozenset({"i0", "i1", "mean", "sum"})
-"""Those that are parameters where a formula does not call them: currents, a mean, a total."""
+_DECIMAL = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+"""Numbers as every reader takes them; Python knows others, such as 0x1F and 1_000."""
 
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
@@ -122,8 +61,12 @@ class Formula:
     ----------
     text : str
         For example ``"a*exp(-b*x) + c"`` or ``"y = a*x + b"``; what stands before ``=`` is kept as
-        :attr:`target` and otherwise ignored. Python's operators; ``pi`` and ``e`` are constants.
-        With commas, as in ``"a*x, b*x"``, it has several values, the rows of one tensor.
+        :attr:`target` and otherwise ignored. Python's operators, and ``^``, ``·`` and ``x²`` as
+        they are read; ``pi`` and ``π`` are constants, ``exp(1)`` is Euler's number: a bare ``e`` is
+        refused. With commas, as in ``"a*x, b*x"``, it has several values, the rows of one tensor.
+        ``x*log(x)`` is 0 at 0, as every product of a logarithm with what vanishes there.
+    known : tuple of str
+        Names of data, whatever else they might mean.
 
     Raises
     ------
@@ -141,9 +84,11 @@ class Formula:
     """
 
     text: str
+    known: tuple[str, ...] = ()
     target: str | None = field(init=False, compare=False)
     body: str = field(init=False, compare=False, repr=False)
     offset: int = field(init=False, compare=False, repr=False)
+    source: Source = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         given = cast(object, self.text)
@@ -159,16 +104,22 @@ class Formula:
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "offset", offset)
         object.__setattr__(self, "body", text[offset:].strip())
+        offset += len(text[offset:]) - len(text[offset:].lstrip())
+        object.__setattr__(self, "source", read(text, offset))
         # Parsing here means that a Formula that exists is a valid one.
         _ = self.tree
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Formula, (self.text,)
+        return Formula, (self.text, self.known)
 
     @cached_property
     def tree(self) -> ast.expr:
         """The checked syntax tree: constants folded, positions those of the text."""
-        return _parse(self.text, self.offset)
+        return self.parse()
+
+    def parse(self) -> ast.expr:
+        """Return a fresh checked tree."""
+        return _parse(self)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -233,14 +184,6 @@ class Formula:
         return _function(self, tuple(arguments), tuple((columns or {}).items()))
 
 
-def refuse(text: str, start: int, stop: int, reason: str) -> NoReturn:
-    """Raise an InputError of one line, with a note that points at ``text[start:stop]``."""
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    error = InputError(f"formula {shown!r}, column {start + 1}: {reason}")
-    error.add_note(f"    {text}\n    {' ' * start}{'^' * max(1, stop - start)}")
-    raise error from None
-
-
 def _split(text: str) -> tuple[str | None, int]:
     """Return the names before a single ``=``, and where the right side begins."""
     left, equals, right = text.partition("=")
@@ -256,18 +199,35 @@ def _split(text: str) -> tuple[str | None, int]:
     return ", ".join(names), len(left) + 1
 
 
-def _parse(text: str, offset: int) -> ast.expr:
-    """Return a fresh checked tree of what stands behind ``offset``."""
-    # Blanks instead of the left side keep every column (of bytes) where the user sees it.
-    left = len(text[:offset].encode())
-    source = f"({' ' * (left - 1)}{text[offset:]})" if left else text
+def _parse(formula: Formula) -> ast.expr:
+    """Return a fresh checked tree, in which every node knows its place in the text (in bytes)."""
+    text, source = formula.text, formula.source
     try:
-        return _Checker(text).whole(ast.parse(source, mode="eval").body)
+        with warnings.catch_warnings():
+            # Python warns of numbers that run into words, which are refused as names.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source.python.rstrip(), mode="eval").body
+        _move(tree, text, source)
+        return _Checker(text, formula.known).whole(tree)
     except SyntaxError as e:
-        column = min(max((e.offset or 1) - 1, 0), len(text) - 1)
+        last = len(source.python) - 1
+        column = source.places[min(max((e.offset or 1) - 1, 0), max(last, 0))]
+        column = min(column, len(text) - 1)
         refuse(text, column, column + 1, _syntax_hint(text, column, e.msg))
     except (RecursionError, MemoryError):
         raise InputError("the formula is nested too deeply.") from None
+
+
+def _move(tree: ast.expr, text: str, source: Source) -> None:
+    """Write into every node the bytes of the text that it comes from."""
+    bytes_before = [0]
+    for character in text:
+        bytes_before.append(bytes_before[-1] + len(character.encode()))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr | ast.keyword):
+            node.lineno = node.end_lineno = 1
+            node.col_offset = bytes_before[source.place(node.col_offset)]
+            node.end_col_offset = bytes_before[source.place(node.end_col_offset or 0)]
 
 
 def _syntax_hint(text: str, column: int, message: str) -> str:
@@ -283,28 +243,37 @@ def _syntax_hint(text: str, column: int, message: str) -> str:
 class _Checker(ast.NodeTransformer):
     """Lets through what is listed, folds constants to floats, refuses the rest."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: tuple[str, ...]) -> None:
         self.text = text
+        self.known = known
+        self.called: frozenset[str] = frozenset()
 
     def refuse(self, node: ast.AST, reason: str) -> NoReturn:
         start = getattr(node, "col_offset", 0)
-        # Columns of the tree count bytes; the user counts characters.
-        encoded = self.text.encode()
-        first = len(encoded[:start].decode(errors="ignore"))
-        last = len(encoded[: getattr(node, "end_col_offset", start + 1)].decode(errors="ignore"))
-        refuse(self.text, first, last, reason)
+        stop = getattr(node, "end_col_offset", start + 1)
+        refuse(self.text, self._character(start), self._character(stop), reason)
+
+    def _character(self, byte: int) -> int:
+        """Columns of the tree count bytes; the user counts characters."""
+        return len(self.text.encode()[:byte].decode(errors="ignore"))
 
     def whole(self, tree: ast.expr) -> ast.expr:
         """Check a whole formula, in which commas part the values of several responses."""
+        calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+        self.called = frozenset(f.id for f in calls if isinstance(f, ast.Name))
         if not isinstance(tree, ast.Tuple):
-            return self.visit(tree)
+            return self.value(tree)
         if len(tree.elts) < 2:
             self.refuse(tree, "a comma stands between two values, as in a*x, b*x.")
-        values = [self.visit(value) for value in tree.elts]
+        values = [self.value(value) for value in tree.elts]
         if all(isinstance(value, ast.Constant) for value in values):
             self.refuse(tree, "these are numbers only.")
-        several = ast.copy_location(ast.Name(_STACKED, ast.Load()), tree)
-        return ast.copy_location(ast.Call(several, values, []), tree)
+        return _call(STACKED, values, tree)
+
+    def value(self, node: ast.expr) -> ast.expr:
+        """Check what stands where a number is wanted; of a comparison that is 1 or 0."""
+        checked = self.visit(node)
+        return _call(TRUTH, [checked], checked) if isinstance(checked, ast.Compare) else checked
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         self.refuse(node, f"{_WORDS.get(type(node), 'this')} is not allowed in a formula.")
@@ -312,25 +281,28 @@ class _Checker(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             self.refuse(node, f"{node.value!r} is not a number.")
+        written = self.text.encode()[node.col_offset : node.end_col_offset].decode()
+        if written[0] in ".0123456789" and not _DECIMAL.fullmatch(written):
+            self.refuse(node, f"write the number {node.value} in digits, as in 12 or 1.5e-3.")
         return self.number(node, lambda: float(cast(float, node.value)))
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.known:
+            return node
         if node.id in CONSTANTS:
             return ast.copy_location(ast.Constant(CONSTANTS[node.id]), node)
-        if node.id in FUNCTIONS and (node.id not in ALSO_NAMES or f"{node.id}(" in self.text):
+        if node.id in NO_PARAMETER:
+            self.refuse(node, NO_PARAMETER[node.id])
+        if node.id in FUNCTIONS and (node.id not in ALSO_NAMES or node.id in self.called):
             self.refuse(node, f"{node.id!r} is a function: write {node.id}(...).")
         if node.id.startswith("__"):
             self.refuse(node, f"the name {node.id!r} is not allowed in a formula.")
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        if isinstance(node.op, ast.BitXor):
-            before = self.text.encode()[: self.text.encode().index(b"^", node.left.end_col_offset)]
-            column = len(before.decode())
-            refuse(self.text, column, column + 1, "`^` is no power in Python; use **.")
         if not isinstance(node.op, _ARITHMETIC):
             self.refuse(node, "this operator is not allowed; use + - * / **.")
-        node.left, node.right = self.visit(node.left), self.visit(node.right)
+        node.left, node.right = self.value(node.left), self.value(node.right)
         if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
             a, b = cast(float, node.left.value), cast(float, node.right.value)
             return self.number(node, lambda: _FOLD[type(node.op)](a, b))
@@ -339,7 +311,7 @@ class _Checker(ast.NodeTransformer):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         if not isinstance(node.op, ast.UAdd | ast.USub):
             self.refuse(node, "only + and - may stand before a value.")
-        node.operand = self.visit(node.operand)
+        node.operand = self.value(node.operand)
         if isinstance(node.operand, ast.Constant):
             value = cast(float, node.operand.value)
             return self.number(node, lambda: -value if isinstance(node.op, ast.USub) else value)
@@ -348,8 +320,8 @@ class _Checker(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         if len(node.ops) != 1 or not isinstance(node.ops[0], _COMPARISONS):
             self.refuse(node, "compare two values at a time, as in where(x < b, 0, 1).")
-        node.left = self.visit(node.left)
-        node.comparators = [self.visit(node.comparators[0])]
+        node.left = self.value(node.left)
+        node.comparators = [self.value(node.comparators[0])]
         if isinstance(node.left, ast.Constant) and isinstance(node.comparators[0], ast.Constant):
             self.refuse(node, "this compares two numbers.")
         return node
@@ -359,7 +331,10 @@ class _Checker(ast.NodeTransformer):
         fine = isinstance(node.value, ast.Name) and isinstance(index, ast.Constant)
         if not fine or type(cast(ast.Constant, index).value) is not int:
             self.refuse(node, "only name[number] is allowed, as in x[0].")
-        node.value = self.visit(node.value)
+        name = cast(ast.Name, node.value)
+        if name.id in CONSTANTS and name.id not in self.known:
+            self.refuse(node, f"{name.id} is a number and has no parts.")
+        node.value = self.visit(name)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -367,20 +342,20 @@ class _Checker(ast.NodeTransformer):
             self.refuse(node.func, "only the functions of formulas can be called.")
         name = node.func.id
         if name not in FUNCTIONS:
-            close = difflib.get_close_matches(name, FUNCTIONS, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Known are {_listing()}."
-            self.refuse(node.func, f"unknown function {name!r}. {hint}")
-        if node.keywords or len(node.args) != _ARITY[name]:
-            count = _ARITY[name]
+            self.refuse(node.func, f"unknown function {name!r}. {_hint(name)}")
+        if node.keywords or len(node.args) != ARITY[name]:
+            count = ARITY[name]
             self.refuse(node, f"{name} takes {count} value{'s' * (count > 1)}, without names.")
-        node.args = [self.visit(a) for a in node.args]
-        if name == "where" and not isinstance(node.args[0], ast.Compare):
+        chosen = name == "where"
+        if chosen and not isinstance(node.args[0], ast.Compare):
             self.refuse(node.args[0], "where needs a comparison first, as in where(x < b, 0, 1).")
+        conditions = [self.visit(a) for a in node.args[:chosen]]
+        node.args = conditions + [self.value(a) for a in node.args[chosen:]]
         if all(isinstance(a, ast.Constant) for a in node.args):
             values = [
                 torch.tensor(cast(ast.Constant, a).value, dtype=torch.float64) for a in node.args
             ]
-            return self.number(node, lambda: float(_NAMESPACE[name](*values)))
+            return self.number(node, lambda: float(NAMESPACE[name](*values)))
         return node
 
     def number(self, node: ast.expr, value: Callable[[], Any]) -> ast.AST:
@@ -406,8 +381,19 @@ _WORDS: dict[type, str] = {
 }
 
 
-def _listing() -> str:
-    return ", ".join(sorted(FUNCTIONS))
+def _hint(name: str) -> str:
+    """Say what to write for a function that there is not."""
+    if name in INSTEAD:
+        return f"Write {INSTEAD[name]}."
+    if name in NO_PARAMETER or name in CONSTANTS or len(name) < 3:
+        return f"Write every product with *, as in {name}*(...)."
+    close = difflib.get_close_matches(name, FUNCTIONS, 1, 0.75)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(sorted(FUNCTIONS))}."
+
+
+def _call(name: str, args: list[Any], at: ast.expr) -> ast.expr:
+    function = ast.copy_location(ast.Name(name, ast.Load()), at)
+    return ast.copy_location(ast.Call(function, args, []), at)
 
 
 class _Bind(ast.NodeTransformer):
@@ -430,15 +416,56 @@ class _Bind(ast.NodeTransformer):
         return ast.copy_location(ast.Subscript(x, ast.Constant(index), ast.Load()), node)
 
 
+class _Limits(ast.NodeTransformer):
+    """Writes products in which a logarithm of x meets what may vanish, so that they are 0 there."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        factors = _factors(node)
+        for k, factor in enumerate(factors):
+            others = factors[:k] + factors[k + 1 :]
+            if _is_log_of_x(factor) and any(map(_uses_x, others)):
+                product = others[0]
+                for other in others[1:]:
+                    product = ast.copy_location(ast.BinOp(product, ast.Mult(), other), node)
+                call = cast(ast.Call, factor)
+                scale = ast.copy_location(ast.Constant(LOGARITHMS[_name(call)]), node)
+                args = [self.visit(product), self.visit(call.args[0]), scale]
+                return _call(TIMES_LOG, args, node)
+        self.generic_visit(node)
+        return node
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    """Return the factors of a product, in their order."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _factors(node.left) + _factors(node.right)
+    return [node]
+
+
+def _uses_x(node: ast.expr) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "x" for n in ast.walk(node))
+
+
+def _is_log_of_x(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _name(node) in LOGARITHMS and _uses_x(node)
+
+
+def _name(call: ast.Call) -> str:
+    return cast(ast.Name, call.func).id
+
+
 @lru_cache(maxsize=256)
 def _function(
     formula: Formula, arguments: tuple[str, ...], columns: tuple[tuple[str, int | None], ...]
 ) -> Callable[..., Tensor]:
-    body = _Bind(dict(columns)).visit(_parse(formula.text, formula.offset))
-    signature = ast.arguments([], [ast.arg(a) for a in arguments], None, [], [], None, [])
-    whole = ast.fix_missing_locations(ast.Expression(ast.Lambda(signature, body)))
-    name = f"<formula {formula.text}>"
+    try:
+        body = _Limits().visit(_Bind(dict(columns)).visit(formula.parse()))
+        signature = ast.arguments([], [ast.arg(a) for a in arguments], None, [], [], None, [])
+        whole = ast.fix_missing_locations(ast.Expression(ast.Lambda(signature, body)))
+        name = f"<formula {formula.text}>"
+        outer = compile(whole, name, "eval")
+    except (RecursionError, MemoryError):
+        raise InputError("the formula is nested too deeply.") from None
     linecache.cache[name] = (len(formula.text), None, [formula.text], name)
-    outer = compile(whole, name, "eval")
     code = next(c for c in outer.co_consts if isinstance(c, CodeType))
-    return FunctionType(code, _NAMESPACE, formula.body)
+    return FunctionType(code, NAMESPACE, formula.body)

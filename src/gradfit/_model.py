@@ -1,6 +1,5 @@
 """What the user believes: a function of x and named parameters, from code, a formula or a name."""
 
-import difflib
 import functools
 import inspect
 import numbers
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from gradfit import models
 from gradfit._formula import Formula
+from gradfit._formula_text import read
 from gradfit.errors import GradfitError, InputError, ModelError
 
 
@@ -113,6 +113,7 @@ class Model:
                 ) from e
             raise ModelError(
                 f"the model {self.label!r} failed with {type(e).__name__}: {reason}."
+                f"{_advice(reason)}{order_advice(self)}"
             ) from e
         if not isinstance(value, Tensor):
             raise ModelError(
@@ -181,13 +182,15 @@ def _from_text(text: str, x_names: tuple[str, ...], others: tuple[str, ...]) -> 
     name = text.strip()
     if models.known(name):
         return _from_callable(models.get(name))
-    if name.isidentifier():
-        close = difflib.get_close_matches(name, models.names(), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+    formula_names = tuple(n for n in x_names if n.isidentifier())
+    if name and read(name).python.isidentifier() and name not in ("x", *x_names):
+        close = models.meant(name)
+        hint = f" Did you mean {close!r}?" if close else ""
         raise InputError(
-            f"there is no built-in model {name!r}.{hint} Known are {', '.join(models.names())}."
+            f"there is no built-in model {name!r}, and a formula uses x, as in 'a*x + b'.{hint} "
+            f"Known are {', '.join(models.names())}."
         )
-    formula = Formula(text)
+    formula = Formula(text, formula_names)
     _refuse_others(formula, x_names, others)
     return _from_formula(formula, x_names)
 
@@ -253,6 +256,45 @@ def _check_variables(
         )
 
 
+PER_POINT = (
+    " A parameter arrives as one value per point, of shape (N,) like x: beside x[:, None] write "
+    "a[:, None], and torch.stack([a, b]) has shape (2, N)."
+)
+"""What to know of parameters, for whoever takes them for single numbers."""
+_ADVICE = {
+    "one element tensor": " `math` and float() take one number, and a model computes with tensors: "
+    "write torch.exp for math.exp, and so on.",
+    "converted to Scalar": " `math` and float() take one number, and a model computes with "
+    "tensors: write torch.exp for math.exp, and so on.",
+    "Boolean value of Tensor": " `if`, `and`, `min` and `max` take one truth value, and a tensor "
+    "has one per point: write torch.where(condition, value, other), torch.minimum, torch.maximum.",
+    "must match the size": PER_POINT,
+    "equal size": PER_POINT,
+    "must match except in dimension": PER_POINT,
+    "size mismatch": PER_POINT,
+    "shapes cannot be multiplied": PER_POINT,
+    "not broadcastable": PER_POINT,
+    "inconsistent tensor size": PER_POINT,
+    "is invalid for input of size": PER_POINT,
+    "is not compatible": PER_POINT,
+}
+"""What to write instead, by a part of what torch says."""
+
+
+def _advice(reason: str) -> str:
+    return next((told for part, told in _ADVICE.items() if part in reason), "")
+
+
+def order_advice(model: Model) -> str:
+    """Return a remark on the order of arguments where a function seems to take x behind others."""
+    if model.formula is not None or not {"x", "X", "xdata", "x_data"}.intersection(model.names):
+        return ""
+    return (
+        " The first argument is the data, each other one a parameter: a model of scipy.odr, "
+        "f(B, x), is written f(x, a, b) here."
+    )
+
+
 def blames_numpy(reason: str) -> bool:
     """Return whether NumPy was handed a tensor; torch advises to detach, which cuts the graph."""
     return "numpy" in reason.lower() or "__array__" in reason
@@ -265,9 +307,10 @@ def wrong_shape(model: Model, y_names: Sequence[str], shape: tuple[int, ...], n:
     if q < 2:
         return ModelError(
             f"the model {model.label!r} must return shape (N,), one value per point; it returned "
-            f"{told}."
+            f"{told}.{PER_POINT if model.formula is None else ''}{order_advice(model)}"
         )
-    advice = "" if model.formula is None else " Write a formula for each: 'a*x, b*x' gives two."
+    advice = " Write a formula for each: 'a*x, b*x' gives two."
+    advice = PER_POINT if model.formula is None else advice
     return ModelError(
         f"the model {model.label!r} must return shape ({q}, N), a value per point for each of "
         f"{', '.join(y_names)}; it returned {told}.{advice}"

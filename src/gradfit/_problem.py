@@ -16,8 +16,9 @@ from gradfit._data import Data
 from gradfit._data.checks import shown, to_finite, to_flag, to_flags, to_list, to_mapping, to_number
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
+from gradfit._format import plural
 from gradfit._frozen import freeze
-from gradfit._model import Model
+from gradfit._model import Model, order_advice
 from gradfit._systematic import Systematic, gather_systematic, split_covariance
 from gradfit._whitening import refuse_exact, whiten
 from gradfit.errors import InputError
@@ -339,7 +340,8 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
         if len(values) != len(names):
             raise InputError(
                 f"`start` has {len(values)} values, but {problem.model.label!r} has "
-                f"{len(names)} parameters: {', '.join(names)}."
+                f"{plural(len(names), 'parameter')}: {', '.join(names)}."
+                f"{order_advice(problem.model)}"
             )
         start = dict(zip(names, values, strict=True))
     for name in start:

@@ -6,6 +6,7 @@ follow from the formula; ``[x]`` and ``[y]`` stand for the units of the data. A 
 known is held with ``fixed``, as in ``fixed={"offset": 0.0}``.
 """
 
+import difflib
 import functools
 import inspect
 import math
@@ -55,6 +56,46 @@ def get(name: str) -> Callable[..., Tensor]:
     if match is None:
         raise InputError(f"there is no model {name!r}. Known are {', '.join(names())}.")
     return polynomial(int(match[1]))
+
+
+def meant(name: str) -> str | None:
+    """Return the model that somebody may mean by another name, None if there is none near.
+
+    Examples
+    --------
+    >>> meant("gausian"), meant("Lorentz"), meant("min")
+    ('gaussian', 'lorentzian', None)
+    """
+    small = name.lower().replace("-", "_")
+    if small in _OTHER_NAMES:
+        return _OTHER_NAMES[small]
+    close = difflib.get_close_matches(small, names(), 1, 0.75)
+    return close[0] if close else None
+
+
+_OTHER_NAMES = {
+    "linear": "line",
+    "straight_line": "line",
+    "quadratic": "polynomial2",
+    "parabola": "polynomial2",
+    "cubic": "polynomial3",
+    "exponential": "decay",
+    "exp": "decay",
+    "exp_decay": "decay",
+    "relaxation": "decay",
+    "gauss": "gaussian",
+    "normal": "gaussian",
+    "lorentz": "lorentzian",
+    "cauchy": "lorentzian",
+    "power": "power_law",
+    "sin": "sine",
+    "cos": "sine",
+    "cosine": "sine",
+    "sigmoid": "logistic",
+    "langmuir": "michaelis_menten",
+    "dose_response": "hill",
+}
+"""Names that other programs and fields give to models."""
 
 
 def positive_of(fn: object) -> tuple[str, ...]:
