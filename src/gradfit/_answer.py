@@ -56,7 +56,9 @@ def end_of(
     else:
         count, p = beta.shape
         field = Field.of(problem.points, problem.function(), count, p, loss)
-        found = spread(init(field, beta, fitted.u), cov_type, problem.limits())
+        found = spread(
+            init(field, beta, fitted.u), cov_type, problem.limits(), relative=not problem.absolute
+        )
     status, n_steps, n_eval = (fitted.column(k).to(torch.int64) for k in range(3))
     return End(beta, fitted.column(3), status, n_steps, n_eval), found
 

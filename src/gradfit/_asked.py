@@ -6,6 +6,7 @@ from typing import Any, cast
 from gradfit._data.checks import shown, to_count, to_number
 from gradfit._data.frames import open_frame
 from gradfit._engine.loss import SCALES, Loss
+from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Options
 from gradfit.errors import InputError
 
@@ -52,6 +53,20 @@ def choose_loss(loss: Any) -> Loss | None:
             'Least squares is loss="linear".'
         )
     return Loss(name, scale)
+
+
+COV_TYPES = "expected", "observed", "propagated", *FROM_RESIDUALS
+"""Where a covariance may come from."""
+OTHER_NAMES = {"HC0": "sandwich"}
+"""Names of the same that users bring along."""
+
+
+def choose_cov_type(cov_type: Any) -> str:
+    """Return where the covariance is to come from, by the name that results have for it."""
+    if isinstance(cov_type, str):
+        cov_type = OTHER_NAMES.get(cov_type, cov_type)
+    refuse_unknown("cov_type", cov_type, COV_TYPES)
+    return cov_type
 
 
 def refuse_unknown(argument: str, value: Any, known: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from gradfit._engine.arrow import pooled
 from gradfit._engine.covariance import Spread
 from gradfit._engine.linearize import misfit
 from gradfit._engine.loss import Loss
+from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Work
 from gradfit._observe import as_numpy, give_array, give_tensor, observe
 from gradfit._problem import Problem
@@ -97,7 +98,7 @@ def conclude(
     (G, p) was taken off the free parameters; ``note`` is added to the message.
     """
     found = _visible(problem, found)
-    rows = _rows(problem, end, found)
+    rows = _rows(problem, end, found, cov_type, loss)
     shared: dict[str, Any] = {
         "names": problem.model.names,
         "backend": backend,
@@ -142,18 +143,19 @@ def _visible(problem: Problem, found: Spread) -> Spread:
     )
 
 
-def _rows(problem: Problem, end: End, found: Spread) -> Rows:
-    data, chi2 = problem.data, end.chi2
+def _rows(problem: Problem, end: End, found: Spread, cov_type: str, loss: Loss | None) -> Rows:
+    chi2 = end.chi2
     dof = _degrees(problem, found)
     if problem.shared:
         chi2 = pooled(chi2)
     mswd = torch.where(dof > 0, chi2 / dof, torch.nan)
     cov = _widen(problem, found.cov)
-    if not problem.absolute:
+    if not problem.absolute and cov_type not in FROM_RESIDUALS:
         cov = cov * mswd[:, None, None]
     stderr = cov.diagonal(dim1=-2, dim2=-1).sqrt()
-    given = any(v is not None for v in (data.sx, data.sy, data.rho, data.cov))
-    p_value = chi2_sf(chi2, dof.to(chi2)) if given else torch.full_like(chi2, torch.nan)
+    p_value = torch.full_like(chi2, torch.nan)
+    if has_p_value(problem, loss):
+        p_value = chi2_sf(chi2, dof.to(chi2))
     return Rows(
         _parameters(problem, end.beta[:, : len(problem.free)]),
         stderr,
@@ -165,6 +167,17 @@ def _rows(problem: Problem, end: End, found: Spread) -> Rows:
         _status(problem, end.status, found),
         _held(problem, found),
     )
+
+
+def has_p_value(problem: Problem, loss: Loss | None) -> bool:
+    """Return whether chi-square can tell if model and sigmas are right.
+
+    It cannot where the residuals had to tell how large the sigmas are, and a sum of robust losses
+    follows another law.
+    """
+    data = problem.data
+    given = not (data.sx is data.sy is data.rho is data.cov is None)
+    return given and problem.absolute and loss is None
 
 
 def _sought(problem: Problem, found: Spread) -> Any:

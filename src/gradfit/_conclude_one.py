@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gradfit._conclude import bounds_of, even_weights, give_back, named_arrays
+from gradfit._conclude import bounds_of, even_weights, give_back, has_p_value, named_arrays
 from gradfit._distributions import chi2_sf_one
 from gradfit._engine.covariance import Spread
 from gradfit._engine.loss import Loss
@@ -79,7 +79,7 @@ def _conclude(
     backend: str,
     began: float,
 ) -> FitResult:
-    data, names, p = problem.data, problem.model.names, len(problem.free)
+    names, p = problem.model.names, len(problem.free)
     status, chi2, free = STATUSES[told[0]], told[3], told[-p:]
     count = int(sum(free))
     dof = problem.n_seen - count + problem.redundant
@@ -89,7 +89,6 @@ def _conclude(
     if problem.fixed:
         params = {n: problem.fixed[n] if n in problem.fixed else params[n] for n in names}
     held = [n for n, f in zip(problem.free, free, strict=True) if not f] if count < p else ()
-    given = not (data.sx is data.sy is data.rho is data.cov is None)
     fields: dict[str, Any] = {
         "names": names,
         "params": params,
@@ -98,7 +97,7 @@ def _conclude(
         "chi2": chi2,
         "dof": dof,
         "mswd": mswd,
-        "p_value": chi2_sf_one(chi2, dof) if given else math.nan,
+        "p_value": chi2_sf_one(chi2, dof) if has_p_value(problem, loss) else math.nan,
         "status": status,
         "success": True,
         "message": status.message,

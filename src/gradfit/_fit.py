@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import Answer, answer_of, answer_of_work
-from gradfit._asked import choose_loss, options_of, other_columns, refuse_unknown
+from gradfit._asked import choose_cov_type, choose_loss, options_of, other_columns, refuse_unknown
 from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
@@ -34,7 +34,7 @@ from gradfit._uncertainty.unbias import take_off
 from gradfit._unfit import unfit
 from gradfit.errors import ConvergenceWarning, InputError
 
-CovType = Literal["expected", "observed", "propagated", "sandwich"]
+CovType = Literal["expected", "observed", "propagated", "sandwich", "HC0", "HC3"]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def fit(
         True takes sigmas as they are, False scales the covariance by ``mswd``. Default: True if any
         of ``sx``, ``sy``, ``rho``, ``cov`` is given.
     cov_type : str
-        ``"expected"``, ``"observed"``, ``"propagated"`` or ``"sandwich"``.
+        ``"expected"``, ``"observed"``, ``"propagated"``, ``"sandwich"`` (which is HC0, and may be
+        called so) or ``"HC3"``. The last two hold the residuals and are never scaled by ``mswd``.
     bias_correction : bool
         Take off the bias of second order that the curvature of the model causes; the result keeps
         it as ``correction``. Foot points and chi-square are then those at the corrected parameters.
@@ -204,7 +205,7 @@ def fit(
     began = time.perf_counter()
     options = options_of(gtol, ftol, xtol, max_steps)
     robust = choose_loss(loss)
-    refuse_unknown("cov_type", cov_type, ("expected", "observed", "propagated", "sandwich"))
+    kind = choose_cov_type(cov_type)
     refuse_unknown("backend", backend, ("auto", "eager", "native", "cuda"))
     device = device_for(backend, device, x)
     observed = gather(
@@ -235,7 +236,7 @@ def fit(
         kernels = choose(problem, beta0, robust, backend, on_step)
         if bias_correction:
             kernels = _refuse_bias(problem, robust)
-        task = _Task(problem, beta0, options, robust, cov_type, ended, began)
+        task = _Task(problem, beta0, options, robust, kind, ended, began)
         if isinstance(kernels, str):
             wanted = backend in ("native", "cuda")
             note = f"not run as machine code: {kernels}" if wanted else ""
@@ -287,7 +288,7 @@ def _by_torch(
     work, moved = solve(
         problem, task.beta0, task.options, task.loss, ended=task.ended, on_step=tell
     )
-    found = spread(work, task.cov_type, problem.limits())
+    found = spread(work, task.cov_type, problem.limits(), relative=not problem.absolute)
     note_time(problem, time.perf_counter() - began)
     if not (bias_correction or note):
         one = conclude_work(problem, work, found, moved, task.cov_type, task.began)

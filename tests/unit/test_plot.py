@@ -175,15 +175,17 @@ def test_typical_error_stands_for_bars_that_are_too_many():
     assert "median σ" not in texts
 
 
-def test_points_that_hardly_count_are_hollow():
-    result = dataclasses.replace(noisy(10), weights=np.r_[0.1, np.ones(9)])
-    main = result.plot().axes[0]
+def test_outliers_are_hollow():
+    x = np.arange(10.0)
+    y = 0.1 * np.cos(7 * x)
+    y[0] += 3
+    main = fit("a + b*x", x, y, sy=0.1, loss="tukey", start={"a": 0, "b": 0}).plot().axes[0]
     filled = {
         to_hex(line.get_markerfacecolor()) for line in main.lines if len(line.get_xdata()) == 1
     }
     assert filled == {palette.LIGHT.paper}
     labels = [text.get_text() for text in main.get_legend().get_texts()]
-    assert "counts less than half" in labels
+    assert "farther than errors explain" in labels
 
 
 @pytest.mark.parametrize("bad", ["x", "y"])

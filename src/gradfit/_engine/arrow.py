@@ -81,6 +81,23 @@ def covariance(arrow: Arrow, p: int) -> Tensor:
     return out
 
 
+def between(arrow: Arrow, B: Tensor) -> Tensor:
+    """Return what each fit sees (G, p, p) of ``A^-1 B A^-1``, for ``B`` (G, p, p) by fits.
+
+    With ``R_g`` the way of the parameters of a fit with the shared ones, ``-Y_g`` above 1, block
+    ``(g, k)`` of the inverse is ``R_g C R_k^T``, and where ``g = k`` the inner block besides.
+    """
+    (G, p, _), own, shared = B.shape, arrow.own, arrow.shared
+    R = B.new_zeros(G, p, len(shared))
+    R[:, own], R[:, shared] = -arrow.Y, torch.eye(len(shared)).to(B)
+    inner = torch.zeros_like(B)
+    inner[:, own[:, None], own] = arrow.inner
+    C = arrow.outer
+    common = C @ (R.mT @ B @ R).sum(0) @ C
+    mixed = inner @ B @ R @ C @ R.mT
+    return R @ common @ R.mT + mixed + mixed.mT + inner @ B @ inner
+
+
 def pooled(values: Tensor) -> Tensor:
     """Give every fit the sum over all: fits that share a parameter are judged together."""
     return values.sum(0, keepdim=True).expand(values.shape[0])

@@ -9,7 +9,8 @@ r"""Covariance, rank and condition of the parameters at a solution.
     by implicit differentiation of its stationarity conditions.
 ``sandwich``
     :math:`H^{-1} \left(\sum_i g_i g_i^T\right) H^{-1}`: what the residuals themselves say, whatever
-    their distribution (Huber 1967; White, Econometrica 50 (1982) 1).
+    their distribution (Huber 1967; White, Econometrica 50 (1982) 1). ``HC3`` makes good besides
+    that a point pulls the curve to itself (:mod:`gradfit._engine.sandwich`).
 """
 
 import math
@@ -20,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._engine.arrow import covariance, eliminate_arrow
+from gradfit._engine.arrow import between, covariance, eliminate_arrow
 from gradfit._engine.eliminate import Numbers
 from gradfit._engine.propose import inside
+from gradfit._engine.sandwich import FROM_RESIDUALS, meat
 from gradfit._engine.scalar import FEW
 from gradfit._engine.solve import Basis, basis_of_factor, basis_of_normal, solve
 from gradfit._engine.state import Bounds, Work
@@ -57,8 +59,14 @@ class Spread(NamedTuple):
     free: Tensor
 
 
-def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spread:
-    """Return covariance, rank and condition of every fit, given the parameters held at bounds."""
+def spread(
+    w: Work, kind: str = "expected", bounds: Bounds | None = None, *, relative: bool = False
+) -> Spread:
+    """Return covariance, rank and condition of every fit, given the parameters held at bounds.
+
+    ``relative`` says that the residuals are to tell how large the sigmas are: of covariances that
+    hold the residuals already it concerns what points share.
+    """
     s = w.state
     if kind == "expected" and bounds is None and w.field.shared is None:
         plain = _plain(w)
@@ -68,7 +76,7 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     if bounds is not None:
         free = inside(s.beta, _joint_gradient(w), bounds)
     if w.field.shared is not None:
-        return _spread_joint(w, kind, free, w.field.shared)
+        return _spread_joint(w, kind, free, w.field.shared, relative)
     A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
     basis = _basis(w, A, free)
     top = basis.e.amax(-1)
@@ -78,7 +86,7 @@ def spread(w: Work, kind: str = "expected", bounds: Bounds | None = None) -> Spr
     least = basis.e.masked_fill(~_relevant(basis, free), torch.inf).argmin(-1)
     weakest = basis.V.gather(2, least[:, None, None].expand(-1, basis.V.shape[1], 1))[..., 0]
     condition = torch.where(rank == free.sum(-1), (top / lowest).sqrt(), torch.inf)
-    cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free, basis)
+    cov = _expected(basis, free) if kind == "expected" else _exact(w, kind, free, basis, relative)
     return Spread(cov, rank, condition, weakest, free)
 
 
@@ -133,22 +141,29 @@ def _joint_gradient(w: Work) -> Tensor:
     return g if shared is None else torch.where(shared, g.sum(0), g)
 
 
-def _spread_joint(w: Work, kind: str, free: Tensor, shared: Tensor) -> Spread:
+def _spread_joint(w: Work, kind: str, free: Tensor, shared: Tensor, relative: bool) -> Spread:
     """Covariance of fits that share parameters: each sees its own and the common ones."""
     s = w.state
     both = free[:, :, None] & free[:, None, :]
     eye = torch.diag_embed((~free).to(s.beta.dtype))
-    information = s.sums.A
+    plain = arrow = eliminate_arrow(torch.where(both, s.sums.A, 0.0) + eye, shared)
+    p, M = s.beta.shape[1], s.sums.A
     if kind != "expected":
-        information = w.field.exactly(s.beta, w.u, w.kept)[1].H
-    arrow = eliminate_arrow(torch.where(both, information, 0.0) + eye, shared)
-    p = s.beta.shape[1]
-    cov = torch.where(both, covariance(arrow, p), 0.0)
+        exact = w.field.exactly(s.beta, w.u, w.kept)[1]
+        arrow, M = eliminate_arrow(torch.where(both, exact.H, 0.0) + eye, shared), exact.M
+    cov, alone = covariance(arrow, p), torch.zeros_like(free)
+    if kind in FROM_RESIDUALS:
+        known = torch.where(both, covariance(plain, p), 0.0)
+        M, moved = meat(w, kind, torch.eye(p).to(s.beta).expand(len(free), p, p), relative, known)
+        alone = moved > BLIND**2 * known.diagonal(dim1=-2, dim2=-1)
+    if kind == "propagated" or kind in FROM_RESIDUALS:
+        cov = between(arrow, torch.where(both, M, 0.0))
+    cov = torch.where(both, cov, 0.0)
     size = arrow.outer.diagonal().sqrt()
     e = torch.linalg.eigvalsh((arrow.outer / (size[:, None] * size)).nan_to_num())
     condition = (e[-1] / e[0]).sqrt().expand(len(cov))
     rank = free.sum(-1) - (~arrow.safe).to(torch.int64)
-    lost = (~arrow.safe).expand(free.shape) & free
+    lost = ((~arrow.safe).expand(free.shape) | alone) & free
     return Spread(_clear(cov, free, lost), rank, condition, torch.zeros_like(s.beta), free)
 
 
@@ -196,10 +211,10 @@ def _clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
     return torch.diagonal_scatter(cov, diagonal, dim1=-2, dim2=-1)
 
 
-def _exact(w: Work, kind: str, free: Tensor, basis: Basis) -> Tensor:
+def _exact(w: Work, kind: str, free: Tensor, basis: Basis, relative: bool) -> Tensor:
     """Invert the exact information in the directions of the expected one, where nothing cancels."""
     s = w.state
-    known = basis.e > 0
+    known, alone = basis.e > 0, torch.zeros_like(free)
     T = basis.V * torch.where(known, basis.e, 1.0).rsqrt()[:, None, :] / basis.scale[:, :, None]
     T = torch.where(free[:, :, None], T, 0.0)
     sums = w.field.exactly(s.beta, w.u, w.kept, T)[1]
@@ -207,22 +222,13 @@ def _exact(w: Work, kind: str, free: Tensor, basis: Basis) -> Tensor:
     inverse = torch.linalg.inv_ex(sums.H + dead)[0]
     if kind == "propagated":
         inverse = inverse @ sums.M @ inverse
-    elif kind == "sandwich":
-        inverse = inverse @ (T.mT @ scores(w) @ T) @ inverse
+    elif kind in FROM_RESIDUALS:
+        middle, moved = meat(w, kind, T, relative)
+        inverse = inverse @ middle @ inverse
+        alone = moved > BLIND**2 * T.square().sum(-1)
     cov = T @ inverse @ T.mT
     cov = (cov + cov.mT) / 2
     blind = ~known & _relevant(basis, free)
     lost = ~(torch.isfinite(cov).all(-1) & (cov.diagonal(dim1=-2, dim2=-1) > 0))
-    lost = lost | ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2)
+    lost = lost | alone | ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2)
     return _clear(cov, free, lost & free)
-
-
-def scores(w: Work) -> Tensor:
-    """Sum the outer products (G, p, p) of the gradient of every point."""
-    total = torch.zeros_like(w.state.sums.A)
-    for s, linear in w.field.linears(w.state.beta, w.u, w.kept):
-        g = (linear.J * linear.h[:, None]).sum(0)
-        if w.field.loss is not None:
-            g = g * w.field.loss.weight(linear.phi)
-        total = s.grouping.add(total, s.grouping.gram(g[None]))
-    return total

@@ -74,8 +74,8 @@ class Asking(Correlated):
     def outliers(self) -> NDArray[np.int64]:
         """Rows of points that stand out.
 
-        Of a robust loss those that count less than half, lightest first; of ``loss="linear"`` those
-        that lie farther from the curve than one in a hundred such data sets would show.
+        Whatever the loss, those that lie farther from the curve, in standard deviations, than one
+        in a hundred such data sets would show, farthest first.
         """
         from gradfit._views.residuals import outliers
 

@@ -42,8 +42,8 @@ class FitResult(Asking):
     mswd : float
         ``chi2 / dof``; NaN when ``dof`` is 0.
     p_value : float
-        Probability of a larger ``chi2`` if model and sigmas are right; NaN when ``dof`` is 0 or no
-        sigmas were given.
+        Probability of a larger ``chi2`` if model and sigmas are right; NaN where no sigmas were
+        given or they are relative, for a robust loss, and when ``dof`` is 0.
     delta, x_hat : (N,) or (m, N)
         ``x_hat - x``, and the foot points on the curve.
     eps, y_hat : (N,) or (q, N), or None
@@ -85,7 +85,7 @@ class FitResult(Asking):
         Rows of points that the search at the end moved to a nearer foot; machine code names them in
         calls of up to 65,536 points.
     outliers : ndarray of int64
-        Rows of points that stand out.
+        Rows of points that lie too far off, farthest first.
     observed : Observed
         The data.
     model : Model

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gradfit._types import FloatArray
-from gradfit._views.fitted import Fitted, Observations, as_array
+from gradfit._views.fitted import Fitted, Observations
 from gradfit._views.palette import Palette
-from gradfit._views.residuals import LIGHT
+from gradfit._views.residuals import outlying
 
 Place: TypeAlias = Literal[
     "upper right",
@@ -45,7 +45,7 @@ class Cloud:
     sx, sy : ndarray or None
         Half-lengths of bars; None for none.
     hollow : ndarray of bool
-        Points that hardly count.
+        Points that lie too far off.
     """
 
     x: FloatArray
@@ -66,9 +66,10 @@ class Cloud:
 
 
 def hollow(fit: Fitted) -> Any:
-    """Return which points hardly count in a robust fit."""
-    with np.errstate(invalid="ignore"):
-        return as_array(fit.weights) < LIGHT
+    """Return which points lie farther off than errors explain."""
+    far = np.zeros(fit.observed.x.shape[-1], dtype=np.bool_)
+    far[outlying(fit)] = True
+    return far
 
 
 def bar_lengths(data: Observations, sigma: Any) -> FloatArray | None:
@@ -205,7 +206,7 @@ def legend(
     dot: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.6, "mec": colours.point}
     drawn: list[Any] = [Line2D([], [], mfc=colours.point, label=name, **dot)]
     if cloud.hollow.any():
-        drawn.append(Line2D([], [], mfc=colours.paper, label="counts less than half", **dot))
+        drawn.append(Line2D([], [], mfc=colours.paper, label="farther than errors explain", **dot))
     if joined:
         drawn.append(Line2D([], [], color=colours.foot, lw=1.1, label="to its foot point"))
     if curve is not None:

@@ -17,8 +17,8 @@ from gradfit._tangent import CHUNK, tangent
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, Observations, as_array, rows
 
-LIGHT = 0.5
-"""Robust weight below which a point counts as an outlier."""
+RARE = 0.01
+"""Share of data sets whose farthest point may lie beyond what is called expected; or closer."""
 ROUNDING = 4 * np.finfo(np.float64).eps
 """Share of x and y to which a distance from the curve is known."""
 
@@ -130,6 +130,14 @@ def _far(fit: Fitted, r: FloatArray) -> Check:
     found = f"{size.max():.1f} sigma"
     if far.size:
         return Check(name, found, f"beyond {limit:.1f} sigma: {listed(far)}", False)
+    if fit.dof <= 0:
+        return Check(name, found, "says nothing: as many parameters as points", True)
+    if not size.max() > 0:
+        return Check(name, found, "no scatter: all points lie on the curve", False)
+    # A fit draws the curve to the points, and what is left has only so many degrees of freedom.
+    least = least_expected(fit.dof) * math.sqrt(min(fit.dof / n, 1.0))
+    if size.max() < least:
+        return Check(name, found, f"all within {least:.1f} sigma: closer than expected", False)
     return Check(
         name,
         found,
@@ -147,17 +155,22 @@ def outlying(fit: Fitted, r: FloatArray | None = None) -> Any:
 
 
 def outliers(fit: Fitted) -> Any:
-    """Return the rows that stand out: of a robust loss the lightest first, else the far ones."""
-    if fit.loss == "linear":
-        return outlying(fit)
-    weights = as_array(fit.weights)
-    light = np.flatnonzero(weights < LIGHT)
-    return light[np.argsort(weights[light], kind="stable")]
+    """Return the rows that lie too far off, whatever the loss: the farthest first."""
+    r = standardised(fit)
+    far = outlying(fit, r)
+    with np.errstate(invalid="ignore"):
+        size = np.nan_to_num(np.abs(r[:, far]), nan=0.0).max(0)
+    return far[np.argsort(-size, kind="stable")]
 
 
 def farthest_expected(n: int) -> float:
     """Return the distance, in sigmas, that the farthest of n normal residuals exceeds in 1 %."""
-    return -normal_quantile(0.005 / max(n, 1))
+    return -normal_quantile(RARE / 2 / max(n, 1))
+
+
+def least_expected(n: int) -> float:
+    """Return the distance, in sigmas, within which all n normal residuals lie in 1 %."""
+    return normal_quantile((1 + RARE ** (1 / max(n, 1))) / 2)
 
 
 def listed(index: Any, most: int = 6) -> str:

@@ -13,12 +13,15 @@ INFORMATION = {
     "expected": "expected information (Gauss-Newton)",
     "observed": "observed information (exact second derivatives)",
     "propagated": "errors of the data carried through the fit, to first order",
-    "sandwich": "sandwich: the residuals themselves, whatever their distribution",
+    "sandwich": "sandwich (HC0): the residuals themselves, whatever their distribution",
+    "HC3": "sandwich (HC3): what each residual would be without its own point",
     "jackknife": "jackknife: each point left out in turn",
     "bootstrap": "bootstrap: points drawn again and again",
     "ranks": "ranks of the slopes of all pairs of points",
 }
 """Where a covariance came from, by ``cov_type``."""
+OWN_SIZE = "sandwich", "HC3", "jackknife", "bootstrap", "ranks"
+"""Covariances that the residuals alone have made, which no sigma scales."""
 
 ILL_CONDITIONED = 1e6
 """Condition from which a third of the digits of the data no longer reach the parameters."""
@@ -72,6 +75,8 @@ def errors_given(data: Observations) -> str:
 def convention(fit: Fitted) -> str:
     """Say whether the sigmas were taken as they are."""
     data = fit.observed
+    if fit.cov_type in OWN_SIZE:
+        return "as large as the residuals say, whatever the sigmas"
     if fit.absolute_sigma:
         return "sigmas taken as given, not scaled by the scatter"
     if all(each is None for each in (data.sx, data.sy, data.rho, data.cov)):
@@ -241,13 +246,13 @@ def _outliers(fit: Fitted) -> str:
     out = outliers(fit)
     if not out.size:
         return ""
-    if fit.loss != "linear":
-        verb = "counts" if out.size == 1 else "count"
-        some = ", ".join(f"{w:.2g}" for w in as_array(fit.weights)[out[:SHOWN]])
-        told = some if out.size <= SHOWN else f"{some}, ..."
-        return f"{listed(out, SHOWN)} {verb} less than half (weight {told})"
     verb = "lies" if out.size == 1 else "lie"
-    return f"{listed(out)} {verb} farther from the curve than errors explain"
+    said = f"{listed(out, SHOWN)} {verb} farther from the curve than errors explain"
+    if fit.loss == "linear":
+        return said
+    some = ", ".join(f"{w:.2g}" for w in as_array(fit.weights)[out[:SHOWN]])
+    told = some if out.size <= SHOWN else f"{some}, ..."
+    return f"{said}, and {verb.replace('lie', 'count')} less (weight {told})"
 
 
 def assumptions(fit: Fitted) -> list[str]:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import answer_of, answer_of_work
-from gradfit._asked import options_of, refuse_unknown
+from gradfit._asked import choose_cov_type, options_of, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
 from gradfit._dispatch import choose, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.state import Options
-from gradfit._fit import warn_of
+from gradfit._fit import CovType, warn_of
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
@@ -46,7 +46,7 @@ def line(
     cov: Any = None,
     groups: Any = None,
     absolute_sigma: bool | None = None,
-    cov_type: Literal["expected", "observed", "propagated", "sandwich"] = "expected",
+    cov_type: CovType = "expected",
     nan_policy: Literal["raise", "omit"] = "raise",
     backend: Literal["auto", "eager", "native"] = "auto",
     max_steps: int = 500,
@@ -100,7 +100,8 @@ def line(
     options = options_of(gtol, ftol, xtol, max_steps)
     refuse_unknown("backend", backend, ("auto", "eager", "native"))
     given = _simplify(gather(x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy))
-    asked = _Asked(given, absolute_sigma, options, cov_type, backend)
+    kind = choose_cov_type(cov_type)
+    asked = _Asked(given, absolute_sigma, options, kind, backend)
     with torch.enable_grad():
         solved = _solve_many(asked) if asked.are_many else None
         if solved is None:
@@ -111,7 +112,7 @@ def line(
         solved.found,
         solved.arrays,
         moved=solved.moved,
-        cov_type=cov_type,
+        cov_type=kind,
         loss=None,
         backend=solved.backend,
         began=began,

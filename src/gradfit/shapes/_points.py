@@ -17,7 +17,7 @@ from gradfit._types import FloatArray
 from gradfit._whitening import refuse_exact
 from gradfit.errors import InputError
 
-CovType: TypeAlias = Literal["expected", "observed", "propagated", "sandwich"]
+CovType: TypeAlias = Literal["expected", "observed", "propagated", "sandwich", "HC0", "HC3"]
 NanPolicy: TypeAlias = Literal["raise", "omit"]
 Titles: TypeAlias = Mapping[str, tuple[str, ...]]
 """Names of the columns that an argument was taken from."""

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._asked import choose_loss, refuse_unknown
+from gradfit._asked import choose_cov_type, choose_loss
 from gradfit._conclude import End, PointArrays, conclude, give_back
 from gradfit._data import Data
 from gradfit._data.checks import to_count
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
+from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Options, Work
 from gradfit._fit import warn_of
 from gradfit._format import plural
@@ -68,7 +69,7 @@ class Asked:
 def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
     """Fit a shape to the points, geometrically."""
     began = time.perf_counter()
-    refuse_unknown("cov_type", asked.cov_type, ("expected", "observed", "propagated", "sandwich"))
+    kind = choose_cov_type(asked.cov_type)
     options = Options(max_steps=to_count("`max_steps`", asked.max_steps))
     loss = choose_loss(asked.loss)
     _refuse_few(shape, data)
@@ -83,8 +84,8 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         ended = torch.where(start.exact & (ended == 0), int(Status.COST), ended)
         work, moved = solve(inner, start.beta, options, loss, ended=ended, u0=start.u)
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
-        found = spread(work, asked.cov_type)
-    judged = _judge(shape, work, found, cloud, problem.absolute)
+        found = spread(work, kind, relative=not problem.absolute)
+    judged = _judge(shape, work, found, cloud, problem.absolute or kind in FROM_RESIDUALS)
     end, told, vague = _tell(shape, frame, judged, found, cloud)
     result = conclude(
         problem,
@@ -92,7 +93,7 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         told,
         _arrays(data, frame, inner, work),
         moved=moved,
-        cov_type=asked.cov_type,
+        cov_type=kind,
         loss=loss,
         backend="eager",
         began=began,
@@ -278,8 +279,8 @@ class Judged:
     hardly: str
 
 
-def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool) -> Judged:
-    """Ask whether any of what makes the shape vanishes."""
+def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, sized: bool) -> Judged:
+    """Ask whether any of what makes the shape vanishes; ``sized`` covariances need no scatter."""
     s = work.state
     status = s.status
     lost = status == int(Status.DEGENERATE)
@@ -295,7 +296,7 @@ def _judge(shape: Shape, work: Work, found: Spread, cloud: Cloud, absolute: bool
     if bool(stuck[0]):
         why = f"some points have no error across the best {name}, which fixes it; give them one"
     scatter = torch.ones_like(s.sums.cost)
-    if not absolute:
+    if not sized:
         counts = cloud.grouping.sum(torch.ones_like(cloud.x[0])) * shape.equations
         scatter = (s.sums.cost / (counts - s.beta.shape[1]).clamp(min=1)).sqrt()
     for limit in shape.limits:
