@@ -73,10 +73,7 @@ def examine(call: Call, m: int, p: int, held: Sequence[int] = (), q: int = 1) ->
 
     x = draw(m, PROBES, POINTS).abs()
     theta = draw(p, PROBES, 1).expand(-1, -1, POINTS)
-    linear: list[int] = []
-    for j in range(p):
-        if q > 0 and j not in held and _affine(call, x, theta, [*linear, j]):
-            linear.append(j)
+    linear = linear_of(call, x, theta, held, q)
     f, f_x, f_theta = _derivatives(call, x, theta)
     # The zeros of a function stay where they are when it is multiplied by a number.
     free = [f] if q == 0 else []
@@ -90,12 +87,52 @@ def examine(call: Call, m: int, p: int, held: Sequence[int] = (), q: int = 1) ->
         shift = _law(f_x[i], [*f_theta, *free])[:p]
         place = [i if abs(s - 1) < 1e-6 else old for s, old in zip(shift, place, strict=True)]
     return Anatomy(
-        linear=tuple(linear),
+        linear=linear,
         of_x=of_x,
         of_y=-_law(f, euler) if q > 0 else x.new_full((p,), torch.nan),
         place=tuple(place),
         turn=tuple(_turn(call, x, theta, j) for j in range(p)),
     )
+
+
+def linear_of(
+    call: Call, x: Tensor, theta: Tensor, held: Sequence[int] = (), q: int = 1
+) -> tuple[int, ...]:
+    """Return the parameters in which a function is linear, all together.
+
+    Those of an implicit function (``q`` 0) count only where something else is left of it: of
+    parameters of which 0 are a solution only their ratios matter.
+
+    Parameters
+    ----------
+    call : callable
+        The function.
+    x : Tensor (m, P, n)
+        Points at which it is tried, n for each of P draws.
+    theta : Tensor (p, P, n)
+        Draws of all parameters.
+    held : sequence of int
+        Parameters that shall not be counted.
+    q : int
+        Number of responses, 0 for an implicit function.
+    """
+    linear: list[int] = []
+    for j in range(len(theta)):
+        if j not in held and _affine(call, x, theta, [*linear, j]):
+            linear.append(j)
+    if q == 0 and linear:
+        rest = theta.clone()
+        rest[linear] = 0.0
+        value = _values(call, x, rest)
+        if value.shape[0] > 1 or not bool((torch.isfinite(value) & (value != 0)).any()):
+            return ()
+    return tuple(linear)
+
+
+def of_linear(linear: tuple[int, ...], like: Tensor, p: int, m: int) -> Anatomy:
+    """Return an anatomy of which no more is known than what is linear."""
+    nothing = like.new_full((p, m), torch.nan)
+    return Anatomy(linear, nothing, nothing[:, 0], (-1,) * p, (0.0,) * p)
 
 
 def _affine(call: Call, x: Tensor, theta: Tensor, chosen: list[int]) -> bool:

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from gradfit._anatomy import Anatomy, Call
+from gradfit._sizes import Sizes
+from gradfit._spectrum import fastest_of, spectrum_of
 
 Limits = tuple[float | None, float | None]
 
+GOLDEN = 0.6180339887498949
 RANK = 1e-12
 """A column of which less than this is new does not count."""
 
@@ -147,20 +150,29 @@ def search(
         theta[j] = _inside(theta[j], low, high)
     for j, value in known.items():
         theta[j] = value
-    if anatomy.linear and trial.y is not None:
-        theta = _solve(trial, trial.y, theta, anatomy.linear)
+    if anatomy.linear:
+        theta = _solve(trial, theta, anatomy.linear)
         for j in limits.keys() & set(anatomy.linear):
             theta[j] = theta[j].clamp(*limits[j])
     rest = [j for j in range(len(theta)) if j not in known and j not in anatomy.linear]
     return _best(theta, trial.misfit(theta), rest, n)
 
 
-def draw(trial: Trial, anatomy: Anatomy, draws: int, seed: int) -> Tensor:
-    """Return random parameters (p, G, K), evenly spread on the scales of their units."""
-    p, device = len(anatomy.place), trial.w.device
+def draw(
+    trial: Trial, anatomy: Anatomy | None, sizes: Sizes | None, p: int, draws: int, seed: int
+) -> Tensor:
+    """Return random parameters (p, G, K), evenly spread on their scales.
+
+    These are what the model says of ``sizes``, or else what its ``anatomy`` says of units.
+    """
+    device = trial.w.device
     sobol = torch.quasirandom.SobolEngine(3 * p, scramble=True, seed=seed)
     u = sobol.draw(draws, dtype=torch.float64).T.reshape(p, 3, draws).to(device)
     scales = _Scales.of(trial)
+    if sizes is not None:
+        return torch.stack([_sized(trial, scales, sizes, j, u[j]) for j in range(p)])
+    if anatomy is None:
+        raise ValueError("draws need sizes or an anatomy")
     return torch.stack([_one(scales, anatomy, j, *u[j]) for j in range(p)])
 
 
@@ -174,6 +186,7 @@ class _Scales:
     y_low: Tensor
     y_size: Tensor
     extremes: Tensor
+    outer: Tensor
     rates: Tensor
     fastest: Tensor
     fine: float
@@ -198,6 +211,7 @@ class _Scales:
             y_low=y_low[0, :, None],
             y_size=y_size[0, :, None],
             extremes=torch.stack([x.gather(1, outer) for x in trial.x]),
+            outer=outer,
             rates=trial.rates,
             fastest=trial.fastest[:, None],
             fine=max(2.2, math.log10(trial.w.shape[1])),
@@ -234,6 +248,68 @@ def _one(s: _Scales, anatomy: Anatomy, j: int, kind: Tensor, sign: Tensor, t: Te
     return value.expand(shape)
 
 
+def _sized(trial: Trial, s: _Scales, sizes: Sizes, j: int, u: Tensor) -> Tensor:
+    """Return draws (G, K) of parameter j, of which the model tells the size, from u (3, K)."""
+    kind, sign, t = u
+    shape, sign = (s.low.shape[1], len(t)), torch.where(sign < 0.75, 1.0, -1.0)
+    if j in sizes.cycles:
+        turns, power = sizes.cycles[j]
+        return _rates(trial, turns, kind, t) ** (1 / power)
+    if j in sizes.period:
+        return ((t - 0.5) * sizes.period[j]).expand(shape)
+    unit = torch.where(kind < 0.75, sizes.size[j, :, None], sizes.far[j, :, None])
+    lean = sizes.lean[j]
+    span = (-0.7, 2.2) if lean > 0 else (-s.fine, 0.7) if lean < 0 else (-1.0, 1.0)
+    value = sign * unit * _power(t, *((-1.5, 1.2) if sizes.number[j] else span))
+    if j in sizes.axis:
+        return _along(trial, s, sizes, j, kind, t)
+    if j in sizes.level:
+        here = sizes.level[j][:, None] + math.log(1e3) * (2 * t - 1)
+        value = torch.where(kind < 0.6, here, value)
+    return value.expand(shape)
+
+
+def _along(trial: Trial, s: _Scales, sizes: Sizes, j: int, kind: Tensor, t: Tensor) -> Tensor:
+    """Return draws (G, K) of a place on an axis: among its values, or beyond them."""
+    values, edge, toward = sizes.axis[j]
+    values = torch.where(torch.isfinite(values), values, 0.0)
+    low, size = (v[0, :, None] for v in reach(values[None], trial.w))
+    inside = low + size * (1.4 * t - 0.2)
+    if edge:
+        away = size * _power(t, -s.fine, 1.2)
+        above, below = low + size + away, low - away
+        beyond, other = (above, below) if toward > 0 else (below, above)
+        return torch.where(kind < 0.7, beyond, torch.where(kind < 0.85, other, inside))
+    peak = values.gather(1, s.outer.gather(1, (2 * t).long().clamp(max=1).expand(inside.shape)))
+    return torch.where(kind < 0.8, inside, peak)
+
+
+def _rates(trial: Trial, turns: Tensor, kind: Tensor, t: Tensor) -> Tensor:
+    """Return draws (G, K) of a frequency, in what makes ``turns`` (G, n) of the points."""
+    rates, fastest = _spectrum_along(trial, turns)
+    size = reach(turns[None], trial.w)[1][0, :, None]
+    # The spectrum has sharp peaks at high frequencies, and says little below one cycle.
+    value = torch.where(
+        kind < 0.5, rates[:, (t**2 * rates.shape[1]).long()], t**2 * fastest[:, None]
+    )
+    slow = torch.minimum(_power(t, -1.0, 0.7) / size, fastest[:, None])
+    return torch.where(kind < 0.8, value, slow)
+
+
+def _spectrum_along(trial: Trial, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the strongest frequencies (G, K) and the fastest (G,) along an axis (G, n)."""
+    x, w = trial.x[0], trial.w
+    turns = torch.where(torch.isfinite(turns), turns, 0.0)
+    low, size = reach(torch.stack([x, turns]), w)
+    same = (x - low[0, :, None]) / size[0, :, None] - (turns - low[1, :, None]) / size[1, :, None]
+    if trial.rates.shape[1] > 1 and float(torch.where(w > 0, same.abs(), 0.0).max()) < 1e-9:
+        scale = size[0] / size[1]
+        return trial.rates * scale[:, None], trial.fastest * scale
+    if trial.y is None:
+        return turns.new_zeros(len(w), 1), fastest_of(turns, w)
+    return spectrum_of(turns, trial.y[0].nan_to_num(0.0), seen(trial.y[0], w))
+
+
 def _power(t: Tensor, low: float, high: float) -> Tensor:
     """Return 10**low to 10**high for t from 0 to 1."""
     return 10 ** (low + (high - low) * t)
@@ -261,14 +337,19 @@ def _inside(value: Tensor, low: float | None, high: float | None) -> Tensor:
             return value
         return edge + (value - edge).abs() * (1.0 if low is not None else -1.0)
     turn = (value - low).remainder(2 * (high - low))
-    return low + torch.minimum(turn, 2 * (high - low) - turn)
+    folded = low + torch.minimum(turn, 2 * (high - low) - turn)
+    # The bounds are a scale, too, and may be a better one.
+    count = torch.arange(value.shape[-1], device=value.device)
+    even = low + (high - low) * (count * GOLDEN).remainder(1.0)
+    return torch.where(count % 4 == 3, even, folded)
 
 
-def _solve(trial: Trial, y: Tensor, theta: Tensor, linear: Sequence[int]) -> Tensor:
+def _solve(trial: Trial, theta: Tensor, linear: Sequence[int]) -> Tensor:
     """Return the draws with the linear parameters solved for."""
     chosen = list(linear)
     theta[chosen] = 0.0
     origin = trial.values(theta)
+    y = torch.zeros_like(origin[:, :, 0]) if trial.y is None else trial.y
     columns: list[Tensor] = []
     for j in chosen:
         theta[j] = 1.0

@@ -1,21 +1,22 @@
 """Start values where the user gives none: a search over a sample of the points."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gradfit._anatomy import Anatomy, Call, examine
+from gradfit._anatomy import POINTS as TRIED
+from gradfit._anatomy import PROBES, Anatomy, Call, examine, linear_of, of_linear
 from gradfit._data import Data
 from gradfit._model import Model, wrong_shape
+from gradfit._native.program import Record
 from gradfit._search import Limits, Trial, draw, search, seen
+from gradfit._sizes import Sizes, read_sizes, write_down
+from gradfit._spectrum import LONGEST, fastest_of, spectrum_of
 
 POINTS = 256
 """Points of a group that the search looks at."""
-PEAKS = 64
-"""Frequencies taken from a spectrum."""
-LONGEST = 1 << 20
-"""Points and bins of a spectrum."""
 BUDGET = 1 << 24
 """Values of the model that many groups may cost together."""
 CHUNK = 1 << 18
@@ -70,32 +71,86 @@ def propose_starts(
     with torch.no_grad():
         q = 0 if data.y is None else data.y.shape[0]
         call = _callable(model, data.vector_x, data.y_names)
-        anatomy = examine(call, data.x.shape[0], len(model.names), tuple(held), q)
-        trial = _sample(data, call, spectrum=any(anatomy.turn))
-        found = _search_groups(trial, anatomy, held, limits, n, seed)
+        trial = _sample(data, call)
+        written = write_down(call, trial.x[:, 0], len(model.names))
+        view = _View(written, held, limits, seed, q, len(model.names))
+        anatomy = view.examine(trial)
+        if view.turns(trial, anatomy):
+            trial = _with_spectrum(trial, data)
+        found = _search_groups(trial, anatomy, view, n)
     return found.permute(1, 2, 0)
 
 
-def _search_groups(
-    trial: Trial,
-    anatomy: Anatomy,
-    held: Mapping[int, float],
-    limits: Mapping[int, Limits],
-    n: int,
-    seed: int,
-) -> Tensor:
+@dataclass(frozen=True)
+class _View:
+    """What is known of a model's parameters, however it came to be known.
+
+    Attributes
+    ----------
+    written : Record or None
+        What the model computes, where that can be seen.
+    held : mapping of int to float
+        Parameters whose value is given.
+    limits : mapping of int to (lower, upper)
+        Where others may lie.
+    seed : int
+        Of the draws.
+    q : int
+        Number of responses, 0 for an implicit model.
+    p : int
+        Number of parameters.
+    """
+
+    written: Record | None
+    held: Mapping[int, float]
+    limits: Mapping[int, Limits]
+    seed: int
+    q: int
+    p: int
+
+    def sizes(self, trial: Trial) -> Sizes | None:
+        """Return the sizes of parameters, where the model tells them."""
+        if self.written is None:
+            return None
+        return read_sizes(self.written, trial.x, trial.y, trial.w, self.held)
+
+    def examine(self, trial: Trial) -> Anatomy:
+        """Find out what is linear, at parameters of sensible size, or by trial at random places."""
+        m, p = len(trial.x), self.p
+        one = trial.take(trial.w.count_nonzero(1).argmax()[None])
+        sizes = self.sizes(one)
+        if sizes is None:
+            return examine(trial.call, m, p, tuple(self.held), self.q)
+        theta = draw(one, None, sizes, p, PROBES, self.seed)[:, 0, :, None]
+        for j, value in self.held.items():
+            theta[j] = value
+        fine = one.w[0].nonzero()[:, 0]
+        fine = fine if len(fine) else torch.zeros_like(fine.new_empty(1))
+        generator = torch.Generator().manual_seed(self.seed)
+        at = torch.randint(0, len(fine), (PROBES, TRIED), generator=generator).to(fine.device)
+        x = one.x[:, 0, fine[at]]
+        linear = linear_of(trial.call, x, theta.expand(-1, -1, TRIED), tuple(self.held), self.q)
+        return of_linear(linear, x, p, m)
+
+    def turns(self, trial: Trial, anatomy: Anatomy) -> bool:
+        """Return whether something oscillates."""
+        sizes = self.sizes(trial.take(torch.zeros(1, dtype=torch.int64)))
+        return any(anatomy.turn) or (sizes is not None and bool(sizes.cycles))
+
+
+def _search_groups(trial: Trial, anatomy: Anatomy, view: _View, n: int) -> Tensor:
     """Return starts (p, G, n): some groups are searched first, all with what was found there."""
     G, points = trial.w.shape
-    free = len(anatomy.place) - len(held.keys() | set(anatomy.linear))
+    free = view.p - len(view.held.keys() | set(anatomy.linear))
     wanted = (1, 512, 2048)[free] if free < 3 else 4096
     device = trial.w.device
 
     def run(rows: Tensor, n: int, draws: int, more: Tensor | None) -> Tensor:
         part = trial.take(rows)
-        theta = draw(part, anatomy, draws, seed)
+        theta = draw(part, anatomy, view.sizes(part), view.p, draws, view.seed)
         if more is not None:
             theta = torch.cat([theta, more[:, None].expand(-1, len(rows), -1)], 2)
-        return search(part, anatomy, held, limits, theta, n)
+        return search(part, anatomy, view.held, view.limits, theta, n)
 
     affordable = max(64, BUDGET // (G * points))
     shared = None
@@ -125,7 +180,7 @@ def _callable(model: Model, vector: bool, y_names: Sequence[str]) -> Call:
     return call
 
 
-def _sample(data: Data, call: Call, *, spectrum: bool) -> Trial:
+def _sample(data: Data, call: Call) -> Trial:
     """Return at most POINTS points of every group, side by side; what is missing weighs nothing."""
     index, there = _pick(data)
     w = torch.where(there, _weights(data)[index], 0.0)
@@ -136,16 +191,20 @@ def _sample(data: Data, call: Call, *, spectrum: bool) -> Trial:
 
     x = take(data.x)
     y = None if data.y is None else take(data.y)
-    rates, fastest = w.new_zeros(len(w), 0), w.new_zeros(len(w))
-    if spectrum:
-        rates, fastest = w.new_zeros(len(w), 1), _fastest(x[0], w)
-    if spectrum and y is not None and len(x) == 1:
-        rates, fastest = (
-            _spectrum(x[0], y[0].nan_to_num(0.0), seen(y[0], w))
-            if data.group is not None
-            else _spectrum(*_whole(data))
-        )
-    return Trial(call, x, y, w, rates, fastest)
+    return Trial(call, x, y, w, w.new_zeros(len(w), 0), w.new_zeros(len(w)))
+
+
+def _with_spectrum(trial: Trial, data: Data) -> Trial:
+    """Add the strongest frequencies along the first variable."""
+    x, y, w = trial.x, trial.y, trial.w
+    rates, fastest = w.new_zeros(len(w), 1), fastest_of(x[0], w)
+    if y is not None and len(x) == 1:
+        if data.group is None:
+            x, y, w = _whole(data)
+        else:
+            x, y, w = x[0], y[0].nan_to_num(0.0), seen(y[0], w)
+        rates, fastest = spectrum_of(x, y, w)
+    return replace(trial, rates=rates, fastest=fastest)
 
 
 def _pick(data: Data) -> tuple[Tensor, Tensor]:
@@ -210,33 +269,3 @@ def _whole(data: Data) -> tuple[Tensor, Tensor, Tensor]:
     w = seen(data.y[0], _weights(data))[::step]
     x, y = (torch.where(w > 0, t[0, ::step], 0.0) for t in (data.x, data.y))
     return x[None], y[None], w[None]
-
-
-def _fastest(x: Tensor, w: Tensor) -> Tensor:
-    """Return the frequency (G,) where the median spacing of x is half a turn."""
-    if x.shape[1] < 2:
-        return torch.ones_like(x[:, 0])
-    gap = torch.where(w > 0, x, torch.nan).sort(1)[0].diff(dim=1)
-    gap = torch.where(gap > 1e-9 * gap.nan_to_num().sum(1, keepdim=True), gap, torch.nan)
-    return 0.5 / gap.nanmedian(1)[0].nan_to_num(1.0)
-
-
-def _spectrum(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the strongest frequencies (G, PEAKS), and where aliases begin (G,).
-
-    The spectrum is that of points moved to the nearest of many bins, so that uneven sampling and
-    repeated x are welcome.
-    """
-    G, n = x.shape
-    low = torch.where(w > 0, x, torch.inf).amin(1, keepdim=True)
-    size = torch.where(w > 0, x, -torch.inf).amax(1, keepdim=True) - low
-    size = torch.where(torch.isfinite(size) & (size > 0), size, 1.0)
-    bins = min(1 << (4 * n - 1).bit_length(), LONGEST)
-    mean = (w * y).sum(1, keepdim=True) / w.sum(1, keepdim=True).clamp(min=1e-300)
-    at = ((x - low) / size * (bins - 1)).nan_to_num(0.0).round().long().clamp(0, bins - 1)
-    signal = x.new_zeros(G, 4 * bins).scatter_add_(1, at, w * (y - mean))
-    power = torch.fft.rfft(signal).abs()
-    rates = torch.arange(power.shape[1], dtype=x.dtype, device=x.device) * (bins - 1) / (4 * bins)
-    fastest = _fastest(x, w)
-    power = torch.where(rates <= (fastest[:, None] * size), power, -1.0)
-    return rates[power.topk(min(PEAKS, power.shape[1]), 1)[1]] / size, fastest
