@@ -33,7 +33,7 @@ def choose_loss(loss: Any) -> Loss | None:
         return None
     try:
         name, scale = (loss, None) if isinstance(loss, str) else loss
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - what can be gone through fails as it likes
         raise InputError(
             f'`loss` must be a name or a name and a scale, as ("huber", 2.0); got {shown(loss)}.'
         ) from None

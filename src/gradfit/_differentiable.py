@@ -88,6 +88,13 @@ def differentiable(
     given = dict(zip(SOURCES, (x, y, sx, sy, rho, cov), strict=True))
     tensors = {k: v for k, v in given.items() if isinstance(v, Tensor)}
     others = {k: v for k, v in given.items() if k not in tensors}
+    for name, value in others.items():
+        if isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value):
+            raise InputError(f"`{name}` is a list of tensors: torch.stack(...) keeps its gradient.")
+    if not tensors:
+        raise InputError(
+            f"differentiable() needs a tensor to connect to; got `x` of type {type(x).__name__}."
+        )
     question = _Question(model, tuple(tensors), others, options)
     beta = _Solution.apply(question, *tensors.values())
     result = question.result()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._format import shown
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
 
@@ -30,8 +31,10 @@ TINY = 1e-300
 
 def check_level(level: float) -> None:
     """Raise an InputError unless ``level``, the share an interval is to hold, is a probability."""
-    if not 0 < level < 1:
-        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {level!r}.")
+    given: Any = level
+    real = isinstance(given, float | int | np.floating) and not isinstance(given, bool)
+    if not (real and 0 < given < 1):
+        raise InputError(f"`level` must lie between 0 and 1, for example 0.95; got {shown(level)}.")
 
 
 def chi2_sf(chi2: Tensor, dof: Tensor) -> Tensor:

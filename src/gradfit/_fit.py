@@ -17,6 +17,7 @@ from gradfit._begin import find_start
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import gather
+from gradfit._data.checks import shown, to_flag
 from gradfit._dispatch import choose, device_for, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
@@ -207,6 +208,9 @@ def fit(
     robust = choose_loss(loss)
     kind = choose_cov_type(cov_type)
     refuse_unknown("backend", backend, ("auto", "eager", "native", "cuda"))
+    if on_step is not None and not callable(on_step):
+        raise InputError(f"`on_step` must be a function of a FitStep, got {shown(on_step)}.")
+    to_flag("`bias_correction`", bias_correction)
     device = device_for(backend, device, x)
     observed = gather(
         x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy, device=device

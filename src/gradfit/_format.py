@@ -7,6 +7,9 @@ import math
 import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+import numpy as np
 
 DIGITS = 15
 """Significant digits that a double holds for sure; more would be noise."""
@@ -92,6 +95,39 @@ def _places(number: Decimal) -> int:
 
 def _plain(number: Decimal) -> str:
     return format(number, "f")
+
+
+def shown(value: Any) -> str:
+    r"""Write what came as a message does: one line, and not a long one.
+
+    Examples
+    --------
+    >>> print(shown("two\nlines"), shown([1, 2]))
+    'two\nlines' [1, 2]
+    """
+    try:
+        plain = value.item() if isinstance(value, np.generic) else value
+        text = " ".join(repr(plain).split())
+    except Exception:  # noqa: BLE001 - objects write themselves as they like
+        text = f"<{type(value).__name__}>"
+    text = printable(text)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def printable(text: str) -> str:
+    r"""Write characters that steer a terminal, or cannot be written, as escapes.
+
+    Line breaks, control characters, marks that turn the direction of writing, halves of surrogate
+    pairs; what any language writes stays.
+
+    Examples
+    --------
+    >>> print(printable("\x1b[31m red \n"))
+    \x1b[31m red \n
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def number(value: float, digits: int = 6) -> str:

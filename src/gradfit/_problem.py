@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from gradfit._data import Data
+from gradfit._data.arrays import to_tensor
 from gradfit._data.checks import shown, to_finite, to_flag, to_flags, to_list, to_mapping, to_number
+from gradfit._data.foreign import refuse_foreign
 from gradfit._engine.loop import Bounds
 from gradfit._engine.points import Function, Points
 from gradfit._format import plural
@@ -256,10 +258,10 @@ def _common(shared: Any, model: Model, free: tuple[str, ...], data: Data) -> tup
     return tuple(n for n in free if n in names)
 
 
-def _known(name: str, model: Model, argument: str) -> None:
-    if name not in model.names:
+def _known(name: Any, model: Model, argument: str) -> None:
+    if not (isinstance(name, str) and name in model.names):
         raise InputError(
-            f"`{argument}` names {name!r}, which is no parameter of {model.label!r}. "
+            f"`{argument}` names {shown(name)}, which is no parameter of {model.label!r}. "
             f"Its parameters are {', '.join(model.names)}."
         )
 
@@ -309,9 +311,9 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
     """Return the limits of a parameter, infinite where there are none."""
     try:
         low, high = pair
-        if isinstance(pair, str):
+        if isinstance(pair, str | Mapping):
             raise TypeError
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - what can be gone through fails as it likes
         raise InputError(
             f"`bounds` of {name!r} must be a pair (lower, upper), None for no limit; "
             f"got {shown(pair)}."
@@ -331,11 +333,14 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
         return None
     if not isinstance(start, Mapping):
         try:
+            refuse_foreign("`start`", start)
             values = list(start)
-        except TypeError:
+        except InputError:
+            raise
+        except Exception:  # noqa: BLE001 - what can be gone through fails as it likes
             raise InputError(
                 f"`start` must give a number for each of {', '.join(names)}, by name or in this "
-                f"order; got {start!r}."
+                f"order; got {shown(start)}."
             ) from None
         if len(values) != len(names):
             raise InputError(
@@ -362,22 +367,26 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
 
 def _are_plain(values: Sequence[Any]) -> bool:
     """Return whether all are Python's numbers and not huge, so that nothing can be wrong."""
-    return all(isinstance(v, (float, int)) and -HUGE < v < HUGE for v in values)
+    kinds = (float, int)
+    return all(
+        isinstance(v, kinds) and not isinstance(v, bool) and -HUGE < v < HUGE for v in values
+    )
 
 
 def _column(problem: Problem, name: str, value: Any) -> Tensor:
     x = problem.data.x
-    try:
-        column = torch.as_tensor(value, dtype=x.dtype, device=x.device).reshape(-1)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"`start` of {name!r} must be a number, got {value!r}.") from None
+    title = f"`start` of {name!r}"
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        column = to_tensor(title, value, x.device).reshape(-1)
+    else:
+        column = x.new_tensor([to_number(title, value)])
     if column.shape[0] not in (1, problem.n_groups):
         raise InputError(
             f"`start` of {name!r} must be one number or one per group ({problem.n_groups}), "
             f"got {column.shape[0]}."
         )
     if not bool(torch.isfinite(column).all()):
-        raise InputError(f"`start` of {name!r} must be finite, got {value!r}.")
+        raise InputError(f"{title} must be finite, got {shown(value)}.")
     if name in problem.shared:
         _refuse_unlike(problem, name, column)
     if problem.bounds is not None:
@@ -385,8 +394,7 @@ def _column(problem: Problem, name: str, value: Any) -> Tensor:
         low, high = problem.bounds.lower[0, j], problem.bounds.upper[0, j]
         if bool(((column < low) | (column > high)).any()):
             raise InputError(
-                f"`start` of {name!r} is {value!r}, outside its bounds "
-                f"({float(low):g}, {float(high):g})."
+                f"{title} is {shown(value)}, outside its bounds ({float(low):g}, {float(high):g})."
             )
     return column.detach().expand(problem.n_groups)
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gradfit._data import Data, gather
 from gradfit._data.arrays import to_tensor
+from gradfit._data.checks import shown, to_list, to_seed
+from gradfit._data.foreign import refuse_foreign
 from gradfit._model import Model, as_model
 from gradfit._types import ArrayLike
 from gradfit._whitening import factor
@@ -66,6 +68,7 @@ def simulate(
     >>> x, y
     (array([0., 1., 2.]), array([1. , 3.5, 6. ]))
     """
+    noise_of = np.random.default_rng(to_seed("`seed`", seed))
     given = gather(x_true)
     m, n = given.x.shape
     law = as_model(model, given.x_names)
@@ -77,7 +80,7 @@ def simulate(
         raise InputError(f"the model {law.label!r} is NaN or inf at some `x_true` for `params`.")
     data = gather(given.x[0] if given.vector_x else given.x, y, sx, sy, rho, cov)
     z = data.x if data.y is None else torch.cat([data.x, data.y])
-    noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(tuple(z.shape)))
+    noise = torch.from_numpy(noise_of.standard_normal(tuple(z.shape)))
     z = z + _correlated(data.filled, noise.to(z.device), m)
     x, y = z[0] if given.vector_x else z[:m], z[m] if data.vector_y else z[m:]
     return (x, y) if given.as_torch else (x.cpu().numpy(), y.cpu().numpy())
@@ -86,6 +89,8 @@ def simulate(
 def _values(law: Model, params: Mapping[str, Any] | Sequence[Any], x: Tensor) -> list[Tensor]:
     """Return one tensor (N,) per parameter, in the order of the model."""
     if not isinstance(params, Mapping):
+        refuse_foreign("`params`", params)
+        params = to_list("`params`", params, '{"a": 1.0}')
         if len(params) != len(law.names):
             raise InputError(
                 f"`params` has {len(params)} values, but {law.label!r} has {len(law.names)} "
@@ -95,7 +100,7 @@ def _values(law: Model, params: Mapping[str, Any] | Sequence[Any], x: Tensor) ->
     values = {**law.defaults, **params}
     for name in values:
         if name not in law.names:
-            raise InputError(_unlike(law, f"names {name!r}, which is no parameter"))
+            raise InputError(_unlike(law, f"names {shown(name)}, which is no parameter"))
     for name in law.names:
         if name not in values:
             raise InputError(_unlike(law, f"gives no value for {name!r}"))

@@ -12,11 +12,13 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._format import shown
 from gradfit.errors import InputError
 
 GAS_CONSTANT = 8.31446261815324
@@ -50,11 +52,13 @@ def get(name: str) -> Callable[..., Tensor]:
     >>> get("polynomial2") is polynomial(2)
     True
     """
+    if not isinstance(cast(object, name), str):
+        raise InputError(f"`name` must be the name of a model, got {shown(name)}.")
     if name in _CATALOGUE:
         return _CATALOGUE[name][0]
     match = _POLYNOMIAL.fullmatch(name)
     if match is None:
-        raise InputError(f"there is no model {name!r}. Known are {', '.join(names())}.")
+        raise InputError(f"there is no model {shown(name)}. Known are {', '.join(names())}.")
     return polynomial(int(match[1]))
 
 
@@ -145,7 +149,6 @@ def proportional(x: Tensor, slope: Tensor) -> Tensor:
     return slope * x
 
 
-@functools.cache
 def polynomial(degree: int) -> Callable[..., Tensor]:
     """Return the model ``c0 + c1*x + ... + cn*x**n`` of the given degree, 0 to 30.
 
@@ -162,8 +165,16 @@ def polynomial(degree: int) -> Callable[..., Tensor]:
     >>> cubic.__name__, cubic(2.0, 1.0, 0.0, 0.0, 1.0)
     ('polynomial3', 9.0)
     """
-    if not 0 <= degree <= 30 or degree != int(degree):
-        raise InputError(f"the degree of a polynomial must be 0 to 30, got {degree!r}.")
+    given: Any = degree
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not (whole and 0 <= degree <= 30):
+        raise InputError(f"the degree of a polynomial must be 0 to 30, got {shown(degree)}.")
+    return _polynomial(int(degree))
+
+
+@functools.cache
+def _polynomial(degree: int) -> Callable[..., Tensor]:
+    """Return the model of a degree, the same one at every call."""
 
     def curve(x: Tensor, *c: Tensor) -> Tensor:
         *rest, value = c

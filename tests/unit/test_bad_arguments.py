@@ -136,7 +136,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"nan_policy": "drop"}, '`nan_policy` must be "raise" or "omit"'),
     ({"start": {"a": 1}}, "`start` gives no value for b"),
     ({"start": [1, 2, 3]}, "`start` has 3 values, but 'never' has 2 parameters"),
-    ({"start": {"a": 1, "b": "two"}}, "`start` of 'b' must be a number"),
+    ({"start": {"a": 1, "b": "two"}}, "`start` of 'b' must be one number, got 'two'"),
     ({"start": {"a": 1, "b": float("inf")}}, "`start` of 'b' must be finite"),
 ]
 

@@ -7,21 +7,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._data.foreign import refuse_foreign
+from gradfit._format import shown as shown
 from gradfit.errors import InputError
 
 CLEAN = 'Clean the data, or leave such rows out with nan_policy="omit".'
 """What to do about numbers that are none."""
+MOST = 10**15
+"""Whole numbers up to which doubles count one by one; nobody waits for more of anything."""
 
 
 def to_number(title: str, value: Any) -> float:
     """Return one real number, which may be NaN or inf; the message begins with ``title``."""
+    if type(value) is float or type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{title} is too large: above 1.8e308.") from None
+    refuse_foreign(title, value)
     try:
         # Text that looks like a number, and True, are something else given by mistake.
-        if not isinstance(value, str | bytes | bool) and getattr(value, "ndim", 0) == 0:
-            return float(value)
-    except (TypeError, ValueError, OverflowError):
+        if not isinstance(value, str | bytes | bool) and _is_real(value):
+            return float(value.detach() if isinstance(value, Tensor) else value)
+    except Exception:  # noqa: BLE001 - objects make numbers of themselves as they like
         pass
     raise InputError(f"{title} must be one number, got {shown(value)}.")
+
+
+def _is_real(value: Any) -> bool:
+    """Return whether a number, or an array of one without axes, is a real number."""
+    if value is np.ma.masked or getattr(value, "ndim", 0) != 0:
+        return False
+    if isinstance(value, Tensor):
+        return value.dtype != torch.bool and not value.dtype.is_complex
+    return not isinstance(value, np.generic | np.ndarray) or value.dtype.kind in "iufO"
 
 
 def to_finite(title: str, value: Any) -> float:
@@ -34,14 +53,27 @@ def to_finite(title: str, value: Any) -> float:
 
 def to_count(title: str, value: Any) -> int:
     """Return a whole number of at least 1."""
-    if type(value) is int and value >= 1:
+    if type(value) is int and 1 <= value <= MOST:
         return value
     number = to_finite(title, value)
     if number != int(number):
         raise InputError(f"{title} must be a whole number, got {shown(value)}.")
     if number < 1:
         raise InputError(f"{title} must be at least 1, got {shown(value)}.")
+    if number > MOST:
+        raise InputError(f"{title} must be at most {MOST:,}, got {shown(value)}.")
     return int(number)
+
+
+def to_seed(title: str, value: Any) -> "int | np.random.Generator":
+    """Return a seed of NumPy's random numbers: a whole number from 0 on, or a generator."""
+    if isinstance(value, np.random.Generator):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    raise InputError(
+        f"{title} must be a whole number from 0 on or a numpy.random.Generator, got {shown(value)}."
+    )
 
 
 def to_mapping(title: str, value: Any, example: str) -> dict[Any, Any]:
@@ -57,7 +89,10 @@ def to_list(title: str, value: Any, example: str) -> list[Any]:
     """Return whatever can be gone through as a list, but no text."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InputError(f"{title} must be a sequence, as {example}; got {shown(value)}.")
-    return list(cast(Iterable[Any], value))
+    try:
+        return list(cast(Iterable[Any], value))
+    except Exception:  # noqa: BLE001 - what can be gone through fails as it likes
+        raise InputError(f"{title} must be a sequence, as {example}; got {shown(value)}.") from None
 
 
 def to_flag(title: str, value: Any) -> bool:
@@ -70,26 +105,25 @@ def to_flag(title: str, value: Any) -> bool:
 def to_flags(title: str, value: Any, device: torch.device | None) -> Tensor:
     """Return True and False as a tensor of whatever shape they came in."""
     if isinstance(value, Tensor):
-        if value.dtype != torch.bool:
-            raise InputError(f"{title} must hold True or False, got {value.dtype}.")
+        if value.dtype != torch.bool or value.is_meta:
+            kind = "a tensor without data" if value.is_meta else value.dtype
+            raise InputError(f"{title} must hold True or False, got {kind}.")
         return value.to(device)
+    refuse_foreign(title, value)
+    if np.ma.is_masked(value):
+        raise InputError(f"{title} is masked at some points: give True or False for each.")
     try:
         array = np.asarray(value)
     except ValueError:
         raise InputError(f"{title} is ragged, got {shown(value)}.") from None
+    except Exception:  # noqa: BLE001 - objects make arrays of themselves as they like
+        raise InputError(f"{title} must hold True or False, got {shown(value)}.") from None
     if array.dtype.kind == "O" and all(isinstance(v, bool | np.bool_) for v in array.flat):
         array = array.astype(bool)
     if array.dtype.kind != "b":
         wrong = next((v for v in array.flat if not isinstance(v, bool | np.bool_)), value)
         raise InputError(f"{title} must hold True or False, got {shown(wrong)}.")
     return torch.tensor(array, device=device)
-
-
-def shown(value: Any) -> str:
-    """Return how a message writes what came: one line, and not a long one."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    text = " ".join(repr(plain).split())
-    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def check_covariance(cov: Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradfit._data.arrays import series_to_array, to_array
+from gradfit._format import shown
 from gradfit.errors import InputError
 
 
@@ -22,7 +23,7 @@ class Frame:
         """Return column ``name`` as a float64 array, missing values as NaN."""
         self.check(argument, name)
         values = self.raw(name)
-        title = f"`{argument}` (column {name!r})"
+        title = f"`{argument}` (column {shown(name)})"
         if hasattr(values, "to_native"):
             values = series_to_array(title, values)
         return to_array(title, values)
@@ -40,7 +41,12 @@ class Frame:
             self.numbers(argument, v) if isinstance(v, str) else to_array(f"`{argument}`", v)
             for v in value
         ]
-        return np.stack(np.broadcast_arrays(*rows)), tuple(str(v) for v in value)
+        try:
+            table = np.stack(np.broadcast_arrays(*rows))
+        except ValueError:
+            told = ", ".join(f"{shown(v)} {np.shape(r)}" for v, r in zip(value, rows, strict=True))
+            raise InputError(f"`{argument}`: columns must be equally long; got {told}.") from None
+        return table, tuple(str(v) for v in value)
 
     def labels(self, argument: str, name: str) -> Any:
         """Return column ``name`` as it is, for the labels of groups."""
@@ -52,13 +58,14 @@ class Frame:
         """Raise unless there is such a column; suggest the nearest."""
         if name in self.columns:
             return
-        by_case = {c.casefold(): c for c in self.columns}
-        close = difflib.get_close_matches(name.casefold(), by_case, 1)
-        hint = f" Did you mean {by_case[close[0]]!r}?" if close else ""
-        shown = ", ".join(self.columns[:20]) + (", ..." if len(self.columns) > 20 else "")
+        by_case = {c.casefold(): c for c in self.columns if isinstance(cast(Any, c), str)}
+        close = difflib.get_close_matches(name[:80].casefold(), by_case, 1)
+        hint = f" Did you mean {shown(by_case[close[0]])}?" if close else ""
+        some = [c if c.isprintable() else shown(c) for c in map(str, self.columns[:20])]
+        listed = ", ".join(some) + (", ..." if len(self.columns) > 20 else "")
         raise InputError(
-            f"`{argument}` names column {name!r}, which `data` has not.{hint} "
-            f"Its columns are {shown or 'none'}."
+            f"`{argument}` names column {shown(name)}, which `data` has not.{hint} "
+            f"Its columns are {listed or 'none'}."
         )
 
 

@@ -4,18 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
 
-from gradfit._data.arrays import constant, is_finite, to_rows, to_tensor
+from gradfit._data.arrays import constant, is_finite, to_device, to_rows, to_tensor
 from gradfit._data.checks import (
     CLEAN,
     check_covariance,
     refuse_negative,
     refuse_nonfinite,
     refuse_where,
+    shown,
 )
 from gradfit._data.frames import take_columns
 from gradfit._data.groups import number_groups
@@ -158,8 +159,8 @@ def gather(  # noqa: PLR0917 - the order at the door
     InputError
         Anything that cannot be fitted; the message names argument, expectation, value and place.
     """
-    if nan_policy not in POLICIES:
-        raise InputError(f'`nan_policy` must be "raise" or "omit", got {nan_policy!r}.')
+    if not (isinstance(cast(object, nan_policy), str) and nan_policy in POLICIES):
+        raise InputError(f'`nan_policy` must be "raise" or "omit", got {shown(nan_policy)}.')
     asked = {"x": x, "y": y, "sx": sx, "sy": sy, "rho": rho, "cov": cov, "groups": groups}
     names: Mapping[str, tuple[str, ...]] = {}
     if data is not None:
@@ -192,7 +193,7 @@ class _Gate:
         self.names = names
         tensors = [v for v in asked.values() if v is not None and isinstance(v, Tensor)]
         self.as_torch = bool(tensors) and any(t is asked["x"] or t is asked["y"] for t in tensors)
-        self.device = torch.device(device) if device is not None else None
+        self.device = to_device(device)
         if device is None and tensors:
             self.device = tensors[0].device
         self.finite = self.definite = True
@@ -343,7 +344,7 @@ def title(key: str, names: Mapping[str, tuple[str, ...]]) -> str:
     if not names:
         return f"`{key}`"
     known = names.get(key, ())
-    return f"`{key}` (column {known[0]!r})" if len(known) == 1 else f"`{key}`"
+    return f"`{key}` (column {shown(known[0])})" if len(known) == 1 else f"`{key}`"
 
 
 def _labels(name: str, vector: bool, k: int) -> tuple[str, ...]:
@@ -418,7 +419,7 @@ def _refuse_nonfinite(points: Data, names: Mapping[str, tuple[str, ...]]) -> Non
             advice = f'{LAST_RESPONSE if alone else ONE_RESPONSE} nan_policy="omit".'
         if len(columns := names.get(key, ())) > 1:
             for name, row in zip(columns, t, strict=True):
-                refuse_nonfinite(f"`{key}` (column {name!r})", row, advice)
+                refuse_nonfinite(f"`{key}` (column {shown(name)})", row, advice)
         refuse_nonfinite(title(key, names), t, advice)
 
 

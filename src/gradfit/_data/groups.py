@@ -149,16 +149,35 @@ def _number_runs(heads: np.ndarray[Any, Any]) -> tuple[NDArray[np.int64], Sequen
 
 def _as_array(labels: Any) -> np.ndarray[Any, Any]:
     if isinstance(labels, Tensor):
-        return labels.detach().cpu().numpy()
+        if labels.is_meta or labels.layout != torch.strided:
+            raise InputError("`groups` must hold labels; this tensor has no data, or is sparse.")
+        if labels.dtype == torch.bfloat16:
+            labels = labels.float()
+        return labels.detach().cpu().resolve_conj().numpy()
+    if np.ma.isMaskedArray(labels):
+        masked = np.ma.getmaskarray(labels)
+        if masked.any():
+            raise InputError(
+                f"`groups` has no label for {int(masked.sum())} of {masked.size} points "
+                f"(masked; first at index {int(masked.reshape(-1).argmax())})."
+            )
+        return np.asarray(labels)
     if isinstance(labels, list | tuple):
         # One label after the other: NumPy would turn (1, "a") into two texts.
+        kinds = set(map(type, labels))
+        if any(issubclass(kind, Tensor | np.ndarray) for kind in kinds):
+            raise InputError("`groups` must hold labels, not a list of arrays or tensors.")
         values = np.empty(len(labels), dtype=object)
         values[:] = labels
-        kinds = {type(v) for v in values}
         return np.asarray(labels) if len(kinds) == 1 and kinds <= {int, str, float} else values
-    if hasattr(labels, "to_numpy"):
-        return labels.to_numpy()
-    return np.asarray(labels)
+    try:
+        return np.asarray(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
+    except Exception as error:  # noqa: BLE001 - objects make arrays of themselves as they like
+        kind = type(labels).__name__
+        raise InputError(
+            f"`groups` must hold one label per point; {kind} makes no array "
+            f"({type(error).__name__})."
+        ) from None
 
 
 def _refuse_missing(values: np.ndarray[Any, Any]) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import currentframe
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from gradfit._format import shown
 from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph.draft import Draft
@@ -75,7 +76,10 @@ def trace(
     float32 (2,): [-0.5, 0]
     """
     if not callable(fn):
-        raise TraceError(f"`fn` must be a function of tensors or a module; got {fn!r}")
+        raise TraceError(f"`fn` must be a function of tensors or a module; got {shown(fn)}")
+    for name, value in (("keep", keep), ("max_nodes", max_nodes)):
+        if not isinstance(cast(object, value), int) or value < 0:
+            raise TraceError(f"`{name}` must be a whole number from 0 on; got {shown(value)}")
     if current.watcher is not None:
         raise TraceError("a trace runs already in this thread; trace one function at a time")
     names = Names(fn, inputs)

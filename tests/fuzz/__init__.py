@@ -1,0 +1,1 @@
+"""Generated calls of every public door: see ``docs/robustness.md``."""
