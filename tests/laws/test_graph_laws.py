@@ -73,7 +73,8 @@ def test_random_programs_agree_with_autograd_and_with_numpy(program: list[Step])
 def test_every_operation_of_a_random_program_passes_its_check(program: list[Step]) -> None:
     _, fn = written(program)
     report = trace(fn, *leaves()).check()
-    assert report, str(report)
+    allowed = {"cut"} if any(step[0] == "unrecorded" for step in program) else set()
+    assert {verdict.outcome for verdict in report.wrong} <= allowed, str(report)
 
 
 @pytest.mark.parametrize("name", TWENTY)
@@ -89,7 +90,8 @@ def test_the_twenty_functions_agree_with_autograd(name: str) -> None:
 def test_the_twenty_functions_pass_their_checks(name: str) -> None:
     fn, inputs = TWENTY[name]
     report = trace(fn, *inputs).check()
-    assert report, str(report)
+    allowed = {"cut"} if name == "without_recording" else set()
+    assert {verdict.outcome for verdict in report.wrong} == allowed, str(report)
     judged = [v for v in report.operations if v.outcome in ("agrees", "kink")]
     assert len(judged) >= len(report.operations) - 1
 

@@ -6,8 +6,9 @@ with its value, its gradient, why it requires grad, and the line it came from.
 
 from gradfit.graph.film import Film
 from gradfit.graph.graph import Backward, Graph
-from gradfit.graph.record import Call, Custom, Edge, Node, Ref, Snapshot, Source, Stats
+from gradfit.graph.record import Call, Custom, Edge, Node, Ref, Source
 from gradfit.graph.trace import trace
+from gradfit.graph.values import Snapshot, Stats
 
 __all__ = [
     "Backward",

@@ -5,7 +5,7 @@ A test calls each of them, so that a new torch that drops one says so.
 
 import importlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 AutogradNode = Any  # torch.autograd.graph.Node, whose concrete classes are made in C++
 
@@ -37,6 +38,22 @@ def memory(tensor: Tensor) -> int:
         return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
     except (AttributeError, RuntimeError, NotImplementedError):  # sparse, or a wrapper
         return -id(tensor)
+
+
+def edge(tensor: Tensor) -> "tuple[AutogradNode, int] | None":
+    """Return the place of a tensor in autograd's graph: a node, and which of its outputs.
+
+    ``None`` where nothing would ever arrive: the tensor does not require grad, or it only says
+    so. A view made under ``no_grad`` has ``requires_grad=True`` and no place in the graph.
+    """
+    if not tensor.requires_grad:
+        return None
+    try:
+        if tensor.grad_fn is not None:
+            return tensor.grad_fn, tensor.output_nr
+        return get_gradient_edge(tensor).node, 0
+    except (AssertionError, RuntimeError):
+        return None
 
 
 def forward_class(node: AutogradNode) -> type | None:
@@ -146,13 +163,13 @@ def kernels_run() -> Generator[list[str], None, None]:
 
 
 def dynamo_graphs(
-    function: Callable[..., Any], arguments: Sequence[Any]
+    function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> tuple[list[Any], list[tuple[int | None, str]]]:
     """Return the graphs that ``torch.compile`` cuts a function into, and why: line and reason."""
     explain = getattr(importlib.import_module("torch._dynamo"), "explain", None)
     if explain is None:
         return [], []
-    found = explain(function)(*arguments)
+    found = explain(function)(*arguments, **keywords)
     breaks: list[tuple[int | None, str]] = []
     for each in found.break_reasons:
         line = each.user_stack[-1].lineno if each.user_stack else None

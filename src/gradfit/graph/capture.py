@@ -49,6 +49,7 @@ class Run:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
     leaves: Mapping[str, Tensor]
     state: NDArray[np.uint8] | None
 
@@ -64,7 +65,7 @@ class Run:
             if isinstance(value, Ref):
                 node = graph[value.node]
                 made = replay.tensor(node.value, wide=False)
-                made = made.to(node.value.device) if node.value else made
+                made = made if node.value is None else made.to(node.value.device)
                 if node.requires_grad:
                     leaves[node.label] = made.requires_grad_()
                 return made
@@ -76,7 +77,8 @@ class Run:
 
         # Running a module may change its buffers.
         function = copy.deepcopy(call.func) if isinstance(call.func, nn.Module) else call.func
-        return cls(function, tuple(map(fresh, call.args)), leaves, call.random_state)
+        arguments, keywords = tuple(map(fresh, call.args)), fresh(dict(call.kwargs))
+        return cls(function, arguments, keywords, leaves, call.random_state)
 
     def gradients(self, run: Callable[..., Any]) -> Answer:
         """Run forward and backward; return the results, and the gradients by name."""
@@ -87,7 +89,7 @@ class Run:
                 leaves.setdefault(name, parameter)
         if self.state is not None:
             torch.set_rng_state(torch.from_numpy(self.state.copy()))
-        results = [tensor for _, tensor in outputs(run(*self.arguments))]
+        results = [tensor for _, tensor in outputs(run(*self.arguments, **self.keywords))]
         roots = [result for result in results if result.requires_grad]
         if not roots or not leaves:
             return results, {}
@@ -141,8 +143,8 @@ class _AsModule(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.function(*arguments, **keywords)
 
 
 def exported(run: Run) -> Captured:
@@ -150,15 +152,15 @@ def exported(run: Run) -> Captured:
     function = run.function
     module = function if isinstance(function, nn.Module) else _AsModule(function)
     try:  # strict capture knows the user's lines
-        program = torch.export.export(module, run.arguments, strict=True)
+        program = torch.export.export(module, run.arguments, dict(run.keywords), strict=True)
     except KeyError:  # it cannot find parameters in a closure; the other way can
-        program = torch.export.export(module, run.arguments, strict=False)
+        program = torch.export.export(module, run.arguments, dict(run.keywords), strict=False)
     return Captured(program.module(), _captured_operations([program.graph_module]))
 
 
 def compiled(run: Run, backend: str) -> Captured:
     """Capture with ``torch.compile``; without a C++ compiler as far as that goes."""
-    graphs, breaks = private.dynamo_graphs(run.function, run.arguments)
+    graphs, breaks = private.dynamo_graphs(run.function, run.arguments, run.keywords)
     run_compiled = torch.compile(run.function, backend=backend)
     remark = ""
     with private.kernels_made() as kernels:

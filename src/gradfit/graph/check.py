@@ -18,9 +18,12 @@ from torch import Tensor
 from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph import replay
+from gradfit.graph.cuts import behind, cut_places
 from gradfit.graph.differences import Agreement, Comparison, Outcome, gravest
 from gradfit.graph.graph import Graph
-from gradfit.graph.record import Call, Node, Snapshot
+from gradfit.graph.record import Call, Node
+from gradfit.graph.slopes import OwnFunction, slope
+from gradfit.graph.values import Snapshot
 
 if TYPE_CHECKING:
     from gradfit.graph.program import Program
@@ -32,6 +35,10 @@ _SYMMETRIC = {  # these read one triangle of their matrix only
     *("eigh", "linalg_eigh", "eigvalsh", "linalg_eigvalsh"),
 }
 _OF_NUMPY = {"float64": 1e-10, "float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+_CLOSENESS_OF_GRADIENTS = {
+    **dict.fromkeys(("float64", "complex128"), 1e-6),
+    **dict.fromkeys(("float32", "complex64"), 1e-2),
+}
 _CLOSENESS = {"float64": 1e-9, "complex128": 1e-9, "float32": 1e-3, "complex64": 1e-3}
 
 
@@ -44,8 +51,11 @@ class Verdict:
     node : int
     label : str
     line : int or None
-    outcome : {"agrees", "wrong", "kink", "skipped"}
+    outcome : {"agrees", "wrong", "cut", "kink", "skipped"}
         ``kink``: slopes to the left and right differ, and the gradient is one between them.
+        ``cut``: the gradient is right for the operations that it flows through, and is not the
+        derivative of the function, since a path to the result is cut (``detach``, ``no_grad``, a
+        number that Python read).
     worst : float
         Largest difference, relative to the largest entry of the gradient; NaN when skipped.
     note : str
@@ -66,7 +76,9 @@ class Verdict:
 
 @dataclass(frozen=True, repr=False)
 class CheckReport:
-    """True when nothing is wrong; prints one line per operation, then one per leaf.
+    """True when every gradient is the derivative of the function.
+
+    Prints one line per operation, then one per leaf.
 
     Attributes
     ----------
@@ -86,8 +98,9 @@ class CheckReport:
 
     @property
     def wrong(self) -> tuple[Verdict, ...]:
-        """What does not agree."""
-        return tuple(v for v in (*self.operations, *self.leaves) if v.outcome == "wrong")
+        """What does not agree: wrong operations and leaves, and leaves whose path is cut."""
+        both = (*self.operations, *self.leaves)
+        return tuple(v for v in both if v.outcome in ("wrong", "cut"))
 
     def __str__(self) -> str:
         parts: list[str] = []
@@ -141,10 +154,52 @@ def _whole(graph: Graph, wanted: Sequence[Node]) -> list[Agreement]:
     _must_reproduce(function({k: v.clone() for k, v in inputs.items()}), [graph[r] for r in roots])
     comparison = Comparison(function, inputs)
     gradients = comparison.gradients()
-    return [
-        _agreement(comparison, leaf.id, gradients[leaf.id], symmetric=_is_triangle(graph, leaf))
-        for leaf in wanted
-    ]
+    return [_leaf(graph, leaf, comparison, gradients[leaf.id]) for leaf in wanted]
+
+
+def _leaf(graph: Graph, leaf: Node, comparison: Comparison, gradient: Tensor | None) -> Agreement:
+    """Judge the recorded gradient of one leaf: by replay, then by the function itself."""
+    symmetric = _is_triangle(graph, leaf)
+    found = _agreement(comparison, leaf.id, gradient, symmetric=symmetric)
+    if found.outcome not in ("agrees", "kink") or gradient is None:
+        return found
+    altered = _altered(graph, leaf, gradient)
+    if altered is not None:
+        return altered
+    try:
+        own = slope(OwnFunction(graph), leaf, gradient, symmetric=symmetric)
+    except Exception:  # noqa: BLE001 - a function of the user, in a precision that it may not take
+        return found
+    if own is None or own.agrees:
+        return found
+    places = [f"`{n.expr or n.label}`{_on_line(n)}" for n in cut_places(graph, leaf)]
+    place = f", cut at {' or '.join(places[:3])}" if places else ""
+    along = "" if leaf.value is not None and not leaf.value.shape else " along a random direction"
+    note = f"it agrees while what is detached is held fixed{place}; the function itself{along} has "
+    note += f"slope {own.found:.4g}, its gradient says {own.promised:.4g}"
+    size = max(abs(own.found), abs(own.promised))
+    return Agreement("cut", abs(own.found - own.promised) / size, note)
+
+
+def _altered(graph: Graph, leaf: Node, gradient: Tensor) -> Agreement | None:
+    """Return a verdict where the recorded gradient is not the one that the operations give.
+
+    Both a difference and a value whose parts do not add up are asked for: a gradient that cancels
+    to zero differs by rounding alone.
+    """
+    if leaf.grad is None or leaf.grad.values is None:
+        return None
+    if all(graph[number].adds_up for number in behind(graph, leaf.id)):
+        return None
+    recorded = replay.tensor(leaf.grad, wide=True)
+    parts = [abs(part.stats.low) + abs(part.stats.high) for part in leaf.parts.values()]
+    size = max([float(gradient.abs().max()) if gradient.numel() else 0.0, *parts, 1e-12])
+    worst = float((recorded - gradient).abs().max()) / size if gradient.numel() else 0.0
+    close = _CLOSENESS_OF_GRADIENTS.get(leaf.grad.dtype, 0.2)
+    if recorded.shape == gradient.shape and not worst > close:
+        return None
+    note = "the recorded gradient is not the derivative: a hook changed it on the way"
+    return Agreement("wrong", worst, note)
 
 
 def _is_triangle(graph: Graph, leaf: Node) -> bool:
@@ -209,7 +264,8 @@ def _outputs(graph: Graph, node: Node) -> list[Node]:
     if node.value is not None:
         return [node] if node.view_of is None and node.writes is None else []
     each = [graph[use] for use in graph.uses[node.id]]
-    return [n for n in each if n.output is not None and n.value and "int" not in n.value.dtype]
+    made = [n for n in each if n.output is not None and n.value is not None]
+    return [n for n in made if n.value is not None and "int" not in n.value.dtype]
 
 
 def _agreement(
@@ -237,6 +293,10 @@ def _must_reproduce(outputs: Sequence[Tensor], nodes: Sequence[Node]) -> None:
 
 def _bare(call: Call) -> str:
     return call.name.rsplit(".", 1)[-1].strip("_")
+
+
+def _on_line(node: Node) -> str:
+    return f" (line {node.source.line})" if node.source else ""
 
 
 def _line(node: Node) -> int | None:

@@ -169,7 +169,7 @@ def _two_runs(one: Graph, two: Graph) -> Comparison:
         leaf.label: _far(leaf.grad, other.grad)
         for leaf in one.leaves
         for other in two.leaves
-        if leaf.label == other.label and (leaf.grad or other.grad)
+        if leaf.label == other.label and (leaf.grad is not None or other.grad is not None)
     }
     changed = len(one.results) != len(two.results)
     return Comparison(

@@ -10,7 +10,7 @@ from torch import Tensor
 Function = Callable[[Mapping[int, Tensor]], list[Tensor]]
 """From named inputs to outputs; it may write to what it is given."""
 
-Outcome = Literal["agrees", "wrong", "kink", "skipped"]
+Outcome = Literal["agrees", "wrong", "cut", "kink", "skipped"]
 
 TOLERANCE = 1e-5
 """Far above what central differences of a smooth function leave in double precision."""
@@ -159,7 +159,7 @@ class Comparison:
 
 def gravest(found: Sequence[Agreement]) -> Agreement:
     """Return the one that matters most: wrong before kink before agrees before skipped."""
-    order: tuple[Outcome, ...] = ("skipped", "agrees", "kink", "wrong")
+    order: tuple[Outcome, ...] = ("skipped", "agrees", "kink", "cut", "wrong")
     return max(found, key=lambda each: (order.index(each.outcome), each.worst))
 
 

@@ -1,14 +1,15 @@
 """One node in the making, one tensor in hand, and one call of an operation."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from gradfit.graph.autograd_private import AutogradNode
 from gradfit.graph.operations import Operation
 from gradfit.graph.place import Place
-from gradfit.graph.record import Call, Custom, Kind, Snapshot, Source
+from gradfit.graph.record import Call, Custom, Kind, Source
+from gradfit.graph.values import Snapshot
 
 GradEdge = tuple[AutogradNode, int]
 """The place in autograd's own graph that one version of a tensor belongs to."""
@@ -53,6 +54,7 @@ class Draft:
     output: int | None = None
     version: int = 0
     read_answer: str | None = None
+    answer: Any = None
     stale_grad: Snapshot | None = None
     custom: Custom | None = None
     call: Call | None = None

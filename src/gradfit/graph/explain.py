@@ -87,6 +87,10 @@ def _differences(graph: Graph, leaf: Node) -> str:
     (verdict,) = leaves(graph, leaf.id)
     if verdict.outcome == "skipped":
         return ""
+    if verdict.outcome == "cut":
+        return f"  ({verdict.note})"
+    if verdict.outcome == "wrong" and verdict.note:
+        return f"  ({verdict.note})"
     if verdict.outcome == "wrong":
         return f"  (central differences disagree by {verdict.worst:.0e})"
     return f"  (central differences agree to {verdict.worst:.0e})"

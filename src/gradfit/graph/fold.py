@@ -13,8 +13,9 @@ from typing import get_args
 
 from gradfit.errors import TraceError
 from gradfit.graph.graph import Detail, Graph
-from gradfit.graph.record import Node, Snapshot, Stats
+from gradfit.graph.record import Node
 from gradfit.graph.snapshot import plus
+from gradfit.graph.values import Snapshot, Stats
 
 MANY = 25
 """Operations from which statements are drawn unless something else is asked for."""

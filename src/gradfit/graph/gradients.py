@@ -13,13 +13,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from gradfit.graph import autograd_private as private
 from gradfit.graph.autograd_private import AutogradNode
 from gradfit.graph.draft import Draft, GradEdge
-from gradfit.graph.record import Snapshot
+from gradfit.graph.guard import Guard
 from gradfit.graph.snapshot import plus, take
+from gradfit.graph.values import Snapshot
 
 Grads = tuple[Tensor | None, ...]
 
@@ -36,8 +37,9 @@ class _Tap:
 class Gradients:
     """What is known of autograd's graph, and the hooks that listen to it."""
 
-    def __init__(self, drafts: list[Draft], keep: int) -> None:
+    def __init__(self, drafts: list[Draft], keep: int, guarded: Guard) -> None:
         self._drafts = drafts
+        self._guarded = guarded
         self._keep = keep
         self._known: dict[GradEdge, Draft] = {}
         self._groups: dict[GradEdge, list[Draft]] = {}
@@ -52,9 +54,9 @@ class Gradients:
 
     def register(self, draft: Draft, tensor: Tensor, *, end: bool = False) -> None:
         """Note the place of a tensor in autograd's graph, after its operation was linked."""
-        if not tensor.requires_grad:
+        edge = draft.edge
+        if edge is None:
             return
-        edge = draft.edge = _place(tensor)
         draft.is_leaf = tensor.grad_fn is None
         group = self._groups.setdefault(edge, [])
         group.append(draft)
@@ -150,6 +152,8 @@ class Gradients:
     def pull(self, roots: Sequence[Tensor]) -> set[GradEdge]:
         """Run the backward pass of the sum of some tensors; return what it reached."""
         ends = list(self._ends.items())
+        if not ends:  # leaves whose place in autograd's graph cannot be read: nothing to ask for
+            return set()
         with self.listening() as reached:
             found = torch.autograd.grad(
                 roots,
@@ -165,11 +169,13 @@ class Gradients:
 
     def _at_leaf(self, draft: Draft, gradients: Grads) -> None:
         if self._listening and gradients[0] is not None:
-            self._arrived(draft, gradients[0])
+            self._guarded("gradients", self._arrived, draft, gradients[0])
 
     def _at_node(self, tap: _Tap, leaving: Grads, arriving: Grads) -> None:
-        if not self._listening:
-            return
+        if self._listening:
+            self._guarded("gradients", self._passed, tap, leaving, arriving)
+
+    def _passed(self, tap: _Tap, leaving: Grads, arriving: Grads) -> None:
         for place, draft in tap.arriving:
             gradient = arriving[place]
             if gradient is not None:
@@ -235,9 +241,3 @@ class Gradients:
             ]
             for slot in through:
                 draft.parts[slot] = own
-
-
-def _place(tensor: Tensor) -> GradEdge:
-    if tensor.grad_fn is None:
-        return get_gradient_edge(tensor).node, 0
-    return tensor.grad_fn, tensor.output_nr

@@ -1,6 +1,5 @@
 """The graph as the user holds it: look things up, ask questions, draw it."""
 
-import ast
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gradfit.errors import TraceError
-from gradfit.graph.record import Call, Node, Source
+from gradfit.graph.record import Call, Failed, Node, Source
+from gradfit.graph.source import canonical
 
 if TYPE_CHECKING:
     from gradfit.graph.check import CheckReport
@@ -51,8 +51,8 @@ class Backward:
 class Graph:
     """The computational graph of one run, as plain data.
 
-    ``graph["a"]`` finds a node by its name, ``graph["a*x - y"]`` by the expression as written,
-    ``graph[3]`` by its number.
+    ``graph["a"]`` finds a node by its name, ``graph["a*x - y"]`` by its expression, ``graph[3]`` by
+    its number.
 
     Attributes
     ----------
@@ -65,6 +65,10 @@ class Graph:
     backwards : tuple of Backward
     result : object
         What the function returned, with tensors detached.
+    missed : tuple of str
+        Operations that ran, but could not be written down, each with the reason.
+    failed : Failed or None
+        Where the function raised, in the graph of a run that did not end.
 
     Examples
     --------
@@ -91,6 +95,8 @@ class Graph:
     backwards: tuple[Backward, ...] = ()
     result: Any = field(default=None, compare=False)
     call: Call | None = field(default=None, compare=False)
+    missed: tuple[str, ...] = ()
+    failed: Failed | None = None
 
     # -- looking things up -----------------------------------------------------------------------
 
@@ -119,9 +125,9 @@ class Graph:
         [6, 6]
         """
         named = tuple(node for node in self.nodes if node.name == text)
-        wanted = _canonical(text)
+        wanted = canonical(text)
         return named or tuple(
-            node for node in self.nodes if wanted in (_canonical(node.expr), _canonical(node.op))
+            node for node in self.nodes if wanted in (canonical(node.expr), canonical(node.op))
         )
 
     def __iter__(self) -> Iterator[Node]:
@@ -215,8 +221,10 @@ class Graph:
         """Check every gradient against finite differences, or against the NumPy program.
 
         The report is true when all agree, and names the operation whose backward is wrong. Each
-        operation is run alone in double precision on its recorded inputs, and the whole function
-        once more; slopes that differ to the left and right are a kink, not a mistake.
+        operation is run alone in double precision on its recorded inputs, then all in order. At
+        last the function itself is run again beside its point (not where it makes backward passes
+        of its own), which finds paths that are cut. Slopes that differ to the left and right are a
+        kink, not a mistake.
 
         Parameters
         ----------
@@ -474,7 +482,8 @@ class Graph:
         return self.to_svg()
 
     def __repr__(self) -> str:
-        return str(self.table())
+        notes = [f"not written down: {missed}" for missed in self.missed]
+        return "\n".join([str(self.table()), *notes])
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "uses"}
@@ -485,11 +494,3 @@ def written(text: str, path: str | Path | None) -> str:
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
-
-
-def _canonical(text: str) -> str:
-    """Bring an expression to one spelling, so that spaces and outer brackets do not matter."""
-    try:
-        return ast.unparse(ast.parse(text.strip(), mode="eval"))
-    except SyntaxError:
-        return text.strip()

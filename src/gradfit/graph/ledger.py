@@ -11,6 +11,7 @@ from gradfit.graph.autograd_private import AutogradNode
 from gradfit.graph.draft import Draft, GradEdge, Held, Step, Why
 from gradfit.graph.functions import described
 from gradfit.graph.gradients import Gradients
+from gradfit.graph.guard import Guard
 from gradfit.graph.names import Names
 from gradfit.graph.place import Place
 from gradfit.graph.reasons import why
@@ -27,7 +28,8 @@ class Ledger:
 
     def __init__(self, names: Names, keep: int, max_nodes: int) -> None:
         self.drafts: list[Draft] = []
-        self.gradients = Gradients(self.drafts, keep)
+        self.guarded = Guard()
+        self.gradients = Gradients(self.drafts, keep, self.guarded)
         self._names = names
         self._keep = keep
         self._max_nodes = max_nodes
@@ -63,7 +65,7 @@ class Ledger:
         draft.why = Why("set" if tensor.requires_grad else "unset")
         if draft.kind in ("leaf", "constant"):
             draft.kind = "leaf" if tensor.requires_grad else "constant"
-        draft.edge = None
+        draft.edge = private.edge(tensor)
         self.gradients.register(draft, tensor)
 
     # -- tensors to nodes ------------------------------------------------------------------------
@@ -87,7 +89,8 @@ class Ledger:
 
     def hold(self, tensor: Tensor, draft: Draft, *, end: bool = False) -> Draft:
         """Let a node stand for a tensor as it is now."""
-        draft.requires_grad = tensor.requires_grad
+        draft.edge = private.edge(tensor)
+        draft.requires_grad = draft.edge is not None
         draft.value = take(tensor, self._keep)
         draft.version = private.version(tensor)
         base = private.base(tensor)
@@ -127,8 +130,9 @@ class Ledger:
         if tensor.grad_fn is not None:
             return self._unseen(tensor, name)
         name = name or self._names.parameter(tensor)
-        if not tensor.requires_grad:
-            return self.hold(tensor, self.new("constant", "", name=name, why=Why("outside")))
+        if private.edge(tensor) is None:
+            why = Why("severed" if tensor.requires_grad else "outside")
+            return self.hold(tensor, self.new("constant", "", name=name, why=why))
         kind = "parameter" if isinstance(tensor, nn.Parameter) else ""
         draft = self.new("leaf", "", name=name, why=Why("leaf", kind))
         if tensor.grad is not None:

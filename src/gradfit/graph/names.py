@@ -1,7 +1,7 @@
 """What the user calls the tensors and modules that go into a function."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,12 @@ class Names:
     arguments, its closure, and the globals that it mentions.
     """
 
-    def __init__(self, fn: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], inputs: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> None:
         self._fn = fn = inspect.unwrap(fn)
-        self._arguments = dict(zip(_argument_names(fn, len(inputs)), inputs, strict=True))
+        positional = zip(_argument_names(fn, len(inputs)), inputs, strict=True)
+        self._arguments = {**dict(positional), **keywords}
         self._of_parameters: dict[int, str] | None = None
         self._of_modules: dict[int, str] = {}
 

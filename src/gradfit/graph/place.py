@@ -1,6 +1,5 @@
 """Where in the user's code an operation was called: line, call, module, custom Function."""
 
-import sys
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
@@ -62,11 +61,6 @@ class Places:
         """Let go of all frames: they hold on to everything that the function made."""
         self._stop = None
         self._numbers.clear()
-
-    def here(self) -> Place:
-        """Return where the operation that called my caller was written."""
-        # Not kept in a variable of the caller: a frame that holds itself is never freed.
-        return self.at(sys._getframe(2))  # pyright: ignore[reportPrivateUsage]
 
     def at(self, frame: FrameType | None) -> Place:
         """Return where the operation that ``frame`` just called was written."""

@@ -1,61 +1,18 @@
 """Where a NaN, an inf, a zero, a None or an overwritten value was born."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from gradfit.graph.graph import Backward, Graph
-from gradfit.graph.record import Node, Snapshot, Source
-from gradfit.graph.remedies import CUT, DOMAIN, FLAT, POLES, SLOPE
-
-ProblemKind = Literal["nan", "inf", "zero", "none", "overwritten", "freed", "uncleared"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that went wrong, at the place where it began.
-
-    Attributes
-    ----------
-    kind : {"nan", "inf", "zero", "none", "overwritten", "freed", "uncleared"}
-    phase : {"forward", "backward"}
-        Whether the value or the gradient is concerned.
-    node : int or None
-        The node where it began.
-    message, remedy : str
-        What happened, and what to do.
-    source : Source or None
-    """
-
-    kind: ProblemKind
-    phase: Literal["forward", "backward"]
-    node: int | None
-    message: str
-    remedy: str
-    source: Source | None = None
-
-    @property
-    def line(self) -> int | None:
-        """The line where it began."""
-        return self.source.line if self.source else None
-
-    def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.message}. {self.remedy[:1].upper()}{self.remedy[1:]}."
-
-
-class Problems(tuple[Problem, ...]):
-    """All problems of a graph, forward first; empty (and false) when there are none."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self)) or "no problems found"
-
-    __repr__ = __str__
+from gradfit.graph.cuts import behind, cut_behind, cut_remedy, reaching, severed
+from gradfit.graph.failures import failures
+from gradfit.graph.graph import Graph
+from gradfit.graph.problem import Problem, Problems, line_of
+from gradfit.graph.record import Node
+from gradfit.graph.remedies import DOMAIN, FLAT, POLES, SLOPE
+from gradfit.graph.values import Snapshot
 
 
 def problems(graph: Graph) -> Problems:
@@ -66,11 +23,10 @@ def problems(graph: Graph) -> Problems:
     is good; a zero origin, one whose outgoing part is all zero although what arrived is not.
     """
     found = [*_forward(graph), *_uncleared(graph)]
-    errors = [backward for backward in graph.backwards if backward.error]
-    if errors:
-        found += _failed(graph, errors)
+    if graph.failed is not None or any(backward.error for backward in graph.backwards):
+        found += failures(graph)
     else:
-        found += [*_backward(graph), *_zero(graph), *_none(graph)]
+        found += [*_backward(graph), *_zero(graph), *_none(graph), *severed(graph)]
     return Problems(found)
 
 
@@ -175,7 +131,9 @@ def _backward_origin(node: Node, part: Snapshot | None, chooser: Node | None) ->
     message = f"{_WORD[kind]} in the gradient begins in the backward of `{text}`"
     remedy = SLOPE.get(node.op.strip("_."), "keep away from the point where it has no derivative")
     if chooser is not None:
-        message += f": 0 * inf, in the branch that `{chooser.op}` on line {_line(chooser)} dropped"
+        message += (
+            f": 0 * inf, in the branch that `{chooser.op}` on line {line_of(chooser)} dropped"
+        )
         remedy = (
             "choose before computing: f(torch.where(ok, x, 1)) inside, torch.where(ok, ...) outside"
         )
@@ -224,12 +182,12 @@ def _is_zero(grad: Snapshot | None) -> bool:
 
 
 def _none(graph: Graph) -> Iterator[Problem]:
-    reached = _reaching(graph)
+    reached = reaching(graph)
     overwritten = {node.writes for node in graph}
     for leaf in graph.leaves:
         if leaf.grad is not None or leaf.id in overwritten:
             continue
-        cut = _cut(graph, leaf)
+        cut = cut_behind(graph, leaf)
         if not graph.uses[leaf.id]:
             message = f"`{leaf.label}` is not used: its gradient is None"
             remedy = "use it, or do not ask for its gradient"
@@ -238,10 +196,7 @@ def _none(graph: Graph) -> Iterator[Problem]:
             message = f"the gradient of `{leaf.label}` is None: cut at `{cut.expr or cut.label}`"
             if cut.reason:
                 message += f" ({cut.reason})"
-            mode = "inference_mode" if cut.reason.startswith("inference") else "no_grad"
-            remedy = f"move it out of {mode}()" if cut.in_no_grad else _ASIDE
-            remedy = CUT.get(cut.op.strip("_."), remedy)
-            yield Problem("none", "backward", cut.id, message, remedy, cut.source)
+            yield Problem("none", "backward", cut.id, message, cut_remedy(cut), cut.source)
         elif leaf.id not in reached:
             what = f"what is computed from `{leaf.label}` is not part of the result"
             message, remedy = f"{what}: its gradient is None", "return it, or leave it out"
@@ -252,7 +207,7 @@ def _none(graph: Graph) -> Iterator[Problem]:
 
 def _silent(graph: Graph, leaf: Node) -> Iterator[Problem]:
     """Find the operation whose backward was asked and sent nothing back."""
-    on_the_way = _behind(graph, leaf.id)
+    on_the_way = behind(graph, leaf.id)
     for node in graph:
         for edge in node.inputs:
             asked = edge.flows and edge.part is None and _arriving(graph, node)
@@ -265,93 +220,7 @@ def _silent(graph: Graph, leaf: Node) -> Iterator[Problem]:
                 return
 
 
-def _reaching(graph: Graph) -> set[int]:
-    """Return the nodes that a gradient can reach from where a backward pass began."""
-    reached = {root for backward in graph.backwards for root in backward.roots}
-    for node in reversed(graph.nodes):
-        if node.id in reached:
-            reached.update(edge.source for edge in node.inputs if edge.flows)
-    return reached
-
-
-def _cut(graph: Graph, leaf: Node) -> Node | None:
-    """Return the first operation behind a leaf where its way to the result is cut."""
-    behind, before = _behind(graph, leaf.id), _before_results(graph)
-    for number in sorted(behind):
-        node = graph[number]
-        if node.kind == "read" and node.op in CUT:
-            return node
-        loses = node.kind == "op" and not node.requires_grad and node.value is not None
-        if loses and number in before:
-            return node
-    return None
-
-
-def _behind(graph: Graph, start: int) -> set[int]:
-    stack, seen = [start], {start}
-    while stack:
-        new = [use for use in graph.uses[stack.pop()] if use not in seen]
-        seen.update(new)
-        stack += new
-    return seen
-
-
-def _before_results(graph: Graph) -> set[int]:
-    seen = {root for backward in graph.backwards for root in backward.roots} | set(graph.results)
-    for node in reversed(graph.nodes):
-        if node.id in seen:
-            seen.update(edge.source for edge in node.inputs)
-    return seen
-
-
-# -- passes that failed or added up ----------------------------------------------------------------
-
-
-def _failed(graph: Graph, errors: list[Backward]) -> Iterator[Problem]:
-    found = False
-    for node in graph:
-        if node.saved_overwritten:
-            found = True
-            yield _overwritten(graph, node)
-    if not found:
-        yield _broken(graph, errors[0])
-
-
-def _broken(graph: Graph, failed: Backward) -> Problem:
-    said = (failed.error or "").split(" (")[0].split(". ")[0].rstrip(".")
-    message = f"the backward pass failed: {said}"
-    customs = [node for node in graph if node.custom is not None]
-    named = [n for n in customs if n.custom and f"{n.custom.name}Backward" in said]
-    node, remedy = graph[failed.roots[0]], "see what it says"
-    if "use_reentrant" in said:
-        remedy = "call checkpoint(..., use_reentrant=False)"
-    elif "second time" in said:
-        remedy = "compute the values again for each pass, or call backward(retain_graph=True)"
-    elif customs:
-        node = (named or customs)[-1]
-        remedy = f"mend the backward of {node.op.removesuffix('.apply')}"
-    return Problem("freed", "backward", node.id, message, remedy, node.source)
-
-
-def _overwritten(graph: Graph, node: Node) -> Problem:
-    keeps_result = node.saved_overwritten[0] in ("result", "output", "out", "values")
-    candidates = [node.id] if keeps_result else [*(e.source for e in node.inputs), node.id]
-    written = ((saved, _writer_after(graph, node, saved)) for saved in candidates)
-    saved, writer = next((pair for pair in written if pair[1]), (candidates[0], None))
-    what = "its result" if saved == node.id else f"`{graph[saved].label}`"
-    message = f"`{node.expr or node.label}` on line {_line(node)} saved {what} for its backward"
-    source = node.source
-    if writer is not None:
-        message += f"; `{writer.expr or writer.label}` on line {_line(writer)} overwrote it"
-        source = writer.source
-    remedy = "write to a copy: y = y * 3 instead of y.mul_(3), or y.clone() before the write"
-    return Problem("overwritten", "backward", node.id, message, remedy, source)
-
-
-def _writer_after(graph: Graph, node: Node, saved: int) -> Node | None:
-    """Return who first wrote the memory of a value after an operation had saved it."""
-    memory = {saved, graph[saved].view_of} - {None}
-    return next((n for n in graph.nodes[node.id + 1 :] if n.writes in memory), None)
+# -- passes that added up -------------------------------------------------------------------------
 
 
 def _uncleared(graph: Graph) -> Iterator[Problem]:
@@ -368,10 +237,5 @@ def _uncleared(graph: Graph) -> Iterator[Problem]:
         yield Problem("uncleared", "backward", leaf, message, remedy, backward.source)
 
 
-def _line(node: Node) -> int | str:
-    return node.source.line if node.source else "?"
-
-
 _CHOOSERS = ("where", "masked_fill", "[]=")
-_ASIDE = "keep to operations that have a derivative, in floating point"
 _WORD = {"nan": "NaN", "inf": "inf"}

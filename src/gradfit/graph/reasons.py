@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradfit.graph import autograd_private as private
 from gradfit.graph.draft import Draft, Step, Why
 
 _CUTS = {"detach", "detach_", "data", "grad", "tensor", "as_tensor", "from_numpy"}
@@ -13,7 +14,7 @@ _CUTS = {"detach", "detach_", "data", "grad", "tensor", "as_tensor", "from_numpy
 def why(step: Step, tensor: Tensor) -> Why:
     """Decide why the tensor that an operation made requires grad, or does not."""
     needing = [draft for draft in step.drafts if draft.requires_grad]
-    if tensor.requires_grad:
+    if private.edge(tensor) is not None:
         return _why_needed(tensor, needing)
     if not needing:
         return Why("no_input" if step.drafts else "made_here")
@@ -30,7 +31,7 @@ def why(step: Step, tensor: Tensor) -> Why:
 
 def why_written(step: Step, owner: Tensor, old: Draft) -> Why:
     """Decide the same for the next version of memory that was written in place."""
-    if not owner.requires_grad:
+    if private.edge(owner) is None:
         return why(step, owner)
     if not torch.is_grad_enabled():
         return Why("written_unrecorded")
@@ -71,6 +72,7 @@ _LEAVES = {
 _SENTENCES = {
     "": "",
     "outside": "came in without requires_grad=True",
+    "severed": "says requires_grad, but no gradient reaches it (a view made under no_grad)",
     "made_here": "made here without requires_grad=True",
     "no_input": "no input requires grad",
     "cut": "`{}` cuts the graph here: what went in requires grad, what comes out does not",

@@ -7,132 +7,14 @@ long after the run that made it.
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradfit.graph.values import Snapshot
+
 Kind = Literal["leaf", "constant", "op", "read", "hidden"]
-
-
-class Stats(NamedTuple):
-    """Least, greatest and mean of the finite entries, and how many are not finite.
-
-    Complex numbers are summed up by their magnitudes. All three are NaN when nothing is finite.
-    """
-
-    low: float
-    high: float
-    mean: float
-    n_nonfinite: int
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> "Stats":
-        """Sum up an array of any dtype."""
-        numbers = np.abs(values) if np.iscomplexobj(values) else values.astype(np.float64)
-        finite = numbers[np.isfinite(numbers)]
-        if finite.size == 0:
-            return cls(np.nan, np.nan, np.nan, numbers.size)
-        with np.errstate(over="ignore"):
-            mean = float(finite.mean())
-        return cls(float(finite.min()), float(finite.max()), mean, numbers.size - finite.size)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Snapshot:
-    """A tensor as it was at one moment: value, gradient, or part of a gradient.
-
-    Reads like a number or an array: ``float(s)``, ``np.asarray(s)``, ``s.values``.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : str
-        As torch writes it, without ``torch.``: ``"float64"``, ``"bfloat16"``.
-    device : str
-        Where the tensor lived: ``"cpu"``, ``"cuda:0"``.
-    values : ndarray or None
-        A detached copy; ``None`` when the tensor was too big to keep or had no data. What NumPy
-        lacks (bfloat16) is kept as float32.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    device: str
-    values: NDArray[Any] | None
-    given_stats: Stats | None = None
-
-    @property
-    def n(self) -> int:
-        """Number of entries."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @cached_property
-    def stats(self) -> Stats:
-        """Least, greatest, mean, and the count of entries that are not finite."""
-        if self.values is not None:
-            return Stats.of(self.values)
-        return self.given_stats or Stats(np.nan, np.nan, np.nan, 0)
-
-    @property
-    def brief(self) -> str:
-        """A few characters for a card: one number, up to three, or ``low .. high``."""
-        if self.n == 0:
-            return "empty"
-        if self.values is not None and self.dtype == "bool" and self.n > 1:
-            return f"{int(self.values.sum())} of {self.n} true"
-        if self.values is not None and self.n <= 3:
-            texts = [number_text(v) for v in self.values.ravel()]
-            return texts[0] if self.n == 1 else f"[{', '.join(texts)}]"
-        low, high, _, bad = self.stats
-        if self.values is None and self.given_stats is None:
-            return "no data"
-        span = number_text(low) if low == high else f"{number_text(low)} .. {number_text(high)}"
-        if bad == self.n:
-            return f"{bad} not finite"
-        return f"{span} ({bad} not finite)" if bad else span
-
-    def item(self) -> Any:
-        """Return the only entry as a Python number."""
-        return self.__array__().item()
-
-    def to_dict(self, limit: int = 1000) -> dict[str, Any]:
-        """Return plain JSON data; all entries in order when at most ``limit``, else statistics."""
-        keep = self.values is not None and self.n <= limit
-        return {
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "device": self.device,
-            "low": _plain(self.stats.low),
-            "high": _plain(self.stats.high),
-            "mean": _plain(self.stats.mean),
-            "n_nonfinite": self.stats.n_nonfinite,
-            "values": [_plain(v) for v in self.__array__().ravel().tolist()] if keep else None,
-        }
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if self.values is None:
-            kept = "only statistics were kept: trace with a larger `keep`"
-            raise ValueError(f"{self}: {kept if self.given_stats else 'no values to read'}")
-        return np.array(self.values, dtype=dtype, copy=copy)
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Snapshot):
-            return NotImplemented
-        if (self.shape, self.dtype) != (other.shape, other.dtype):
-            return False
-        if self.values is None or other.values is None:
-            return self.values is other.values and _same(self.stats[:3], other.stats[:3])
-        return _same(self.values, other.values)
-
-    __hash__ = None  # type: ignore[assignment] - compared by value, and values are arrays
-
-    def __repr__(self) -> str:
-        return self.brief if self.n == 1 else f"{self.dtype} {self.shape}: {self.brief}"
 
 
 @dataclass(frozen=True)
@@ -231,6 +113,33 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """Where a function that was traced raised.
+
+    Attributes
+    ----------
+    op : str
+        The operation of torch that raised; empty where Python code did.
+    error : str
+        The type of the exception, and what it says.
+    inputs : tuple of int
+        The nodes that went into the operation.
+    source : Source or None
+    line : int or None
+        The line of the user's code, also where no operation of torch was at work.
+    none_grads : tuple of (int, int or None)
+        Tensors whose ``.grad`` was read and was None, each with the line of the reading.
+    """
+
+    op: str
+    error: str
+    inputs: tuple[int, ...] = ()
+    source: Source | None = None
+    line: int | None = None
+    none_grads: tuple[tuple[int, int | None], ...] = ()
+
+
+@dataclass(frozen=True)
 class Custom:
     """A custom ``autograd.Function``: its name, and its own forward and backward as written."""
 
@@ -281,6 +190,8 @@ class Node:
         Whether it was computed while recording was off.
     read_answer : str or None
         What a ``read`` returned: ``"True"``, ``"0.5"``.
+    answer : object
+        The same as Python got it.
     stale_grad : Snapshot or None
         What a leaf's ``.grad`` already held when the leaf was first used.
     saved_overwritten : tuple of str
@@ -312,6 +223,7 @@ class Node:
     version: int = 0
     in_no_grad: bool = False
     read_answer: str | None = None
+    answer: Any = field(default=None, compare=False, repr=False)
     stale_grad: Snapshot | None = None
     saved_overwritten: tuple[str, ...] = ()
     custom: Custom | None = None
@@ -357,15 +269,13 @@ class Node:
             **plain,
             "label": self.label,
             "expr": self.expr,
-            "value": self.value and self.value.to_dict(),
-            "grad": self.grad and self.grad.to_dict(),
-            "stale_grad": self.stale_grad and self.stale_grad.to_dict(),
+            "value": _as_dict(self.value),
+            "grad": _as_dict(self.grad),
+            "stale_grad": _as_dict(self.stale_grad),
             "parts": {text: part.to_dict() for text, part in self.parts.items()},
             "source": dict(self.source.__dict__) if self.source else None,
             "custom": dict(self.custom.__dict__) if self.custom else None,
-            "inputs": [
-                {**edge.__dict__, "part": edge.part and edge.part.to_dict()} for edge in self.inputs
-            ],
+            "inputs": [{**edge.__dict__, "part": _as_dict(edge.part)} for edge in self.inputs],
         }
 
     def with_(self, **changes: Any) -> "Node":
@@ -373,27 +283,8 @@ class Node:
         return replace(self, **changes)
 
 
-_OWN_FORM = {"value", "grad", "stale_grad", "parts", "source", "custom", "inputs", "call"}
+_OWN_FORM = {"value", "grad", "stale_grad", "parts", "source", "custom", "inputs", "call", "answer"}
 
 
-def number_text(value: Any) -> str:
-    """Write one number in at most four significant digits."""
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value))
-    if isinstance(value, (complex, np.complexfloating)):
-        return f"{complex(value):.4g}"
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    return f"{float(value) + 0.0:.4g}"  # + 0.0 turns -0.0 into 0.0
-
-
-def _plain(value: Any) -> Any:
-    """Write what JSON lacks (NaN, inf, complex) as text."""
-    if isinstance(value, complex):
-        return str(value)
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _same(one: Any, other: Any) -> bool:
-    one, other = np.asarray(one), np.asarray(other)
-    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
+def _as_dict(value: Snapshot | None) -> dict[str, Any] | None:
+    return None if value is None else value.to_dict()

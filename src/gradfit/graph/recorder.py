@@ -1,26 +1,41 @@
 """Watch every torch operation of one run, and draft a node for each tensor that comes out."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from traceback import walk_tb
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph.draft import Draft, Step, Why
 from gradfit.graph.functions import described
 from gradfit.graph.graph import Backward
 from gradfit.graph.ledger import Ledger
 from gradfit.graph.operations import APPLY, Operation, operation, outputs
-from gradfit.graph.place import Place, Places
+from gradfit.graph.place import Place, Places, is_library
 from gradfit.graph.reasons import why, why_written
-from gradfit.graph.record import Call, Ref, number_text, references
+from gradfit.graph.record import Call, Failed, Ref, references
+from gradfit.graph.values import number_text
+
+
+class Failure(NamedTuple):
+    """The operation in which the traced function raised, and what it raised."""
+
+    step: Step
+    error: Exception
+
+
+def error_text(error: Exception) -> str:
+    """Return what an exception says, with its type where that is not the usual one of torch."""
+    kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
 
 
 class Recorder(TorchFunctionMode):
@@ -29,14 +44,29 @@ class Recorder(TorchFunctionMode):
     def __init__(self, ledger: Ledger, places: Places) -> None:
         super().__init__()
         self.backwards: list[Backward] = []
+        self.failure: Failure | None = None
         self._ledger = ledger
         self._places = places
         self._applied: dict[FrameType, Step] = {}  # custom Functions seen on the stack only
         self._last: tuple[FrameType, Draft] | None = None
+        self._none_grads: list[tuple[int, int | None]] = []
         self._inside = False
+
+    def failed(self, error: Exception) -> Failed:
+        """Describe where the traced function raised."""
+        text = f"{type(error).__name__}: {error}"
+        line = _users_line(error)
+        failure = self.failure
+        if failure is None or failure.error is not error:
+            return Failed("", text, line=line, none_grads=tuple(self._none_grads))
+        step = failure.step
+        inputs = tuple(draft.id for draft in step.drafts)
+        source = step.place.site and step.place.site.source
+        return Failed(step.text, text, inputs, source, line)
 
     def forget(self) -> None:
         """Let go of all frames."""
+        self.failure = None
         self._places.forget()
         self._applied.clear()
         self._last = None
@@ -54,13 +84,15 @@ class Recorder(TorchFunctionMode):
         what = operation(func)
         if self._inside or what.role == "silent" or private.in_transform():
             return func(*args, **kwargs)
-        place = self._places.here()
-        if place.apply is not None:
-            self._saw_custom(place.apply)
-            return func(*args, **kwargs)
-        if place.is_transform:
-            return func(*args, **kwargs)
-        return self._record(what, place, partial(func, *args, **kwargs))
+        run = partial(func, *args, **kwargs)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        place = self._ledger.guarded(what.name, self._places.at, frame)
+        if place is not None and place.apply is not None:
+            self._ledger.guarded(what.name, self._saw_custom, place.apply)
+            return run()
+        if place is None or place.is_transform:
+            return run()
+        return self._record(what, place, run)
 
     def custom(self, cls: type, run: "partial[Any]") -> Any:
         """Run a custom Function as one operation; its inner operations are its own affair."""
@@ -68,30 +100,30 @@ class Recorder(TorchFunctionMode):
             return run()
         self._inside = True
         try:
-            place = self._places.here()
-            return self._record(APPLY, place, run, cls)
+            frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+            place = self._ledger.guarded(cls.__name__, self._places.at, frame)
+            return run() if place is None else self._record(APPLY, place, run, cls)
         finally:
             self._inside = False
 
     def _record(
         self, what: Operation, place: Place, run: "partial[Any]", custom: type | None = None
     ) -> Any:
-        # Torch takes a TypeError inside an operator for "cannot add these": never let ours out.
-        try:
-            step = self._before(what, place, run, custom)
-        except TypeError as error:
-            raise _ours(what, error) from error
+        """Run an operation and write it down; the bookkeeping never stops the function."""
+        step = self._ledger.guarded(what.name, self._before, what, place, run, custom)
+        if step is None:
+            return run()
         if what.role == "backward":
             return self._backward(step, run)
         inside, self._inside = self._inside, True  # what it applies is its own affair
         try:
             result = run()
+        except Exception as error:
+            self.failure = Failure(step, error)
+            raise
         finally:
             self._inside = inside
-        try:
-            self._after(step, result)
-        except TypeError as error:
-            raise _ours(what, error) from error
+        self._ledger.guarded(what.name, self._after, step, result)
         return result
 
     def _before(
@@ -169,7 +201,8 @@ class Recorder(TorchFunctionMode):
         return draft
 
     def _output(self, step: Step, tensor: Tensor) -> Draft:
-        made_here = tensor.requires_grad and tensor.grad_fn is None
+        edge = private.edge(tensor)
+        made_here = edge is not None and private.is_accumulator(edge[0])
         kind = "leaf" if made_here else "op" if step.drafts else "constant"
         draft = self._new(step, why(step, tensor), kind=kind)
         if step.place.site is not None:
@@ -228,10 +261,14 @@ class Recorder(TorchFunctionMode):
         else:
             text = repr(answer)
         text = text if len(text) <= 40 else f"{text[:37]}..."
-        self._new(step, Why("read"), kind="read", read_answer=text)
+        kept = np.array(answer) if isinstance(answer, np.ndarray) else answer
+        self._new(step, Why("read"), kind="read", read_answer=text, answer=kept)
 
     def _gradient(self, step: Step, gradient: Tensor | None) -> None:
         """Note that ``.grad`` was read."""
+        if gradient is None:
+            site = step.place.site
+            self._none_grads.append((step.drafts[0].id, site.source.line if site else None))
         if gradient is None or self._ledger.holds(gradient):
             return
         draft = self._new(step, Why("finished"))
@@ -241,12 +278,18 @@ class Recorder(TorchFunctionMode):
     def _backward(self, step: Step, run: Callable[[], Any]) -> Any:
         """Listen to a backward pass that the function runs itself."""
         full = self._ledger.full_leaves()
-        with self._ledger.gradients.listening() as reached:
-            result = run()
-        uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))
         roots = tuple(references(step.call.args[:1]))
         source = step.place.site and step.place.site.source
         given = step.call.kwargs.get("gradient", step.call.kwargs.get("grad_tensors"))
+        try:
+            with self._ledger.gradients.listening() as reached:
+                result = run()
+        except Exception as error:
+            self.failure = Failure(step, error)
+            passed = Backward(roots, source, given is not None, error=error_text(error))
+            self.backwards.append(passed)
+            raise
+        uncleared = tuple(sorted(full[edge] for edge in reached if edge in full))
         self.backwards.append(Backward(roots, source, given is not None, uncleared))
         return result
 
@@ -279,6 +322,16 @@ class Recorder(TorchFunctionMode):
                 plain = replace(earlier.source, expr="", target=None, is_whole_rhs=False)
                 earlier.source = plain
         self._last = None if call is None else (call, draft)
+
+
+def _users_line(error: Exception) -> int | None:
+    """Return the line of the innermost frame of a traceback that is not inside a library."""
+    lines = [
+        number
+        for frame, number in walk_tb(error.__traceback__)
+        if not is_library(frame.f_code.co_filename)
+    ]
+    return lines[-1] if lines else None
 
 
 def _written(step: Step) -> list[tuple[Tensor, Draft]]:
@@ -315,7 +368,3 @@ def _name_unseen(place: Place, drafts: list[Draft]) -> None:
     calls = [call for call in place.site.calls if call.expr not in known]
     if len(unseen) == len(calls) == 1:
         unseen[0].source, unseen[0].frame = calls[0], place.number
-
-
-def _ours(what: Operation, error: TypeError) -> TraceError:
-    return TraceError(f"`{what.name}` could not be recorded: {error}; please report this")

@@ -11,7 +11,8 @@ from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph.graph import Graph
 from gradfit.graph.operations import find, outputs
-from gradfit.graph.record import Call, Node, Ref, Snapshot, references
+from gradfit.graph.record import Call, Node, Ref, references
+from gradfit.graph.values import Snapshot
 
 _WIDE = {
     **dict.fromkeys((torch.float16, torch.bfloat16, torch.float32), torch.float64),

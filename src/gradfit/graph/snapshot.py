@@ -1,12 +1,14 @@
 """Copy a tensor out of torch, or only its statistics when it is big."""
 
 from math import isfinite, nan
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gradfit.graph.record import Snapshot, Stats
+from gradfit.graph.values import Snapshot, Stats
 
 _NAMES = {
     value: name
@@ -16,19 +18,38 @@ _NAMES = {
 
 
 def take(tensor: Tensor, keep: int) -> Snapshot:
-    """Return a detached copy of up to ``keep`` entries, else the statistics of all."""
-    dtype = _NAMES[tensor.dtype]
+    """Return a detached copy of up to ``keep`` entries, else the statistics of all.
+
+    The copy is made by torch: ``Tensor.numpy()`` lends the memory itself, which can never be
+    resized again, although the caller's function may do so.
+    """
+    dtype = _NAMES.get(tensor.dtype, str(tensor.dtype))
     device = "cpu" if tensor.is_cpu else str(tensor.device)
-    if tensor.numel() > keep and not tensor.is_meta:
-        return Snapshot(tuple(tensor.shape), dtype, device, None, _stats(tensor.detach()))
+    shape = _shape(tensor)
+    if shape is None or tensor.is_meta:
+        return Snapshot(shape or (), dtype, device, None)
     try:
-        values = tensor.numpy(force=True).copy()
-    except (TypeError, RuntimeError):  # NumPy knows no such numbers or no such layout
-        try:
-            values = _dense(tensor.detach()).numpy(force=True).copy()
-        except (TypeError, RuntimeError):  # there is nothing behind it: a meta or a fake tensor
-            return Snapshot(tuple(tensor.shape), dtype, device, None)
+        if tensor.numel() > keep:
+            return Snapshot(shape, dtype, device, None, _stats(tensor.detach()))
+        values = _copied(tensor.detach())
+    except (TypeError, RuntimeError, NotImplementedError):  # a fake tensor, a layout of its own
+        return Snapshot(shape, dtype, device, None)
     return Snapshot(values.shape, dtype, device, values)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...] | None:
+    """Return the shape; ``None`` where there is no single one, as for nested tensors."""
+    try:
+        return tuple(int(size) for size in tensor.shape)
+    except (TypeError, RuntimeError):
+        return None
+
+
+def _copied(tensor: Tensor) -> NDArray[Any]:
+    try:
+        return tensor.clone().numpy(force=True)
+    except (TypeError, RuntimeError):  # NumPy knows no such numbers or no such layout
+        return _dense(tensor).clone().numpy(force=True)
 
 
 def _dense(tensor: Tensor) -> Tensor:

@@ -308,3 +308,11 @@ _SYMBOLS: dict[type[ast.AST], str] = {
     ast.Gt: ">",
     ast.GtE: ">=",
 }
+
+
+def canonical(text: str) -> str:
+    """Bring an expression to one spelling, so that spaces and outer brackets do not matter."""
+    try:
+        return ast.unparse(ast.parse(text.strip(), mode="eval"))
+    except SyntaxError:
+        return text.strip()

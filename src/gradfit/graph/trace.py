@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from inspect import currentframe
 from itertools import count
@@ -14,6 +15,7 @@ from gradfit._format import shown
 from gradfit.errors import TraceError
 from gradfit.graph import autograd_private as private
 from gradfit.graph.draft import Draft
+from gradfit.graph.failures import failure_note
 from gradfit.graph.functions import current, watched
 from gradfit.graph.graph import Backward, Graph
 from gradfit.graph.ledger import Ledger
@@ -21,15 +23,20 @@ from gradfit.graph.names import Names, title
 from gradfit.graph.operations import alike, outputs
 from gradfit.graph.place import Places
 from gradfit.graph.reasons import in_words
-from gradfit.graph.record import Call, Edge, Node, Ref, Snapshot
-from gradfit.graph.recorder import Recorder
+from gradfit.graph.record import Call, Edge, Failed, Node, Ref
+from gradfit.graph.recorder import Recorder, error_text
 from gradfit.graph.snapshot import plus
+from gradfit.graph.values import Snapshot
 
 
 def trace(
-    fn: Callable[..., Any], *inputs: Any, keep: int = 100_000, max_nodes: int = 5000
+    fn: Callable[..., Any],
+    *inputs: Any,
+    keep: int = 100_000,
+    max_nodes: int = 5000,
+    **keywords: Any,
 ) -> Graph:
-    """Run ``fn(*inputs)`` once and return its computational graph.
+    """Run ``fn(*inputs, **keywords)`` once and return its computational graph.
 
     The function runs as it is: what it returns is equal bit for bit to a plain call, no ``.grad``
     is touched, and nothing stays changed, also after an exception. Gradients are those of what it
@@ -46,6 +53,8 @@ def trace(
         Tensors with more entries than this are kept as statistics only.
     max_nodes : int
         Stop with an error when the graph grows beyond this.
+    **keywords : object
+        Keyword arguments of ``fn``.
 
     Returns
     -------
@@ -54,8 +63,10 @@ def trace(
     Raises
     ------
     TraceError
-        ``fn`` is no function, another trace runs, or the graph grows too big. What ``fn`` itself
-        raises comes through unchanged.
+        ``fn`` is no function, another trace runs, or the graph grows too big.
+    Exception
+        What ``fn`` itself raises comes through unchanged, with a note of what broke, where, and
+        what to write instead, and the graph up to there as its attribute ``graph``.
 
     Notes
     -----
@@ -82,7 +93,7 @@ def trace(
             raise TraceError(f"`{name}` must be a whole number from 0 on; got {shown(value)}")
     if current.watcher is not None:
         raise TraceError("a trace runs already in this thread; trace one function at a time")
-    names = Names(fn, inputs)
+    names = Names(fn, inputs, keywords)
     ledger = Ledger(names, keep, max_nodes)
     recorder = Recorder(ledger, Places(currentframe(), names))
     state = torch.get_rng_state().numpy()
@@ -91,9 +102,16 @@ def trace(
             id(tensor): ledger.draft_of(tensor, name).id
             for name, tensor in sorted(names.inputs(), key=_has_history)
         }
-        call = Call(title(fn), fn, _referred(inputs, given), {}, state)
-        with private.compiled_code_runs_eagerly(), watched(recorder), recorder:
-            result = fn(*inputs)
+        given_keywords = _referred(keywords, given)
+        call = Call(title(fn), fn, _referred(inputs, given), given_keywords, state)
+        try:
+            with private.compiled_code_runs_eagerly(), watched(recorder), recorder:
+                result = fn(*inputs, **keywords)
+        except Exception as error:
+            if not isinstance(error, TraceError):
+                with suppress(Exception):  # the diagnosis must not hide what it speaks of
+                    _annotate(error, ledger, recorder, call)
+            raise
         returned = [tensor for _, tensor in outputs(result)]
         results = list(dict.fromkeys(ledger.draft_of(tensor).id for tensor in returned))
         if not recorder.backwards:
@@ -103,8 +121,18 @@ def trace(
         recorder.forget()
     for name, parameter in names.parameters():
         ledger.draft_of(parameter, name)
-    ledger.gradients.settle()
     return _built(ledger, results, recorder.backwards, call, _detached(result))
+
+
+def _annotate(error: Exception, ledger: Ledger, recorder: Recorder, call: Call) -> None:
+    """Attach the graph so far to an exception, and a note of cause, place and remedy."""
+    ledger.gradients.stop()
+    failed = recorder.failed(error)
+    graph = _built(ledger, (), recorder.backwards, call, None, failed)
+    setattr(error, "graph", graph)  # noqa: B010 - an exception of any class
+    note = failure_note(graph)
+    if note:
+        error.add_note(note)
 
 
 def _has_history(named: tuple[str, Tensor]) -> bool:
@@ -123,8 +151,7 @@ def _pull(ledger: Ledger, returned: Sequence[Tensor]) -> Iterator[Backward]:
         reached = ledger.gradients.pull(roots)
     except Exception as error:  # noqa: BLE001 - a backward of the user raises what it likes
         ledger.gradients.forget()
-        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
-        yield Backward(nodes, error=f"{kind}{error}")
+        yield Backward(nodes, error=error_text(error))
     else:
         yield Backward(nodes, uncleared=tuple(sorted(full[e] for e in reached if e in full)))
 
@@ -135,9 +162,11 @@ def _built(
     backwards: Sequence[Backward],
     call: Call,
     result: Any,
+    failed: Failed | None = None,
 ) -> Graph:
+    ledger.gradients.settle()
     drafts = ledger.drafts
-    failed = any(backward.error for backward in backwards)
+    broke = any(backward.error for backward in backwards)
     labels = [_label(draft) for draft in drafts]
     parts = _parts(drafts, labels)
     nodes = [
@@ -159,8 +188,9 @@ def _built(
             version=draft.version,
             in_no_grad=draft.in_no_grad and draft.kind == "op",
             read_answer=draft.read_answer,
+            answer=draft.answer,
             stale_grad=draft.stale_grad,
-            saved_overwritten=_overwritten(draft) if failed else (),
+            saved_overwritten=_overwritten(draft) if broke else (),
             custom=draft.custom,
             module=draft.module,
             frame=draft.frame,
@@ -170,7 +200,10 @@ def _built(
         )
         for draft in drafts
     ]
-    return Graph(tuple(nodes), tuple(results), call.name, tuple(backwards), result, call)
+    missed = tuple(f"{name}: {why}" for name, why in ledger.guarded.missed.items())
+    return Graph(
+        tuple(nodes), tuple(results), call.name, tuple(backwards), result, call, missed, failed
+    )
 
 
 def _label(draft: Draft) -> str:
@@ -211,13 +244,23 @@ def _referred(value: Any, given: dict[int, int]) -> Any:
 def _detached(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _detached(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return alike(value, [_detached(each) for each in value])
     if is_dataclass(value) and not isinstance(value, type):
         made = copy.copy(value)
         for field in fields(value):  # frozen ones too
             object.__setattr__(made, field.name, _detached(getattr(value, field.name)))
+        if isinstance(made, dict):  # such as the outputs of Hugging Face's models
+            _refill(made, value)
         return made
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        _refill(made, value)
+        return made
+    if isinstance(value, (list, tuple)):
+        return alike(value, [_detached(each) for each in value])
     return value
+
+
+def _refill(made: dict[Any, Any], value: Any) -> None:
+    """Fill a copy of a mapping, whatever its own type is, with detached values."""
+    for key, each in value.items():
+        made[key] = _detached(each)

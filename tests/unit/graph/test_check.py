@@ -161,8 +161,9 @@ def test_what_was_cut_stays_where_it_was():
         scale = x.detach().abs().max()
         return (x / scale).sum()
 
-    report = trace(fn, leaf([1.0, -3.0])).check()
-    assert report.leaves[0].outcome == "agrees"
+    (verdict,) = trace(fn, leaf([1.0, -3.0])).check().leaves
+    assert verdict.outcome == "cut"
+    assert "it agrees while what is detached is held fixed" in verdict.note
 
 
 def test_what_cannot_be_run_again_is_skipped_with_the_reason():

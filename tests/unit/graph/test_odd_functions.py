@@ -313,10 +313,16 @@ def test_results_and_gradients_are_those_of_the_plain_call(name, traced):
     assert all(node.adds_up for node in graph)
 
 
+WITH_A_CUT = {"out_without_recording", "grad_mode_switched_by_hand"}
+"""What is computed without recording goes on into the result."""
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_checks_accuse_nobody(name, traced):
     graph = traced(name)
-    assert graph.check(), str(graph.check())
+    report = graph.check()
+    cut = {v.outcome for v in report.wrong} == {"cut"}
+    assert cut if name in WITH_A_CUT else report, str(report)
     if name in WITHOUT_NUMPY:
         with pytest.raises(TraceError, match="no NumPy rule|too big to keep"):
             graph.check("numpy")

@@ -94,7 +94,7 @@ def test_weights_of_many_layers_show_the_span_of_all() -> None:
     shown = card(graph, "layers.0 … 29.weight").node
     assert shown.value is not None
     assert shown.grad is not None
-    assert shown.value.stats.low == min(n.value.stats.low for n in weights if n.value)
+    assert shown.value.stats.low == min(n.value.stats.low for n in weights if n.value is not None)
     assert shown.grad.stats.high == max(n.grad.stats.high for n in weights if n.grad)
 
 
