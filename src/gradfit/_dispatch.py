@@ -1,6 +1,7 @@
 """Which machinery runs a fit: torch's, or machine code made from the model."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -24,7 +25,7 @@ from gradfit._native.point import Layout
 from gradfit._native.pointwise import Pointwise
 from gradfit._native.program import Function, Program, checked, record
 from gradfit._problem import Problem
-from gradfit.errors import InputError
+from gradfit.errors import BackendError, GradfitError, InputError
 
 PER_FIT, PER_POINT = 5e-3, 2.5e-6
 """Seconds that torch takes for a fit, roughly."""
@@ -82,6 +83,8 @@ class Known:
         Seconds that fits took without machine code.
     worth : float
         Seconds from which on it is worth looking whether there is machine code.
+    failure : str
+        Why nothing is tried again by itself, if something went wrong.
     methods : dict
         The same for each method of an object.
     """
@@ -89,6 +92,7 @@ class Known:
     captured: dict[Any, Captured | str] = field(default_factory=dict[Any, Captured | str])
     spent: float = 0.0
     worth: float = LOOKING
+    failure: str = ""
     methods: "dict[Any, Known]" = field(default_factory=dict[Any, "Known"])
 
 
@@ -97,6 +101,49 @@ _KNOWN: "WeakKeyDictionary[Any, Known]" = WeakKeyDictionary()
 _CAPTURED: dict[Any, Captured] = {}
 """Models by what they write down: the same formula is captured and compiled once, whatever function
 it stands in, and a function whose constants have changed is another one."""
+
+
+class Failure(str):
+    """Why machine code failed that was not asked for by name; a fit says so, once in a process."""
+
+    __slots__ = ()
+
+
+_FAILURES: list[Failure] = []
+"""Why nothing can be compiled in this process, once that has turned out."""
+_SAID: set[str] = set()
+"""Failures that a message has told."""
+
+
+def attempt(problem: Problem, backend: str, run: Callable[[], Any]) -> Any:
+    """Return what machine code gives, or a :class:`Failure` if it was taken by itself and failed.
+
+    What fails once is not tried again by itself: where nothing can be compiled, in this process;
+    else for this model.
+    """
+    try:
+        return run()
+    except Exception as error:
+        if backend != "auto":
+            raise error if isinstance(error, GradfitError) else machine.refusal(error) from error
+        cause = error.__cause__ if isinstance(error, BackendError) else None
+        failure = Failure(f"{machine.reason(cause or error)}; this process goes on in PyTorch")
+        if isinstance(error, BackendError):
+            _FAILURES.append(failure)
+        else:
+            known_of(problem).failure = failure
+        return failure
+
+
+def note_of(why: str, backend: str, alone: bool = True) -> str:
+    """Return what the message of a fit ``alone`` says of why torch ran it, if anything."""
+    if isinstance(why, Failure):
+        if why in _SAID or not alone:
+            return ""
+        _SAID.add(why)
+    elif backend not in ("native", "cuda"):
+        return ""
+    return f"not run as machine code: {why}"
 
 
 def known_of(problem: Problem) -> Known:
@@ -128,10 +175,31 @@ def choose(
     By itself machine code is looked for once torch has spent, with this fit, about as long on a
     model as that takes: so nobody waits for a small fit, and nobody more than twice as long as with
     the better choice. ``times`` fits of this kind are to come; they are ``count`` fits of ``n``
-    points in all if those are not the fits and points of the problem.
+    points in all if those are not the fits and points of the problem. Whatever goes wrong while it
+    looks by itself is a :class:`Failure`.
     """
     if backend == "eager":
         return ""
+    if backend == "auto":
+        failed = _FAILURES[0] if _FAILURES else known_of(problem).failure
+        if failed:
+            return failed
+
+    def look() -> Kernels | str:
+        return _choose(problem, beta0, loss, backend, on_step, (times, n, count))
+
+    return attempt(problem, backend, look)
+
+
+def _choose(
+    problem: Problem,
+    beta0: Tensor,
+    loss: Loss | None,
+    backend: str,
+    on_step: Any,
+    sizes: tuple[int, int, int],
+) -> Kernels | str:
+    times, n, count = sizes
     gpu = backend == "cuda" or (backend == "auto" and problem.points.x.is_cuda)
     reason = obstacle(problem, on_step) or (_not_for_gpu(problem) if gpu else _not_here(problem))
     if reason is not None:

@@ -18,7 +18,7 @@ from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import gather
 from gradfit._data.checks import shown, to_flag
-from gradfit._dispatch import choose, device_for, note_time
+from gradfit._dispatch import attempt, choose, device_for, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.loop import Report
@@ -241,12 +241,10 @@ def fit(
         if bias_correction:
             kernels = _refuse_bias(problem, robust)
         task = _Task(problem, beta0, options, robust, kind, ended, began)
-        if isinstance(kernels, str):
-            wanted = backend in ("native", "cuda")
-            note = f"not run as machine code: {kernels}" if wanted else ""
+        result = kernels if isinstance(kernels, str) else _by_machine(task, kernels, backend)
+        if isinstance(result, str):
+            note = note_of(result, backend, problem.data.group is None)
             result = _by_torch(task, on_step, bias_correction, note)
-        else:
-            result = _by_machine(task, kernels)
     warn_of(result)
     return result
 
@@ -263,13 +261,18 @@ class _Task(NamedTuple):
     began: float
 
 
-def _by_machine(task: _Task, kernels: Kernels) -> FitResult | FitTable:
-    problem, loss, cov_type, began = task.problem, task.loss, task.cov_type, task.began
-    fitted = run_native(kernels, problem, task.beta0, task.options, loss, task.ended)
+def _by_machine(task: _Task, kernels: Kernels, backend: str) -> FitResult | FitTable | str:
+    """Fit by machine code; return why that failed, where it was not asked for by name."""
+    problem, beta0, options, loss, cov_type, ended, began = task
+    fitted = attempt(
+        problem, backend, lambda: run_native(kernels, problem, beta0, options, loss, ended)
+    )
+    if isinstance(fitted, str):
+        return fitted
     one = conclude_fitted(problem, fitted, loss, cov_type, began)
     if one is not None:
         return one
-    moved = name_moved(problem, task.beta0, task.options, loss, fitted.column(4))
+    moved = name_moved(problem, beta0, options, loss, fitted.column(4))
     answer = answer_of(fitted, problem, loss, cov_type, moved, kernels.backend)
     _refuse_bad_start(problem, answer.end)
     return _told(task, answer)

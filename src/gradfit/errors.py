@@ -37,6 +37,10 @@ class TraceError(GradfitError, RuntimeError):
     """A function could not be traced, or a question to a graph has no answer."""
 
 
+class BackendError(GradfitError, RuntimeError):
+    """The backend that was asked for by name cannot be used in this process."""
+
+
 class MissingDependencyError(GradfitError, ImportError):
     """An optional package is needed; the message names the command that installs it."""
 

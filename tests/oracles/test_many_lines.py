@@ -87,7 +87,7 @@ def test_ragged_lines_with_all_kinds_of_errors(errors, rng, monkeypatch, piece_b
 
 
 def test_the_same_text_runs_as_python(rng, monkeypatch, piece_by_piece):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("GRADFIT_JIT", "0")
     x, y, e, group = cloud(rng, rng.integers(3, 12, 12))
     assert_same(*both_ways(monkeypatch, x, y, *e, groups=group))
 

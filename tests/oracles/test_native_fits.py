@@ -26,7 +26,7 @@ START = {"a": 3.5, "b": 0.35, "c": 0.6}
 @pytest.fixture(autouse=True, scope="module")
 def machine_code(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("machine_code")))
+        patch.setenv("GRADFIT_CACHE_DIR", str(tmp_path_factory.mktemp("machine_code")))
         yield
 
 
@@ -194,7 +194,7 @@ def test_a_start_where_the_model_is_infinite():
 
 @pytest.mark.parametrize("name", ["both", "singular covariance"])
 def test_the_same_text_runs_as_python(name, monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("GRADFIT_JIT", "0")
     x, y = decay_points()
     assert_same(*problem_of(DECAY, x, y, START, **ERRORS[name]))
 

@@ -37,7 +37,7 @@ LONG = 100
 @pytest.fixture(autouse=True, scope="module")
 def machine_code(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.mktemp("machine_code")))
+        patch.setenv("GRADFIT_CACHE_DIR", str(tmp_path_factory.mktemp("machine_code")))
         yield
 
 

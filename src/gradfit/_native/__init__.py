@@ -9,6 +9,6 @@ the engine on numbers, entered at ``entry``. Small fits of a batch go eight at a
 in ``abreast`` the same steps are written on registers, one lane for each fit, and made for one
 ``kind`` of fits. ``translate`` turns all of it into LLVM, ``machine`` keeps the machine code on
 disk, ``cpu`` runs it in threads. What cannot be captured is refused with a
-reason, and the caller falls back to the eager engine. With ``NUMBA_DISABLE_JIT=1`` all of it runs
+reason, and the caller falls back to the eager engine. With ``GRADFIT_JIT=0`` all of it runs
 as the Python it is.
 """

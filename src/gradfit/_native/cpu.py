@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 from gradfit._engine.points import Points
 from gradfit._native import eights, entry, machine
 from gradfit._native.carry import fit_room
+from gradfit._native.fingerprint import fingerprint
 from gradfit._native.kind import kind_of, specialise
 from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, Code
@@ -39,36 +39,7 @@ _FIT = (INTEGER,) * 8 + (POINTER,) * 11 + (INTEGER,) * 2
 _EIGHTS = (INTEGER,) * 13 + (POINTER,) * 11 + (INTEGER,) * 2
 _EIGHT = (INTEGER,) * 5 + (POINTER,) * 13 + (INTEGER,) * 2
 _WALK = (INTEGER,) * 7 + (POINTER,) * 9 + (INTEGER,) * 3
-_RULES = "control", "feet"
-_TEXTS = (
-    "abreast",
-    "carry",
-    "eights",
-    "emit",
-    "ending",
-    "entry",
-    "evaluate",
-    "feet",
-    "matrix",
-    "newton",
-    "place",
-    "pointer",
-    "proposal",
-    "record",
-    "solver",
-    "sweep",
-    "translate",
-)
-
 Array = NDArray[np.float64]
-
-
-@lru_cache(maxsize=4)
-def _digest(name: str, compiled: bool) -> str:
-    here = Path(__file__).parent
-    paths = [here.parent / "_engine" / f"{t}.py" for t in _RULES]
-    paths += [here / f"{t}.py" for t in _TEXTS]
-    return machine.digest(name, *(path.read_text("utf-8") for path in paths))
 
 
 _CODES: dict[str, tuple[tuple[str, ...], Callable[..., None]]] = {
@@ -76,6 +47,11 @@ _CODES: dict[str, tuple[tuple[str, ...], Callable[..., None]]] = {
     "walk": (_WALK, entry.walk_part),
     "eights": (_EIGHTS, eights.fit_in_eights),
 }
+
+
+@lru_cache(maxsize=8)
+def _digest(name: str, compiled: bool) -> str:
+    return machine.digest(name, fingerprint(_CODES[name][1]))
 
 
 def _solver(name: str, compiled: bool) -> Code:
@@ -93,7 +69,7 @@ def _eight(s: Spec, compiled: bool) -> Code:
 
 @lru_cache(maxsize=64)
 def _eight_digest(kind: Spec, compiled: bool) -> str:
-    return machine.digest(_digest("eight", compiled), repr(kind))
+    return machine.digest("eight", fingerprint(specialise(eights.fit_eight, kind)))
 
 
 def is_solver_ready(count: int = 1) -> bool:

@@ -9,15 +9,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-
+from gradfit._native import llvm
 from gradfit._native.lower import LANES
 
-REAL, WORD, BOOL = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
-POINTER, REAL_BYTES = REAL.as_pointer(), 8
-WIDE = ir.VectorType(REAL, LANES)
-WIDE_POINTER = WIDE.as_pointer()
-_INDEX = ir.IntType(32)
+REAL, WORD, BOOL = llvm.DoubleType(), llvm.IntType(64), llvm.IntType(1)
+POINTER, REAL_BYTES = llvm.Pointer(REAL), 8
+WIDE = llvm.VectorType(REAL, LANES)
+WIDE_POINTER = llvm.Pointer(WIDE)
+_INDEX = llvm.IntType(32)
 _INTRINSICS = {"sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint"}
 _LIBRARY = {
     "arcsin": "asin",
@@ -35,12 +34,12 @@ class TranslationError(Exception):
 
 def integer(value: int) -> Any:
     """Return a whole number."""
-    return ir.Constant(WORD, value)
+    return llvm.Constant(WORD, value)
 
 
 def is_wide(kind: Any) -> bool:
     """Return whether values of a kind have lanes."""
-    return isinstance(kind, ir.VectorType)
+    return isinstance(kind, llvm.VectorType)
 
 
 def single(kind: Any) -> Any:
@@ -50,15 +49,15 @@ def single(kind: Any) -> Any:
 
 def like(kind: Any, other: Any) -> Any:
     """Return a kind with lanes where another has them."""
-    return ir.VectorType(single(kind), LANES) if is_wide(other) else kind
+    return llvm.VectorType(single(kind), LANES) if is_wide(other) else kind
 
 
 class Emitter:
     """Writes operations where its builder stands."""
 
     def __init__(self, fuses: bool = False) -> None:
-        self.module = ir.Module()
-        self.builder: Any = ir.IRBuilder()
+        self.module = llvm.Module()
+        self.builder: Any = llvm.Builder()
         # A product may go into a sum without being rounded.
         self._flags = ("contract",) if fuses else ()
 
@@ -116,7 +115,7 @@ class Emitter:
         if name == "float64":
             return self.to(REAL, args[0])
         if name == "isinf":
-            return self.relate("==", self.call_abs(args[0]), ir.Constant(REAL, math.inf))
+            return self.relate("==", self.call_abs(args[0]), llvm.Constant(REAL, math.inf))
         args = [self.to(REAL, a) for a in args]
         if name in _INTRINSICS:
             return self._intrinsic(_INTRINSICS[name], args)
@@ -139,7 +138,7 @@ class Emitter:
     def _outside(self, name: str, kind: Any, count: int) -> Any:
         made = self.module.globals.get(name)
         if made is None:
-            made = ir.Function(self.module, ir.FunctionType(kind, [kind] * count), name)
+            made = llvm.Function(self.module, llvm.FunctionType(kind, [kind] * count), name)
             # Only what they return counts, not what they write into errno.
             for attribute in ("nounwind", "readnone"):
                 made.attributes.add(attribute)
@@ -149,11 +148,11 @@ class Emitter:
         """Apply what knows no lanes to one lane after the other."""
         found: Any = None
         for k in range(LANES):
-            lane = ir.Constant(_INDEX, k)
+            lane = llvm.Constant(_INDEX, k)
             parts = [self.builder.extract_element(a, lane) if is_wide(a.type) else a for a in args]
             value = one(parts)
             if found is None:
-                found = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
+                found = llvm.Constant(llvm.VectorType(value.type, LANES), llvm.Undefined)
             found = self.builder.insert_element(found, value, lane)
         return found
 
@@ -235,7 +234,7 @@ class Emitter:
         """Write past the cache."""
         where = self.builder.bitcast(self.builder.gep(memory, [place]), WIDE_POINTER)
         written = self.builder.store(value, where, LANES * REAL_BYTES)
-        hint = self.module.add_metadata([ir.Constant(_INDEX, 1)])
+        hint = self.module.add_metadata([llvm.Constant(_INDEX, 1)])
         written.set_metadata("nontemporal", hint)
 
     def call_drain(self) -> None:
@@ -244,24 +243,27 @@ class Emitter:
 
     def call_pick(self, memory: Any, places: Any) -> Any:
         """Return what lies in memory at a place of each lane."""
-        build, kind = self.builder, ir.VectorType(POINTER, LANES)
+        build, kind = self.builder, llvm.VectorType(POINTER, LANES)
         start = self._spread(build.ptrtoint(memory, WORD))
         offsets = build.mul(self.call_int(places), self._spread(integer(REAL_BYTES)))
-        name = f"llvm.masked.gather.v{LANES}f64.v{LANES}p0f64"
+        name = f"llvm.masked.gather.v{LANES}f64.v{LANES}p0"
         made = self.module.globals.get(name)
         if made is None:
-            kinds = [kind, _INDEX, ir.VectorType(BOOL, LANES), WIDE]
-            made = ir.Function(self.module, ir.FunctionType(WIDE, kinds), name)
-        all_lanes, nothing = self._spread(ir.Constant(BOOL, 1)), ir.Constant(WIDE, ir.Undefined)
+            kinds = [kind, _INDEX, llvm.VectorType(BOOL, LANES), WIDE]
+            made = llvm.Function(self.module, llvm.FunctionType(WIDE, kinds), name)
+        all_lanes, nothing = (
+            self._spread(llvm.Constant(BOOL, 1)),
+            llvm.Constant(WIDE, llvm.Undefined),
+        )
         where = build.inttoptr(build.add(start, offsets), kind)
-        return build.call(made, [where, ir.Constant(_INDEX, REAL_BYTES), all_lanes, nothing])
+        return build.call(made, [where, llvm.Constant(_INDEX, REAL_BYTES), all_lanes, nothing])
 
     def call_turn(self, memory: Any, places: Any, rows: Any, ahead: Any, row: Any) -> None:
         """Write what lies in memory from a place of each lane on, turned over."""
         build, index = self.builder, self.call_int(places)
         found: list[Any] = []
         for k in range(LANES):
-            start = build.gep(memory, [build.extract_element(index, ir.Constant(_INDEX, k))])
+            start = build.gep(memory, [build.extract_element(index, llvm.Constant(_INDEX, k))])
             found.append(self.load(build.bitcast(start, WIDE_POINTER)))
         for j, value in enumerate(self._turned(found)):
             for target in (rows, ahead):
@@ -269,10 +271,10 @@ class Emitter:
 
     def _turned(self, rows: list[Any]) -> list[Any]:
         """Return the columns of a square of numbers: halves are exchanged, then their halves."""
-        kind, span = ir.VectorType(_INDEX, LANES), LANES // 2
+        kind, span = llvm.VectorType(_INDEX, LANES), LANES // 2
         while span:
             low = [k + (LANES - span) * (k // span % 2) for k in range(LANES)]
-            shuffles = [ir.Constant(kind, [k + shift for k in low]) for shift in (0, span)]
+            shuffles = [llvm.Constant(kind, [k + shift for k in low]) for shift in (0, span)]
             for k in range(LANES):
                 if not k & span:
                     pair = rows[k], rows[k + span]
@@ -284,15 +286,15 @@ class Emitter:
 
     def call_some(self, test: Any) -> Any:
         """Return whether something is true of a lane."""
-        lanes = self.builder.bitcast(test, ir.IntType(LANES))
-        return self.builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0))
+        lanes = self.builder.bitcast(test, llvm.IntType(LANES))
+        return self.builder.icmp_unsigned("!=", lanes, llvm.Constant(lanes.type, 0))
 
     def call_copy(self, source: Any, target: Any, n: Any) -> None:
         """Copy memory."""
         kinds = [POINTER, POINTER, WORD]
         made = self.module.declare_intrinsic("llvm.memcpy", kinds)
         size = self.builder.mul(n, integer(REAL_BYTES))
-        self.builder.call(made, [target, source, size, ir.Constant(BOOL, 0)])
+        self.builder.call(made, [target, source, size, llvm.Constant(BOOL, 0)])
 
     def call_gather(self, a: Any, b: Any) -> Any:
         """Return a sum whose terms may be taken in any order."""
@@ -301,8 +303,8 @@ class Emitter:
 
     def call_call(self, function: Any, *args: Any) -> None:
         """Call a function by its address."""
-        kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-        self.builder.call(self.builder.inttoptr(function, kind.as_pointer()), args)
+        kind = llvm.FunctionType(llvm.VoidType(), [a.type for a in args])
+        self.builder.call(self.builder.inttoptr(function, llvm.Pointer(kind)), args)
 
     def load(self, place: Any) -> Any:
         """Return what lies in memory, which need not begin where a register would."""
@@ -331,20 +333,20 @@ class Emitter:
         raise TranslationError(f"{value.type} is no {kind}")
 
     def _spread(self, value: Any) -> Any:
-        kind = ir.VectorType(value.type, LANES)
-        if isinstance(value, ir.Constant):
-            return ir.Constant(kind, [value.constant] * LANES)
-        first = ir.Constant(_INDEX, 0)
-        nothing = ir.Constant(kind, ir.Undefined)
+        kind = llvm.VectorType(value.type, LANES)
+        if isinstance(value, llvm.Constant):
+            return llvm.Constant(kind, [value.constant] * LANES)
+        first = llvm.Constant(_INDEX, 0)
+        nothing = llvm.Constant(kind, llvm.Undefined)
         one = self.builder.insert_element(nothing, value, first)
-        zeros = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
+        zeros = llvm.Constant(llvm.VectorType(_INDEX, LANES), [0] * LANES)
         return self.builder.shuffle_vector(one, nothing, zeros)
 
     def truth(self, value: Any) -> Any:
         """Return whether a value is not 0."""
         if single(value.type) == BOOL:
             return value
-        return self.relate("!=", value, ir.Constant(single(value.type), 0))
+        return self.relate("!=", value, llvm.Constant(single(value.type), 0))
 
     def decision(self, value: Any) -> Any:
         """Return the truth of a value by which all lanes go."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
+from gradfit._native import llvm
 from gradfit._native.emit import (
     BOOL,
     POINTER,
@@ -122,22 +122,18 @@ class Evaluator(Emitter):
 
     def _known_value(self, value: Any, node: ast.AST) -> Any:
         if isinstance(value, (bool, np.bool_)):
-            return ir.Constant(BOOL, int(value))
+            return llvm.Constant(BOOL, int(value))
         if isinstance(value, (int, np.integer)):
             return integer(int(value))
         if isinstance(value, (float, np.floating)):
-            return ir.Constant(REAL, float(value))
+            return llvm.Constant(REAL, float(value))
         if isinstance(value, np.ndarray):
             return self._array(value)
         return self._refuse(node)
 
     def _array(self, values: Any) -> Any:
         if id(values) not in self._arrays:
-            kind = ir.ArrayType(REAL, len(values))
-            made: Any = ir.GlobalVariable(self.module, kind, self.module.get_unique_name("table"))
-            made.initializer = ir.Constant(kind, [float(v) for v in values])
-            made.global_constant, made.linkage = True, "internal"
-            self._arrays[id(values)] = made
+            self._arrays[id(values)] = llvm.table(self.module, values)
         return self.builder.bitcast(self._arrays[id(values)], POINTER)
 
     def _length(self, node: ast.expr) -> int:
@@ -157,7 +153,7 @@ class Evaluator(Emitter):
     def _of_attribute(self, node: ast.Attribute) -> Any:
         base = node.value
         if isinstance(base, ast.Name) and base.id in ("np", "math"):
-            return ir.Constant(REAL, float(getattr(math, node.attr)))
+            return llvm.Constant(REAL, float(getattr(math, node.attr)))
         if isinstance(base, ast.Name) and isinstance(self.frame.slots.get(base.id), Record):
             return self._load(self.frame.slots[base.id].fields[node.attr])
         return self.value(base).fields[node.attr]
@@ -245,7 +241,7 @@ class Evaluator(Emitter):
         self.builder.position_at_end(after)
         found = self.builder.phi(value.type)
         found.add_incoming(value, end)
-        found.add_incoming(ir.Constant(value.type, ir.Undefined), before)
+        found.add_incoming(llvm.Constant(value.type, llvm.Undefined), before)
         return found
 
 

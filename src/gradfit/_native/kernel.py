@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradfit._native import machine
 from gradfit._native.expression import Term
+from gradfit._native.fingerprint import fingerprint
 from gradfit._native.lower import ABREAST, BLOCK, LANES, lower
 from gradfit._native.machine import INTEGER, POINTER, WIDE, Code
 from gradfit._native.operations import NAMES
@@ -55,19 +56,22 @@ class Kernel:
 
     @cached_property
     def _digest(self) -> str:
-        return machine.digest(self.text)
+        return machine.digest(self.text, _of_names())
+
+    @property
+    def _name(self) -> str:
+        return self._digest if machine.enabled() else machine.digest(self.text)
 
     @property
     def is_ready(self) -> bool:
         """Whether it can be had without compiling it."""
-        return machine.is_ready(self._digest if machine.enabled() else machine.digest(self.text))
+        return machine.is_ready(self._name)
 
     @property
     def code(self) -> Code:
         """``code(rows, pars, out, total, n)``."""
-        name = self._digest if machine.enabled() else machine.digest(self.text)
         kinds = KINDS_ABREAST if self.block == ABREAST else KINDS
-        return machine.code(name, kinds, lambda: define(self.text, NAMES))
+        return machine.code(self._name, kinds, lambda: define(self.text, NAMES))
 
     def function(self) -> Any:
         """Return it as Python."""
@@ -95,6 +99,12 @@ class Kernel:
                 call(*map(argument, (block, pars, out, total)), n)
             found[:, start : start + n] = out[:, :n]
         return found
+
+
+@cache
+def _of_names() -> str:
+    """Return a hash of all that texts may call."""
+    return fingerprint(NAMES)
 
 
 def argument(array: NDArray[np.float64]) -> Any:

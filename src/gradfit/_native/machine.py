@@ -1,29 +1,29 @@
 """Machine code: compiled by LLVM, kept on disk as an object file, loaded again in milliseconds.
 
-Files are named by a hash of everything they are made of: the
-text, the functions it may call, the compiler, the processor. Where nothing can be written each
-process compiles for itself. With ``NUMBA_DISABLE_JIT`` set functions stay the Python they are.
+Files are named by a hash of everything they are made of: the text or the function with all that it
+reads, the compiler, the processor. With ``GRADFIT_JIT=0`` functions stay the Python they are.
 """
 
 import ctypes
 import hashlib
+import importlib
 import os
 import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
-from types import FunctionType
+from functools import cached_property
 from typing import Any, cast
 
-from gradfit._engine.control import ARRAYS, NUMBERS, Ops
+from gradfit._native import store
+from gradfit.errors import BackendError
 
 MOST = 512
 """Functions that a process remembers."""
+SWITCH = "GRADFIT_JIT"
+"""Environment variable: 0 keeps functions the Python they are."""
 
 POINTER, WIDE, INTEGER = "pointer", "wide", "integer"
 """What functions take: float64 in memory, the same lane by lane, and int64."""
@@ -74,19 +74,19 @@ class Code:
 
 
 def enabled() -> bool:
-    """Return whether functions are compiled; ``NUMBA_DISABLE_JIT=1`` keeps them Python."""
-    return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+    """Return whether functions are compiled; ``GRADFIT_JIT=0`` keeps them Python."""
+    return os.environ.get(SWITCH, "1").strip().lower() not in ("0", "off", "false", "no")
 
 
 def digest(*parts: str) -> str:
     """Return the name of the machine code that is made of these texts on this machine."""
-    host = _host() if enabled() else "python"
+    host = _compiler().identity() if enabled() else "python"
     return hashlib.sha256("\0".join((host, *parts)).encode()).hexdigest()[:32]
 
 
 def is_ready(name: str) -> bool:
     """Return whether :func:`code` has that name in memory or on disk."""
-    return name in _loaded or not enabled() or os.path.exists(folder() / name)
+    return name in _loaded or not enabled() or store.holds(name)
 
 
 def code(
@@ -126,151 +126,51 @@ def _make(
 ) -> Code:
     if not enabled():
         return Code(define(), 0)
-    path = folder() / name
-    stored = _read(path)
+    stored = store.read(name)
     if stored is not None:
-        with suppress(RuntimeError):
+        with suppress(Exception):
             return _load(stored, kinds)
-    binary = _compile(define(), kinds, vectors)
-    _write(path, binary)
-    return _load(binary, kinds)
+    try:
+        binary = _compile(define(), kinds, vectors)
+        made = _load(binary, kinds)
+    except Exception as error:
+        raise refusal(error) from error
+    store.write(name, binary)
+    return made
 
 
-# Compile and load ---------------------------------------------------------------------------------
-
-
-def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool) -> bytes:
-    from llvmlite import binding
-
-    from gradfit._native import emit, operations, pointer, vector
-    from gradfit._native.translate import translate
-
-    types = {POINTER: emit.POINTER, WIDE: emit.WIDE_POINTER, INTEGER: emit.WORD}
-    known: dict[Any, str] = {
-        pointer.at: "at",
-        pointer.call: "call",
-        pointer.copy: "copy",
-        pointer.ask: "call",
-        pointer.hand_over: "call",
-        pointer.wide: "wide",
-        pointer.pick: "pick",
-        pointer.stream: "stream",
-        pointer.drain: "drain",
-        pointer.turn: "turn",
-        pointer.where: "where",
-        pointer.some: "some",
-        pointer.opposite: "negate",
-        operations.gather: "gather",
-        vector.bits: "bits",
-        vector.number: "number",
-        vector.fma: "fma",
-        **_words(),
-    }
-    takes = [types[k] for k in kinds]
-    text = translate(cast(FunctionType, function), takes, known, vector.FUNCTIONS, vectors)
-    target = _target(3 if vectors else 2)
-    module = binding.parse_assembly(text)
-    module.triple, module.data_layout = target.triple, str(target.target_data)
-    tuning = binding.create_pipeline_tuning_options(speed_level=3 if vectors else 2)
-    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = vectors
-    builder = binding.create_pass_builder(target, tuning)
-    builder.getModulePassManager().run(module, builder)
-    return target.emit_object(module)
-
-
-def _words() -> dict[Any, str]:
-    """Return what the rules of the loop are made of, by the names of their machine code."""
-    found: dict[Any, str] = {}
-    for rule in (*NUMBERS, *ARRAYS):
-        cells = zip(rule.__code__.co_freevars, rule.__closure__ or (), strict=True)
-        found.update((c.cell_contents, name) for name, c in cells if name in Ops._fields)
-    return found
-
-
-def _load(binary: bytes, kinds: Sequence[str]) -> Code:
-    from llvmlite import binding
-
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target())
-    engine.add_object_file(binding.ObjectFileRef.from_data(binary))
-    engine.finalize_object()
-    address = engine.get_function_address("main")
-    if not address:
-        raise RuntimeError("the object file does not hold what it should")
-    return Code(ctypes.CFUNCTYPE(None, *(_C_TYPES[k] for k in kinds))(address), address, engine)
-
-
-def _target(level: int = 2) -> Any:
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        # Long loops of arithmetic gain more by the widest registers than the clock loses.
-        features["prefer-256-bit"] = False
-    return binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(),
-        features=features.flatten(),
-        opt=level,
-        codemodel="jitdefault",
-        jit=True,
+def refusal(error: Exception) -> BackendError:
+    """Return the error that says in a line that there is no machine code, and why."""
+    return (
+        error
+        if isinstance(error, BackendError)
+        else BackendError(
+            f"machine code cannot be made in this process ({reason(error)}). "
+            'Use backend="auto" or backend="eager".'
+        )
     )
 
 
-@cache
-def _host() -> str:
-    """Return a hash of what machine code depends on beside its own text."""
-    from llvmlite import __version__, binding
-
-    here = Path(__file__).parent
-    texts = [
-        (here / f"{name}.py").read_text("utf-8")
-        for name in ("special", "vector", "emit", "evaluate", "record", "translate")
-    ]
-    cpu = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
-    whole = "\0".join((__version__, binding.get_process_triple(), *cpu, *texts))
-    return hashlib.sha256(whole.encode()).hexdigest()
+def reason(error: BaseException) -> str:
+    """Return the first line of an error."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}".removesuffix(": ")
 
 
-# Files --------------------------------------------------------------------------------------------
-
-
-def folder() -> Path:
-    """Return where machine code is kept: ``NUMBA_CACHE_DIR``, or the user's cache folder."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(os.environ["NUMBA_CACHE_DIR"]) / "gradfit"
+def _compiler() -> Any:
+    """Return the compiler, which may be missing; it takes time to import."""
     try:
-        home = Path.home()
-    except RuntimeError:
-        # A user without a home, as in a container: nothing is found here, and nothing written.
-        home = Path(os.devnull)
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = home / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return root / "gradfit"
+        return importlib.import_module("gradfit._native.compiler")
+    except Exception as error:
+        raise refusal(error) from error
 
 
-def _read(path: Path) -> bytes | None:
-    """Return object code; None where there is no file or it is damaged."""
-    try:
-        check, binary = path.read_bytes().split(b"\n", 1)
-    except (OSError, ValueError):
-        return None
-    return binary if hashlib.sha256(binary).hexdigest().encode() == check else None
+def _compile(function: Callable[..., None], kinds: Sequence[str], vectors: bool) -> bytes:
+    return _compiler().compiled(function, kinds, vectors)
 
 
-def _write(path: Path, binary: bytes) -> None:
-    """Write a file whole or not at all; where it cannot be written, go without."""
-    check = hashlib.sha256(binary).hexdigest()
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, draft = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(b"\n".join((check.encode(), binary)))
-            os.replace(draft, path)
-        except OSError:
-            os.unlink(draft)
+def _load(binary: bytes, kinds: Sequence[str]) -> Code:
+    engine, address = _compiler().load(binary)
+    if not address:
+        raise RuntimeError("the object file does not hold what it should")
+    return Code(ctypes.CFUNCTYPE(None, *(_C_TYPES[k] for k in kinds))(address), address, engine)

@@ -10,15 +10,14 @@ out where they are called.
 """
 
 import ast
-import inspect
-import textwrap
+import linecache
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from types import FunctionType
-from typing import Any
+from functools import cache, lru_cache
+from types import CodeType, FunctionType
+from typing import Any, cast
 
-from llvmlite import ir
-
+from gradfit._native import llvm
 from gradfit._native.emit import (
     BOOL,
     POINTER,
@@ -32,6 +31,7 @@ from gradfit._native.emit import (
     like,
 )
 from gradfit._native.evaluate import Evaluator, Frame
+from gradfit._native.fingerprint import fingerprint
 from gradfit._native.record import Record, flatten, rebuild, shape
 
 _NUMBERS = {"float": REAL, "int": WORD, "bool": BOOL}
@@ -60,7 +60,7 @@ def translate(
         Whether a product may go into a sum without being rounded.
     """
     translator = Translator(builtins, instead, fuses)
-    translator.outline(function, [ir.Constant(k, ir.Undefined) for k in kinds], "main")
+    translator.outline(function, [llvm.Constant(k, llvm.Undefined) for k in kinds], "main")
     return str(translator.module)
 
 
@@ -95,9 +95,11 @@ class Translator(Evaluator):
         gives = _returned(tree)
         if gives in (REAL, BOOL) and _is_abreast(args):
             gives = like(gives, WIDE)
-        kind = ir.FunctionType(gives or ir.VoidType(), [v.type for a in args for v in flatten(a)])
+        kind = llvm.FunctionType(
+            gives or llvm.VoidType(), [v.type for a in args for v in flatten(a)]
+        )
         # Names of its own: those of the C library are taken.
-        made = ir.Function(
+        made = llvm.Function(
             self.module, kind, name or self.module.get_unique_name(f"own.{tree.name}")
         )
         if name and self._flags:
@@ -108,7 +110,7 @@ class Translator(Evaluator):
             if not any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(tree)):
                 made.attributes.add("alwaysinline")
         outer, frame = self.builder, self.frame
-        self.builder = ir.IRBuilder(made.append_basic_block())
+        self.builder = llvm.Builder(made.append_basic_block())
         given = iter(made.args)
         value = self._write_out(function, tree, [rebuild(a, given) for a in args])
         if gives is None:
@@ -271,7 +273,7 @@ class Translator(Evaluator):
 def _may_part(tree: ast.FunctionDef, args: Sequence[Any]) -> bool:
     """Return whether a function may go one way with the number of one lane, and another way."""
     kinds = [v.type for v in args]
-    if not any(map(is_wide, kinds)) or any(isinstance(k, ir.PointerType) for k in kinds):
+    if not any(map(is_wide, kinds)) or any(isinstance(k, llvm.Pointer) for k in kinds):
         return False
     return any(isinstance(n, (ast.If, ast.While)) for n in ast.walk(tree))
 
@@ -292,11 +294,44 @@ def _returned(tree: ast.FunctionDef) -> Any:
 
 @cache
 def _tree(function: Callable[..., Any]) -> ast.FunctionDef:
-    text = getattr(function, "__text__", None) or inspect.getsource(function)
-    found = ast.parse(textwrap.dedent(text)).body[0]
+    text = getattr(function, "__text__", None)
+    if text is not None:
+        found = ast.parse(text).body[0]
+    else:
+        plain = cast(FunctionType, function)
+        code = plain.__code__
+        trees, codes = _source(code.co_filename, plain.__module__)
+        place = code.co_qualname, code.co_firstlineno
+        found = trees.get((function.__name__, code.co_firstlineno))
+        # A file may have been changed since it was imported: what runs is what was imported.
+        if found is not None and fingerprint(codes.get(place)) != fingerprint(code):
+            found = None
     if not isinstance(found, ast.FunctionDef):
-        raise TranslationError(f"{function.__name__} is not a plain function")
+        raise TranslationError(f"the source of {function.__name__} is not what was imported")
     return found
+
+
+@lru_cache(maxsize=32)
+def _source(
+    path: str, module: str
+) -> tuple[dict[tuple[str, int], ast.FunctionDef], dict[tuple[str, int], CodeType]]:
+    """Return the functions of a file as trees and as code, by name and first line."""
+    lines = linecache.getlines(path, vars(sys.modules[module]))
+    if not lines:
+        raise TranslationError(f"the source {path} cannot be read")
+    text = "".join(lines)
+    trees = {
+        (node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+    }
+    codes: dict[tuple[str, int], CodeType] = {}
+    rest = [compile(text, path, "exec", dont_inherit=True)]
+    while rest:
+        code = rest.pop()
+        codes[code.co_qualname, code.co_firstlineno] = code
+        rest.extend(c for c in code.co_consts if isinstance(c, CodeType))
+    return trees, codes
 
 
 def _known(function: Any) -> Mapping[str, Any]:

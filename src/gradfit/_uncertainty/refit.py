@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._dispatch import choose
+from gradfit._dispatch import attempt, choose
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.points import Points
 from gradfit._engine.state import Bounds, Options, Work
-from gradfit._native.plan import Kernels
+from gradfit._native.plan import Fitted, Kernels
 from gradfit._uncertainty.restate import Case
 
 REFITS = Options(gtol=1e-8)
@@ -61,11 +61,17 @@ def estimate(
     """
     count = 1 if points.group is None else int(points.group[-1]) + 1
     beta0 = case.beta.expand(count, -1)
-    if kernels is None:
+    told: Fitted | str = ""
+    if kernels is not None:
+        problem = replace(case.problem, points=points)
+        told = attempt(
+            problem,
+            "auto",
+            lambda: run_native(kernels, problem, beta0, REFITS, case.loss, feet=0),
+        )
+    if isinstance(told, str):
         found = refit(case, points, beta0, u0)
         return found.beta, found.good
-    problem = replace(case.problem, points=points)
-    told = run_native(kernels, problem, beta0, REFITS, case.loss, feet=0)
     status, rank = told.column(0), told.column(6)
     good = (status > 0) & (status < 10) & (rank == told.vector(case.p + 2).sum(1))
     return told.vector(0).clone(), good

@@ -7,7 +7,6 @@ part of Python that becomes machine code.
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +27,7 @@ from gradfit._engine.points import Points
 from gradfit._engine.state import Options
 from gradfit._native import cpu, machine
 from gradfit._native.ending import TOLD, answer_room
+from gradfit._native.fingerprint import fingerprint
 from gradfit._native.lower import LANES
 from gradfit._native.machine import INTEGER, POINTER, Code
 from gradfit._native.memory import large
@@ -251,8 +251,7 @@ def _code(function: Callable[..., None], compiled: bool) -> Code:
         INTEGER if p.annotation is int else POINTER
         for p in inspect.signature(function).parameters.values()
     ]
-    text = inspect.getsource(sys.modules[__name__])
-    return machine.code(machine.digest(function.__name__, text), kinds, lambda: function)
+    return machine.code(machine.digest(fingerprint(function)), kinds, lambda: function)
 
 
 # Pieces -------------------------------------------------------------------------------------------

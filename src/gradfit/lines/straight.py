@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._answer import answer_of, answer_of_work
+from gradfit._answer import Answer, answer_of, answer_of_work
 from gradfit._asked import choose_cov_type, options_of, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
-from gradfit._dispatch import choose, note_time
+from gradfit._dispatch import attempt, choose, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.state import Options
@@ -178,7 +178,11 @@ def _solve_many(asked: _Asked) -> Solved | None:
     if isinstance(kernels, str):
         return None
     problem = replace(seen, data=data)
-    end, found, arrays = fit_many(problem, kernels, asked.options, unfit(problem))
+    ended = unfit(problem)
+    done = attempt(seen, asked.backend, lambda: fit_many(problem, kernels, asked.options, ended))
+    if isinstance(done, str):
+        return None
+    end, found, arrays = done
     return Solved(problem, end, found, arrays, _NONE_MOVED, kernels.backend)
 
 
@@ -188,21 +192,34 @@ def _solve(asked: _Asked) -> Solved:
     frame = frame_of(data, max(1, len(data.keys)))
     turned = asked.problem(frame.data)
     problem = replace(turned, data=data)
-    ended = unfit(problem)
-    kernels = choose(turned, frame.start, None, asked.backend, None)
-    if isinstance(kernels, str):
+    ended, why = unfit(problem), ""
+    answer = _by_machine(turned, frame.start, ended, asked)
+    if isinstance(answer, str):
+        said = note_of(answer, asked.backend, data.group is None)
+        why = f"; {said}" if said else ""
         began = time.perf_counter()
         work, moved = solve(turned, frame.start, options, ended=ended, feet=0)
         found = spread(work, cov_type)
         note_time(turned, time.perf_counter() - began)
         answer = answer_of_work(work, found, turned, moved)
-    else:
-        fitted = run_native(kernels, turned, frame.start, options, None, ended, feet=0)
-        answer = answer_of(fitted, turned, None, cov_type, _NONE_MOVED, kernels.backend)
     end, found = tell(frame.view, answer.end, answer.found)
-    note = upright(frame.view, answer.end, answer.found)
+    note = upright(frame.view, answer.end, answer.found) + why
     arrays = _given_back(data, frame, answer.arrays)
     return Solved(problem, end, found, arrays, answer.moved, answer.backend, note)
+
+
+def _by_machine(
+    problem: Problem, beta0: Tensor, ended: Tensor | None, asked: _Asked
+) -> Answer | str:
+    """Return what machine code finds, or why torch has to fit."""
+    kernels = choose(problem, beta0, None, asked.backend, None)
+    if isinstance(kernels, str):
+        return kernels
+    given = kernels, problem, beta0, asked.options, None, ended
+    fitted = attempt(problem, asked.backend, lambda: run_native(*given, feet=0))
+    if isinstance(fitted, str):
+        return fitted
+    return answer_of(fitted, problem, None, asked.cov_type, _NONE_MOVED, kernels.backend)
 
 
 def _given_back(data: Data, frame: Frame, found: PointArrays) -> PointArrays:

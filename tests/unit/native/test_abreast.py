@@ -124,7 +124,7 @@ def test_who_needs_more_than_ordinary_steps_goes_on_alone(rng, alone, monkeypatc
             found = gf.fit(DECAY, x, y, **options, max_steps=steps, backend="native")
         # On the curve, and where nothing is to be found, rounding error alone makes the steps.
         assert_same(found, wanted, ties=[5, 17])
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("GRADFIT_JIT", "0")
     went.clear()
     with pytest.warns(ConvergenceWarning):
         gf.fit(DECAY, x, y, **options, backend="native")
@@ -167,7 +167,7 @@ def test_lanes_lie_where_registers_do(p):
 
 def test_one_kernel_serves_eight_fits_for_each_step(rng, monkeypatch):
     """Work that is counted: calls of kernels for lanes, and no other kernel at all."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("GRADFIT_JIT", "0")
     calls, call = [], abreast.call
     monkeypatch.setattr(
         abreast, "call", lambda function, *args: calls.append(1) or call(function, *args)

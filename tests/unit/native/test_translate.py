@@ -97,7 +97,7 @@ def functions(given, out, n):
 @pytest.mark.parametrize("function", [arithmetic, branches, loops, functions])
 @pytest.mark.parametrize("given", [(2.0, 3.5), (3.5, 2.0), (0.7, -1.2)])
 def test_machine_code_does_what_python_does(function, given, tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("GRADFIT_CACHE_DIR", str(tmp_path))
     data = np.array([*given, 1.5, -0.5, 4.0, 2.5, 1.0, 8.0])
     code = machine.code(
         machine.digest(function.__name__), (POINTER, POINTER, INTEGER), lambda: function
@@ -166,7 +166,7 @@ def lanes_apart(given, wide, out, n):
 
 @pytest.mark.parametrize("n", [3, 7])
 def test_lanes_do_what_each_would_alone(n, tmp_path, monkeypatch, rng):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("GRADFIT_CACHE_DIR", str(tmp_path))
     given, wide = np.array([1.5, -2.0]), rng.normal(scale=3, size=(8, LANES))
     code = machine.code(
         machine.digest("lanes"), (POINTER, WIDE, WIDE, INTEGER), lambda: lanes_apart
@@ -187,7 +187,7 @@ def picked(given, wide, ahead, n):
 
 
 def test_lanes_take_what_lies_at_places_of_their_own(tmp_path, monkeypatch, rng):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("GRADFIT_CACHE_DIR", str(tmp_path))
     given, wide = rng.normal(size=80), np.zeros((3 + 2 * LANES, LANES))
     wide[0], wide[1] = rng.permutation(50)[:LANES], rng.integers(0, 7, LANES)
     found, ahead = wide.copy(), np.zeros_like(wide)
@@ -212,7 +212,7 @@ def streamed(given, wide, ahead, n):
 
 
 def test_lanes_may_go_by_the_cache(tmp_path, monkeypatch, rng):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("GRADFIT_CACHE_DIR", str(tmp_path))
     wide, memory = rng.normal(size=(2, LANES)), np.zeros(5 * LANES)
     given = memory[-(memory.ctypes.data // memory.itemsize) % LANES :][: 4 * LANES]
     kinds = POINTER, WIDE, WIDE, INTEGER

@@ -14,7 +14,7 @@ from gradfit._native.lower import BLOCK
 @pytest.fixture
 def calls(monkeypatch):
     """Kernels as Python, counted by name."""
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("GRADFIT_JIT", "0")
     counted = Counter()
     call = pointer.call
 
