@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradfit._simulate import simulate as simulate
     from gradfit._types import Status as Status
     from gradfit.graph import trace as trace
+    from gradfit.graph import why as why
     from gradfit.lines import line as line
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "simulate",
     "sweep_lr",
     "trace",
+    "why",
 ]
 
 # Where each public name lives: a module, or a module and the name inside it.
@@ -67,6 +69,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "simulate": ("_simulate", "simulate"),
     "sweep_lr": ("_descend", "sweep_lr"),
     "trace": ("graph", "trace"),
+    "why": ("graph", "why"),
 }
 
 

@@ -9,11 +9,13 @@ from gradfit.graph.graph import Backward, Graph
 from gradfit.graph.record import Call, Custom, Edge, Node, Ref, Source
 from gradfit.graph.trace import trace
 from gradfit.graph.values import Snapshot, Stats
+from gradfit.graph.why import Diagnosis, why
 
 __all__ = [
     "Backward",
     "Call",
     "Custom",
+    "Diagnosis",
     "Edge",
     "Film",
     "Graph",
@@ -23,4 +25,5 @@ __all__ = [
     "Source",
     "Stats",
     "trace",
+    "why",
 ]
