@@ -164,7 +164,7 @@ def _rows(problem: Problem, end: End, found: Spread, cov_type: str, loss: Loss |
         dof,
         mswd,
         p_value,
-        _status(problem, end.status, found),
+        _status(problem, end, found),
         _held(problem, found),
     )
 
@@ -196,10 +196,15 @@ def _degrees(problem: Problem, found: Spread) -> Tensor:
     return (dof.sum() + repeated).expand(len(dof))
 
 
-def _status(problem: Problem, status: Tensor, found: Spread) -> Tensor:
-    """Call a fit singular that ended well but leaves a combination of parameters open."""
-    short = (found.rank < _sought(problem, found)) & (status < 10)
-    return torch.where(short, int(Status.SINGULAR), status)
+def _status(problem: Problem, end: End, found: Spread) -> Tensor:
+    """Call a fit singular that ended well but leaves a combination of parameters open.
+
+    One whose parameters are not all finite, as of a vertical line, has no best fit.
+    """
+    short = (found.rank < _sought(problem, found)) & (end.status < 10)
+    status = torch.where(short, int(Status.SINGULAR), end.status)
+    lost = ~torch.isfinite(end.beta).all(-1) & (status > 0) & (status < 10)
+    return torch.where(lost, int(Status.DEGENERATE), status)
 
 
 def _positions(problem: Problem) -> list[int]:

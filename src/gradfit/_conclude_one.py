@@ -57,7 +57,8 @@ def _is_plain(problem: Problem, told: list[float], cov_type: str) -> bool:
     if data.group is not None or data.as_torch or data.kept is not None:
         return False
     simple = told[6] == sum(told[-len(problem.free) :]) and told[4] == 0
-    return cov_type == "expected" and 0 < told[0] < 10 and simple
+    finite = all(map(math.isfinite, told[TOLD : TOLD + len(problem.free)]))
+    return cov_type == "expected" and 0 < told[0] < 10 and simple and finite
 
 
 def _tell(work: Work, found: Spread, moved: Tensor) -> list[float]:

@@ -10,6 +10,10 @@ from gradfit._conclude import End
 from gradfit._data import Data
 from gradfit._engine.covariance import Spread
 from gradfit._engine.points import Grouping
+from gradfit._types import Status
+
+ROUNDING = 8 * 2.0**-52
+"""Share of a coordinate that rounding errors of centred points may make up."""
 
 
 class View(NamedTuple):
@@ -21,11 +25,14 @@ class View(NamedTuple):
         Where x and y are exchanged.
     x0, y0 : Tensor (G,)
         Mean of x and of y.
+    floor : Tensor (G,)
+        Slope in the frame that rounding errors of the points alone can make.
     """
 
     steep: Tensor
     x0: Tensor
     y0: Tensor
+    floor: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,9 @@ def frame_of(data: Data, n_groups: int) -> Frame:
     regression = sxy / torch.where(steep, syy, sxx)
     slope = torch.where(both, orthogonal, regression).nan_to_num(0.0, 0.0, 0.0)
     start = torch.stack([slope, torch.zeros_like(slope)], 1)
-    return Frame(_turn(data, grouping, steep, dx, dy), View(steep, x0, y0), start)
+    across = torch.where(steep, x0.abs() + sxx.sqrt(), y0.abs() + syy.sqrt())
+    floor = ROUNDING * across / torch.where(steep, syy, sxx).sqrt()
+    return Frame(_turn(data, grouping, steep, dx, dy), View(steep, x0, y0, floor), start)
 
 
 def _grouping(data: Data, n_groups: int) -> Grouping:
@@ -131,20 +140,23 @@ def tell(view: View, end: End, found: Spread) -> tuple[End, Spread]:
     With centre :math:`(x_0, y_0)`: flat, :math:`b = t,\ a = y_0 + c - t x_0`; steep,
     :math:`b = 1/t,\ a = y_0 - (x_0 + c)/t`.
     """
-    (t, c), (steep, x0, y0) = end.beta.mT, view
+    (t, c), (steep, x0, y0, floor) = end.beta.mT, view
     one, inverse, at = torch.ones_like(t), 1 / t, x0 + c
     slope = torch.where(steep, inverse, t)
     intercept = y0 + torch.where(steep, -at * inverse, c - t * x0)
     square = inverse * inverse
     by_t = torch.where(steep, -square, one), torch.where(steep, at * square, -x0)
     by_c = torch.where(steep, -inverse, one)
-    vertical = steep & (t.abs() <= 1e-12 * found.cov[:, 0, 0].sqrt())
-    beta = torch.stack([slope, torch.where(vertical, torch.nan, intercept)], 1)
+    vertical = steep & (t.abs() <= floor)
     cov = _propagate(by_t, by_c, found.cov)
     if bool(vertical.any()):
+        slope = torch.where(vertical, torch.inf, slope)
+        intercept = torch.where(vertical, torch.nan, intercept)
         lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
         cov = torch.where(vertical[:, None, None], lost, cov)
-    return end._replace(beta=beta), found._replace(cov=cov)
+        status = torch.where(vertical & (end.status < 10), int(Status.DEGENERATE), end.status)
+        end = end._replace(status=status)
+    return end._replace(beta=torch.stack([slope, intercept], 1)), found._replace(cov=cov)
 
 
 def _propagate(by_t: tuple[Tensor, Tensor], by_c: Tensor, cov: Tensor) -> Tensor:
@@ -159,11 +171,21 @@ def _propagate(by_t: tuple[Tensor, Tensor], by_c: Tensor, cov: Tensor) -> Tensor
     return torch.stack([a * a * tt, both, both, last], 1).reshape(-1, 2, 2)
 
 
-def upright(view: View, end: End, found: Spread) -> str:
-    """Say so where a single line cannot be told from a vertical one, and where it stands."""
+def upright(view: View, end: End, found: Spread, scale: float) -> str:
+    """Say so where a single line cannot be told from a vertical one, and where it stands.
+
+    ``scale`` is the factor by which the scatter of the points multiplies variances, 1 where the
+    sigmas are known, NaN where nothing tells it.
+    """
     t, c = end.beta[0]
-    if len(view.steep) > 1 or not bool(view.steep[0]) or not end.status[0] < 10:
+    if len(view.steep) > 1 or not bool(view.steep[0]) or not 0 < end.status[0] < 10:
         return ""
-    if bool(t.abs() > 2 * found.cov[0, 0, 0].sqrt()):
-        return ""
-    return f"; vertical within its uncertainty, at x = {float(view.x0[0] + c):.6g}"
+    at = f"at x = {float(view.x0[0] + c):.6g}"
+    if bool(t.abs() <= view.floor[0]):
+        return (
+            f"the points stand on a vertical line, {at}, which has no slope and no intercept; "
+            "exchange x and y, or use gf.shapes.line2d"
+        )
+    if bool(t.abs() <= 2 * (scale * found.cov[0, 0, 0]).sqrt()):
+        return f"vertical within its uncertainty, {at}"
+    return ""

@@ -36,9 +36,12 @@ from gradfit._native.place import full
 from gradfit._native.plan import Fitted, Kernels, Plan, room_for
 from gradfit._native.pointer import at, drain, stream, wide
 from gradfit._problem import Problem
+from gradfit._types import Status
+from gradfit.lines.frames import ROUNDING
 
 PIECE = 1 << 13
 """Points of a piece, and those of one line more: they stay in the cache."""
+DEGENERATE = float(Status.DEGENERATE)
 FEW = 64
 """Points that tell what kind of problem it is."""
 
@@ -84,9 +87,9 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
 ) -> None:
     """Write the points of the lines from ``lo`` to ``hi`` as their frames show them, whitened.
 
-    ``view`` (G, 3) gets steepness and centre, ``starts`` slopes and intercepts to begin with,
-    ``begins`` where the points of each line begin, and ``told``, in rows of that ``size``, the
-    status of lines that are not to be fitted.
+    ``view`` (G, 4) gets steepness, centre and the slope of rounding errors, ``starts`` slopes and
+    intercepts to begin with, ``begins`` where the points of each line begin, and ``told``, in rows
+    of that ``size``, the status of lines that are not to be fitted.
     ``fixed_x`` and ``fixed_y`` say that sigmas are one number, given for as many points as a piece
     has; ``correlated`` is 0 without correlations, 1 with one number, 2 with one for each point.
     """
@@ -113,9 +116,13 @@ def enter(  # noqa: C901, PLR0917 - machine code takes one thing after the other
         sxx, syy, sxy = sxx / count, syy / count, sxy / count
         steep, slope = _direction(vx, vy, sxx, syy, sxy)
         told[(g - lo) * size] = ended[g]
-        view[3 * g] = 1.0 if steep else 0.0
-        view[3 * g + 1] = mx
-        view[3 * g + 2] = my
+        view[4 * g] = 1.0 if steep else 0.0
+        view[4 * g + 1] = mx
+        view[4 * g + 2] = my
+        along, across = sxx, abs(my) + np.sqrt(syy / count)
+        if steep:
+            along, across = syy, abs(mx) + np.sqrt(sxx / count)
+        view[4 * g + 3] = ROUNDING * across / np.sqrt(along / count)
         starts[2 * (g - lo)] = slope if slope - slope == 0.0 else 0.0
         starts[2 * (g - lo) + 1] = 0.0
         begins[g - lo] = np.float64(first - base)
@@ -192,13 +199,13 @@ def leave(  # noqa: PLR0917
     What is ``told`` of each line, in rows of that ``size``, goes into ``columns`` of ``count``.
     """
     for g in range(lo, hi):
-        _tell(at(told, (g - lo) * size), at(view, 3 * g))
+        _tell(at(told, (g - lo) * size), at(view, 4 * g))
         for k in range(size):
             columns[k * count + g] = told[(g - lo) * size + k]
     base, end, other = int(firsts[lo]), int(firsts[hi]), at(made, 2 * width)
     for g in range(lo, hi):
         first, last = int(firsts[g]) - base, int(firsts[g + 1]) - base
-        if view[3 * g] > 0.0:
+        if view[4 * g] > 0.0:
             for i in range(first, last):
                 made[i], other[i] = other[i] - dy[i], made[i]
         else:
@@ -235,13 +242,15 @@ def _tell(told: Any, view: Any) -> None:
         inverse = 1.0 / t
         beta[0], beta[1] = inverse, y0 - (x0 + c) * inverse
         a, d, e = -inverse * inverse, (x0 + c) * inverse * inverse, -inverse
-    vertical = view[0] > 0.0 and abs(t) <= 1e-12 * np.sqrt(cov[0])
+    vertical = view[0] > 0.0 and abs(t) <= view[3]
     tt, tc, cc = cov[0], cov[1], cov[3]
     cov[0] = a * a * tt
     cov[1] = a * (d * tt + e * tc)
     cov[3] = d * (d * tt + e * tc) + e * (d * tc + e * cc)
     if vertical:
-        beta[1], cov[0], cov[1], cov[3] = np.nan, np.inf, np.nan, np.inf
+        beta[0], beta[1], cov[0], cov[1], cov[3] = np.inf, np.nan, np.inf, np.nan, np.inf
+        if told[0] < 10.0:
+            told[0] = DEGENERATE
     cov[2] = cov[1]
 
 
@@ -269,8 +278,8 @@ class Task(NamedTuple):
         Where the points of each line begin.
     ended : Tensor (G,)
         Status of lines that are not to be fitted, 0 for the others.
-    view : Tensor (G, 3)
-        Steepness and centre of each line.
+    view : Tensor (G, 4)
+        Steepness and centre of each line, and the slope that rounding errors can make.
     arrays : PointArrays
         Room for what there is at each point.
     columns : Tensor (k, G)
@@ -301,7 +310,7 @@ def fit_many(
     firsts[0] = 0
     torch.cumsum(sizes.double(), 0, out=firsts[1:])
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
-    view = torch.empty(count, 3, dtype=torch.float64)
+    view = torch.empty(count, 4, dtype=torch.float64)
     arrays = PointArrays(*(large(1, data.x.shape[1]) for _ in range(4)))
     known = torch.zeros(count).double() if ended is None else ended.double()
     columns = large(answer_room(plan.spec.p), count)

@@ -6,6 +6,7 @@ large, a vertical line is as safe as a horizontal one, exchanging x and y change
 large common offset costs no digits. Only at the end is it told as a slope and an intercept.
 """
 
+import math
 import time
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -80,7 +81,7 @@ def line(
     -------
     FitResult, or FitTable when ``groups`` is given
         With the parameters ``slope`` (unit of y per unit of x) and ``intercept`` (unit of y). A
-        vertical line has ``slope = inf`` and no intercept.
+        vertical line has ``slope = inf`` and no intercept, and is no success.
 
     References
     ----------
@@ -117,8 +118,10 @@ def line(
         backend=solved.backend,
         began=began,
     )
-    if solved.note and isinstance(result, FitResult):
-        result = replace(result, message=result.message + solved.note)
+    if (solved.stands or solved.note) and isinstance(result, FitResult):
+        ended = "" if solved.stands and not result.success else result.message
+        said = "; ".join(part for part in (ended, solved.stands, solved.note) if part)
+        result = replace(result, message=said)
     warn_of(result)
     return result
 
@@ -126,8 +129,9 @@ def line(
 class Solved(NamedTuple):
     """Lines in the user's coordinates, as :func:`gradfit._conclude.conclude` takes them.
 
-    ``moved`` marks points that found another foot: a line has only one for each. ``note`` is added
-    to the message of a single line.
+    ``moved`` marks points that found another foot: a line has only one for each. ``stands``
+    says that a single line is vertical, or may be, and ``note`` why torch fitted it; both are added
+    to its message.
     """
 
     problem: Problem
@@ -136,6 +140,7 @@ class Solved(NamedTuple):
     arrays: PointArrays
     moved: Tensor
     backend: str
+    stands: str = ""
     note: str = ""
 
 
@@ -195,17 +200,16 @@ def _solve(asked: _Asked) -> Solved:
     ended, why = unfit(problem), ""
     answer = _by_machine(turned, frame.start, ended, asked)
     if isinstance(answer, str):
-        said = note_of(answer, asked.backend, data.group is None)
-        why = f"; {said}" if said else ""
+        why = note_of(answer, asked.backend, data.group is None)
         began = time.perf_counter()
         work, moved = solve(turned, frame.start, options, ended=ended, feet=0)
         found = spread(work, cov_type)
         note_time(turned, time.perf_counter() - began)
         answer = answer_of_work(work, found, turned, moved)
     end, found = tell(frame.view, answer.end, answer.found)
-    note = upright(frame.view, answer.end, answer.found) + why
+    stands = upright(frame.view, answer.end, answer.found, _scale(problem, answer.end))
     arrays = _given_back(data, frame, answer.arrays)
-    return Solved(problem, end, found, arrays, answer.moved, answer.backend, note)
+    return Solved(problem, end, found, arrays, answer.moved, answer.backend, stands, why)
 
 
 def _by_machine(
@@ -220,6 +224,14 @@ def _by_machine(
     if isinstance(fitted, str):
         return fitted
     return answer_of(fitted, problem, None, asked.cov_type, _NONE_MOVED, kernels.backend)
+
+
+def _scale(problem: Problem, end: End) -> float:
+    """Return the factor of all variances of a single line."""
+    if problem.absolute:
+        return 1.0
+    dof = problem.n_seen - len(LINE.names)
+    return float(end.chi2[0]) / dof if dof > 0 else math.nan
 
 
 def _given_back(data: Data, frame: Frame, found: PointArrays) -> PointArrays:
