@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradfit._conclude import End, PointArrays, give_back
 from gradfit._engine.covariance import Spread, spread
+from gradfit._engine.determined import judge
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
@@ -56,9 +57,9 @@ def end_of(
     else:
         count, p = beta.shape
         field = Field.of(problem.points, problem.function(), count, p, loss)
-        found = spread(
-            init(field, beta, fitted.u), cov_type, problem.limits(), relative=not problem.absolute
-        )
+        work, limits = init(field, beta, fitted.u), problem.limits()
+        found = spread(work, cov_type, limits, relative=not problem.absolute)
+        found = judge(work, found, cov_type, limits, problem.absolute, fitted.column(0))
     status, n_steps, n_eval = (fitted.column(k).to(torch.int64) for k in range(3))
     return End(beta, fitted.column(3), status, n_steps, n_eval), found
 

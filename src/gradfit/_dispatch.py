@@ -25,6 +25,7 @@ from gradfit._native.point import Layout
 from gradfit._native.pointwise import Pointwise
 from gradfit._native.program import Function, Program, checked, record
 from gradfit._problem import Problem
+from gradfit._verdict import look_again
 from gradfit.errors import BackendError, GradfitError, InputError
 
 PER_FIT, PER_POINT = 5e-3, 2.5e-6
@@ -400,7 +401,9 @@ def run(
     """Fit by machine code; ``feet`` is how often nearer ones are searched, at most."""
     plan = make_plan(kernels, problem, options, loss, feet)
     fit = cuda.fit if kernels.backend == "cuda" else cpu.fit
-    return fit(plan, problem.points, _firsts(problem, beta0.shape[0]), beta0, ended)
+    firsts = _firsts(problem, beta0.shape[0])
+    fitted = fit(plan, problem.points, firsts, beta0, ended)
+    return look_again(fitted, problem, loss, firsts.diff())
 
 
 def make_plan(

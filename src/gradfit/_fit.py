@@ -21,6 +21,7 @@ from gradfit._data.checks import shown, to_flag
 from gradfit._dispatch import attempt, choose, device_for, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
+from gradfit._engine.determined import judge
 from gradfit._engine.loop import Report
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
@@ -295,7 +296,9 @@ def _by_torch(
     work, moved = solve(
         problem, task.beta0, task.options, task.loss, ended=task.ended, on_step=tell
     )
-    found = spread(work, task.cov_type, problem.limits(), relative=not problem.absolute)
+    limits, kind = problem.limits(), task.cov_type
+    found = spread(work, kind, limits, relative=not problem.absolute)
+    found = judge(work, found, kind, limits, problem.absolute, work.state.status)
     note_time(problem, time.perf_counter() - began)
     if not (bias_correction or note):
         one = conclude_work(problem, work, found, moved, task.cov_type, task.began)

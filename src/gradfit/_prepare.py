@@ -33,6 +33,7 @@ from gradfit._result import FitResult, FitTable
 from gradfit._solve import name_moved
 from gradfit._types import STATUSES, FloatArray, Status
 from gradfit._unfit import unfit
+from gradfit._verdict import is_clear, look_again
 from gradfit.errors import InputError, ModelError
 
 
@@ -144,7 +145,10 @@ class Fitter:
                     refuse_nonfinite(name, values, "Leave such points out.")
         fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
         told = fitted.first
-        problem, p = kind.problem, fitted.p
+        problem, p, n = kind.problem, fitted.p, at_x.shape[-1]
+        if not is_clear(told, p, n * fitted.spec.q, problem.absolute):
+            seen = kind.with_data(at_x, at_y, False)
+            told = look_again(fitted, seen, kind.loss, torch.tensor([n])).first
         sought = int(sum(told[-p:])) - problem.redundant
         values = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))
         if problem.fixed:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gradfit._engine.determined import is_minimum
 from gradfit._engine.feet import FOOT_ROUNDS, search
 from gradfit._engine.field import Field
 from gradfit._engine.loop import Report, init, run
@@ -114,8 +115,10 @@ def _doubt(work: Work, bounds: Bounds | None) -> Work:
         H = masked(H, s.sums.g, inside(s.beta, s.sums.g, bounds))[0]
     lowest = torch.linalg.eigvalsh(H)
     flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
-    if work.field.shared is not None:
-        flat = flat & False
+    if work.field.shared is not None or not bool(flat.any()):
+        return work
+    # Where columns are nearly dependent nothing is left of curvature that is told by itself.
+    flat = flat & ~is_minimum(work, bounds)
     status = torch.where(flat, int(Status.SINGULAR), s.status)
     control = s.control._replace(status=int(status[0]) if work.field.alone else status)
     return work._replace(state=s._replace(control=control))

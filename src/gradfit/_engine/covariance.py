@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.arrow import between, covariance, eliminate_arrow
-from gradfit._engine.eliminate import Numbers
+from gradfit._engine.eliminate import NewtonSums, Numbers
 from gradfit._engine.propose import inside
 from gradfit._engine.sandwich import FROM_RESIDUALS, meat
 from gradfit._engine.scalar import FEW
@@ -67,18 +67,25 @@ def spread(
     ``relative`` says that the residuals are to tell how large the sigmas are: of covariances that
     hold the residuals already it concerns what points share.
     """
-    s = w.state
     if kind == "expected" and bounds is None and w.field.shared is None:
         plain = _plain(w)
         if plain is not None:
             return plain
-    free = torch.ones_like(s.beta, dtype=torch.bool)
-    if bounds is not None:
-        free = inside(s.beta, _joint_gradient(w), bounds)
+    free = free_at(w, bounds)
     if w.field.shared is not None:
         return _spread_joint(w, kind, free, w.field.shared, relative)
-    A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
-    basis = _basis(w, A, free)
+    return spread_along(w, kind, free, basis_at(w, free), relative)
+
+
+def free_at(w: Work, bounds: Bounds | None) -> Tensor:
+    """Return which parameters (G, p) no bound holds."""
+    if bounds is None:
+        return torch.ones_like(w.state.beta, dtype=torch.bool)
+    return inside(w.state.beta, _joint_gradient(w), bounds)
+
+
+def spread_along(w: Work, kind: str, free: Tensor, basis: Basis, relative: bool = False) -> Spread:
+    """Return what is known along the directions of a basis; 0 in ``e`` says nothing is."""
     top = basis.e.amax(-1)
     known = basis.e > 0
     lowest = torch.where(known, basis.e, torch.inf).amin(-1)
@@ -164,11 +171,13 @@ def _spread_joint(w: Work, kind: str, free: Tensor, shared: Tensor, relative: bo
     condition = (e[-1] / e[0]).sqrt().expand(len(cov))
     rank = free.sum(-1) - (~arrow.safe).to(torch.int64)
     lost = ((~arrow.safe).expand(free.shape) | alone) & free
-    return Spread(_clear(cov, free, lost), rank, condition, torch.zeros_like(s.beta), free)
+    return Spread(clear(cov, free, lost), rank, condition, torch.zeros_like(s.beta), free)
 
 
-def _basis(w: Work, A: Tensor, free: Tensor) -> Basis:
+def basis_at(w: Work, free: Tensor) -> Basis:
+    """Diagonalise the information about free parameters, from the Jacobian where that needs it."""
     s = w.state
+    A = torch.where(free[:, :, None] & free[:, None, :], s.sums.A, 0.0)
     D = A.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     basis = basis_of_normal(A.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(s.sums.g), D)
     eye = torch.diag_embed((~free | (D == 0)).to(A.dtype))
@@ -200,10 +209,10 @@ def _expected(basis: Basis, free: Tensor) -> Tensor:
     cov = cov / (basis.scale[:, :, None] * basis.scale[:, None, :])
     blind = ~known & _relevant(basis, free)
     lost = ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2) & free
-    return _clear(cov, free, lost)
+    return clear(cov, free, lost)
 
 
-def _clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
+def clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
     """Write 0 where a parameter is held and, on the diagonal, inf where nothing is known."""
     cov = torch.where(free[:, :, None] & free[:, None, :], cov, 0.0)
     cov = torch.where(lost[:, :, None] | lost[:, None, :], torch.nan, cov)
@@ -211,14 +220,24 @@ def _clear(cov: Tensor, free: Tensor, lost: Tensor) -> Tensor:
     return torch.diagonal_scatter(cov, diagonal, dim1=-2, dim2=-1)
 
 
-def _exact(w: Work, kind: str, free: Tensor, basis: Basis, relative: bool) -> Tensor:
-    """Invert the exact information in the directions of the expected one, where nothing cancels."""
+def exact_along(w: Work, free: Tensor, basis: Basis) -> tuple[Tensor, Tensor, NewtonSums]:
+    """Return unit directions ``T`` (G, p, p) of the expected information, and the exact one there.
+
+    Along them the expected information is 1, and nothing cancels. What nothing is known of has 1 on
+    the diagonal of the matrix (G, p, p) that comes second.
+    """
     s = w.state
-    known, alone = basis.e > 0, torch.zeros_like(free)
+    known = basis.e > 0
     T = basis.V * torch.where(known, basis.e, 1.0).rsqrt()[:, None, :] / basis.scale[:, :, None]
     T = torch.where(free[:, :, None], T, 0.0)
-    sums = w.field.exactly(s.beta, w.u, w.kept, T)[1]
     dead = torch.diag_embed(~(known & _relevant(basis, free))).to(T)
+    return T, dead, w.field.exactly(s.beta, w.u, w.kept, T)[1]
+
+
+def _exact(w: Work, kind: str, free: Tensor, basis: Basis, relative: bool) -> Tensor:
+    """Invert the exact information in the directions of the expected one, where nothing cancels."""
+    known, alone = basis.e > 0, torch.zeros_like(free)
+    T, dead, sums = exact_along(w, free, basis)
     inverse = torch.linalg.inv_ex(sums.H + dead)[0]
     if kind == "propagated":
         inverse = inverse @ sums.M @ inverse
@@ -231,4 +250,4 @@ def _exact(w: Work, kind: str, free: Tensor, basis: Basis, relative: bool) -> Te
     blind = ~known & _relevant(basis, free)
     lost = ~(torch.isfinite(cov).all(-1) & (cov.diagonal(dim1=-2, dim2=-1) > 0))
     lost = lost | alone | ((basis.V.square() * blind[:, None, :]).sum(-1) > BLIND**2)
-    return _clear(cov, free, lost & free)
+    return clear(cov, free, lost & free)

@@ -11,6 +11,9 @@ from gradfit._native.proposal import HARD, basis_of_factor, basis_of_normal, hol
 from gradfit._native.sweep import EXACT, FACTOR
 
 HARDLY = 2
+DOUBTFUL = 100
+"""Added to the status of an end that may be no minimum: it is looked at again, in units in which
+nothing cancels (:func:`gradfit._engine.determined.is_minimum`)."""
 BLIND = 1e-6
 TOLD = 7
 """Numbers of a result in front of its vectors."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradfit._engine.control import NUMBERS
 from gradfit._native.carry import Course, cost_of, tangent_of, walk
-from gradfit._native.ending import is_plateau, spread
+from gradfit._native.ending import DOUBTFUL, is_plateau, spread
 from gradfit._native.feet import SETTLES
 from gradfit._native.place import added
 from gradfit._native.pointer import where
@@ -19,13 +19,14 @@ from gradfit._native.sweep import FINISH, LOOK, NEWTON_STEP, NOISE, SEARCH, SETT
 
 reach, offset, ended, decide, astray, part, extent = NUMBERS
 
-SINGULAR, BAD_START = 13, 15
+BAD_START = 15
 
 
 def fit_one(c: Any, s: Any, f: Any, out: Any) -> None:
     """Fit, from the parameters in ``f.beta``.
 
-    ``out`` starts with the status of a fit that is not to be run, or 0. It gets status, steps,
+    ``out`` starts with the status of a fit that is not to be run, or 0. It gets status (with
+    ``DOUBTFUL`` added where the end may be no minimum), steps,
     evaluations, cost, points that moved to a nearer foot, condition, rank; then beta (p),
     covariance (p, p), the weakest direction (p), and which are free (p).
     """
@@ -56,7 +57,7 @@ def go_on(c: Any, s: Any, f: Any, course: Any, out: Any) -> None:
         status = begin(c, s, f)
         course = set_out(c, s, f, status, course.steps, course.evals + 1)
     flat = is_plateau(c, s, f, course.status, course.newton, course.steps, course.evals)
-    out[0] = SINGULAR if flat else course.status
+    out[0] = course.status + DOUBTFUL if flat else course.status
     out[1], out[2], out[3], out[4] = course.steps, course.evals, cost_of(c, s), 0.0
     if moved:
         for k in range(f.first, f.last):

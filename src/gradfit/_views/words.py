@@ -28,8 +28,8 @@ ILL_CONDITIONED = 1e6
 TIED = 0.999
 """Correlation from which parameters of an unfinished fit may be running away together."""
 UNFINISHED = (Status.MAX_STEPS, Status.STALLED, Status.NONFINITE)
-FAR = 1e3
-"""Distance of x from 0, over its span, from which parameters that belong to x = 0 are lost."""
+FAR = 10.0
+"""Distance of x from 0, over its span, from which parameters that belong to x = 0 may be lost."""
 STEEP = 1e3
 """Span of y over that of x from which distances in equal units are distances in x."""
 PLENTY = 50
@@ -127,13 +127,32 @@ def _far(fit: Fitted) -> str:
     """Say where a fit failed and x is counted from too far away."""
     if fit.status not in (*UNFINISHED, Status.SINGULAR):
         return ""
-    x = rows(fit.observed.x)
-    wide = np.nanmax(x, 1) - np.nanmin(x, 1)
-    if not ((wide > 0) & (np.nanmax(np.abs(x), 1) > FAR * wide)).any():
+    centred = centre(fit.observed)
+    if not centred:
         return ""
     return (
-        "x lies far from 0 for the width that it spans, and parameters that belong to x = 0 are "
-        "lost there: count x from near its first point"
+        "x lies far from 0 for the width that it spans, and what the parameters say of x = 0 is "
+        f"lost there: fit {centred}"
+    )
+
+
+def centre(data: Observations) -> str:
+    """Say which numbers to take off x so that 0 lies among the points, where it is far from them.
+
+    Of as many digits as tell points apart.
+    """
+    said: list[str] = []
+    for name, row in zip(data.x_names, rows(data.x), strict=True):
+        low, high = float(np.nanmin(row)), float(np.nanmax(row))
+        wide = high - low
+        if not (0 < wide < math.inf and max(abs(low), abs(high)) > FAR * wide):
+            continue
+        digits = 1 - math.floor(math.log10(wide))
+        middle = round((low + high) / 2, digits)
+        sign = "-" if middle > 0 else "+"
+        said.append(f"{name} {sign} {abs(middle):.{max(0, digits)}f}")
+    return (
+        enumerated([f"{each} in the place of {each.split()[0]}" for each in said]) if said else ""
     )
 
 
@@ -157,10 +176,12 @@ def _runaway(fit: Fitted) -> str:
 def _condition(fit: Fitted) -> str:
     if not ILL_CONDITIONED < fit.condition < math.inf:
         return ""
-    return (
-        f"ill-conditioned ({number(fit.condition, 2)}): parameters nearly make up for each other; "
-        "centre x, rescale, or fix one"
-    )
+    told = f"ill-conditioned ({number(fit.condition, 2)}): parameters nearly make up for each other"
+    centred = centre(fit.observed)
+    if not centred:
+        return f"{told}; rescale, write the model otherwise, or fix one"
+    left = max(0, math.floor(math.log10(1 / (np.finfo(float).eps * fit.condition))))
+    return f"{told}, and of 16 digits {left} are left, for x lies far from 0: fit {centred}"
 
 
 def _bounds(fit: Fitted) -> str:
