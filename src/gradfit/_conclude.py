@@ -22,7 +22,7 @@ from gradfit._engine.state import Work
 from gradfit._observe import as_numpy, give_array, give_tensor, observe
 from gradfit._problem import Problem
 from gradfit._result import FitResult, FitTable
-from gradfit._types import Status
+from gradfit._types import Status, message_of
 from gradfit._views.residuals import listed
 
 
@@ -217,7 +217,8 @@ def _widen(problem: Problem, cov: Tensor) -> Tensor:
         return cov
     p, at = len(problem.model.names), _positions(problem)
     wide = cov.new_zeros(cov.shape[0], p, p)
-    wide[:, torch.tensor(at)[:, None], torch.tensor(at)] = cov
+    index = torch.tensor(at, dtype=torch.int64)
+    wide[:, index[:, None], index] = cov
     return wide
 
 
@@ -336,7 +337,7 @@ def bounds_of(problem: Problem) -> dict[str, tuple[float, float]]:
 
 
 def _message(status: Status, problem: Problem, found: Spread, moved: NDArray[np.int64]) -> str:
-    told = status.message
+    told = message_of(status, sought=bool(problem.free))
     if status == Status.SINGULAR:
         told = f"{told} (undetermined: {_combination(problem, found)})"
     if moved.size:

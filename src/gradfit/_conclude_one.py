@@ -41,7 +41,7 @@ def conclude_work(
     problem: Problem, work: Work, found: Spread, moved: Tensor, cov_type: str, began: float
 ) -> FitResult | None:
     """Build the result of one fit by torch; None unless it is plain."""
-    if not work.field.alone or problem.systematic is not None:
+    if not work.field.alone or problem.systematic is not None or not problem.free:
         return None
     told = _tell(work, found, moved)
     if not _is_plain(problem, told, cov_type):

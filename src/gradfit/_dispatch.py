@@ -253,6 +253,8 @@ def note_time(problem: Problem, seconds: float) -> None:
 
 def obstacle(problem: Problem, on_step: Any) -> str | None:
     """Return why a problem is none for machine code, if it is not."""
+    if not problem.free:
+        return "nothing is left to fit"
     if problem.systematic is not None:
         return "errors that points share"
     if problem.shared:

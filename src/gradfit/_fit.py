@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradfit._answer import Answer, answer_of, answer_of_work
 from gradfit._asked import choose_cov_type, choose_loss, options_of, other_columns, refuse_unknown
-from gradfit._begin import find_start
+from gradfit._begin import Found, find_start, lower_minimum
 from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import gather
@@ -232,9 +232,10 @@ def fit(
     # Of an implicit model the equations are counted only when it has been called.
     ended = None if problem.data.y is None else unfit(problem)
     with nullcontext() if torch.is_grad_enabled() else torch.enable_grad():
-        beta0 = start_of(problem, start)
+        beta0, searched = start_of(problem, start), None
         if beta0 is None:
-            beta0 = find_start(problem, robust)
+            searched = find_start(problem, robust, backend)
+            beta0 = searched.beta
         problem = check_model(problem, beta0)
         if problem.data.y is None:
             ended = unfit(problem)
@@ -246,6 +247,8 @@ def fit(
         if isinstance(result, str):
             note = note_of(result, backend, problem.data.group is None)
             result = _by_torch(task, on_step, bias_correction, note)
+        if isinstance(result, FitResult):
+            result = _with_words(task, result, searched)
     warn_of(result)
     return result
 
@@ -260,6 +263,17 @@ class _Task(NamedTuple):
     cov_type: str
     ended: Tensor | None
     began: float
+
+
+def _with_words(task: _Task, result: FitResult, searched: Found | None) -> FitResult:
+    """Add to the message what a search has to say: of its own end, or of that of a given start."""
+    if searched is not None:
+        told = searched.words(result.params, result.chi2)
+    elif task.loss is None:
+        told = lower_minimum(task.problem, result.params, result.chi2, result.p_value)
+    else:
+        return result
+    return replace(result, message=f"{result.message}; {told}") if told else result
 
 
 def _by_machine(task: _Task, kernels: Kernels, backend: str) -> FitResult | FitTable | str:

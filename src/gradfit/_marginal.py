@@ -179,7 +179,7 @@ def mnr(
     )
     with torch.enable_grad():
         beta = start_of(problem, start)
-        beta = find_start(problem, None) if beta is None else beta
+        beta = find_start(problem, None).beta if beta is None else beta
         problem = check_model(problem, beta)
         points = _Points(observed.x, observed.y[0], *_variances(observed))
         fn = problem.plain()

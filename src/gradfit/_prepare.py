@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._answer import answer_of
+from gradfit._answer import answer_of, answer_of_work
 from gradfit._asked import choose_loss, options_of
 from gradfit._conclude import conclude
 from gradfit._conclude_one import conclude_fitted
@@ -18,6 +18,7 @@ from gradfit._data import gather
 from gradfit._data.arrays import to_rows
 from gradfit._data.checks import refuse_nonfinite
 from gradfit._dispatch import alone, choose, make_plan
+from gradfit._engine.covariance import spread
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points
 from gradfit._engine.state import Options
@@ -30,7 +31,7 @@ from gradfit._native.plan import Fitted, Plan
 from gradfit._problem import Problem, start_of, state_problem
 from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
-from gradfit._solve import name_moved
+from gradfit._solve import name_moved, solve
 from gradfit._types import STATUSES, FloatArray, Status
 from gradfit._unfit import unfit
 from gradfit._verdict import is_clear, look_again
@@ -61,7 +62,7 @@ class PreparedFit:
     status: Status
     n_steps: int
     _kind: "_Kind" = field(repr=False)
-    _fitted: Fitted = field(repr=False)
+    _fitted: Fitted | None = field(repr=False)
     _x: Tensor = field(repr=False)
     _y: Tensor | None = field(repr=False)
     _as_torch: bool = field(repr=False)
@@ -76,6 +77,8 @@ class PreparedFit:
         """The result as :func:`gradfit.fit` gives it."""
         kind, fitted, began = self._kind, self._fitted, time.perf_counter()
         problem, loss = kind.with_data(self._x, self._y, self._as_torch), kind.loss
+        if fitted is None:
+            return kind.evaluated(problem, began)
         one = conclude_fitted(problem, fitted, loss, "expected", began)
         if one is not None:
             return one
@@ -143,6 +146,9 @@ class Fitter:
             for name, values in (("`x`", at_x), ("`y`", kind.filled(at_y))):
                 if values is not None:
                     refuse_nonfinite(name, values, "Leave such points out.")
+        at = at_x, at_y, isinstance(x, Tensor) or isinstance(y, Tensor)
+        if kind.plan is None:
+            return kind.evaluate(*at)
         fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
         told = fitted.first
         problem, p, n = kind.problem, fitted.p, at_x.shape[-1]
@@ -161,9 +167,7 @@ class Fitter:
             "n_steps": int(told[1]),
             "_kind": kind,
             "_fitted": fitted,
-            "_x": at_x,
-            "_y": at_y,
-            "_as_torch": isinstance(x, Tensor) or isinstance(y, Tensor),
+            **dict(zip(_GIVEN, at, strict=True)),
         }
         return freeze(PreparedFit, fields)
 
@@ -174,11 +178,13 @@ class Fitter:
         model = as_model(self.model, observed.x_names)
         problem = state_problem(replace(observed, as_torch=False), model, **self._asked)
         with torch.enable_grad():
-            beta0 = start_of(problem, self._start)
+            beta0 = start_of(problem, self._start if problem.free else {})
             if beta0 is None:
                 raise InputError("`start` must be given: it is the same for all fits.")
             problem = check_model(problem, beta0)
             unfit(problem)
+            if not problem.free:
+                return _Kind(problem, beta0, None, self._options, self._loss)
             kernels = choose(problem, beta0, self._loss, "native", None)
         if isinstance(kernels, str):
             raise ModelError(
@@ -194,9 +200,38 @@ class _Kind:
 
     problem: Problem
     beta0: Tensor
-    plan: Plan
+    plan: Plan | None
     options: Options
     loss: Loss | None
+
+    def evaluate(self, x: Tensor, y: Tensor | None, as_torch: bool) -> PreparedFit:
+        """Return what the points say of a model of which nothing is left to fit."""
+        result = self.evaluated(self.with_data(x, y, as_torch), time.perf_counter())
+        fields: dict[str, Any] = {
+            **{k: getattr(result, k) for k in ("params", "chi2", "dof", "status", "n_steps")},
+            "_kind": self,
+            "_fitted": None,
+            **dict(zip(_GIVEN, (x, y, as_torch), strict=True)),
+        }
+        return freeze(PreparedFit, fields)
+
+    def evaluated(self, problem: Problem, began: float) -> FitResult | FitTable:
+        """Return the same as a whole result."""
+        with torch.enable_grad():
+            work, moved = solve(problem, self.beta0, self.options, self.loss)
+            found = spread(work, "expected", problem.limits())
+            answer = answer_of_work(work, found, problem, moved)
+        return conclude(
+            problem,
+            answer.end,
+            answer.found,
+            answer.arrays,
+            moved=moved,
+            cov_type="expected",
+            loss=self.loss,
+            backend=answer.backend,
+            began=began,
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -233,6 +268,7 @@ def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+_GIVEN = ("_x", "_y", "_as_torch")
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
 
 

@@ -201,8 +201,6 @@ def state_problem(
     held, free = _held(fixed, model), model.names
     if held:
         free = tuple([n for n in free if n not in held])
-    if not free:
-        raise InputError("`fixed` names every parameter: nothing is left to fit.")
     if cov_joint is not None and systematic is not None:
         raise InputError("`cov_joint` holds all errors; leave `systematic` out.")
     errors = gather_systematic(systematic, data, table)
@@ -326,11 +324,9 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
     return low, high
 
 
-def start_of(problem: Problem, start: Any) -> Tensor | None:
-    """Return the start (G, p) that the user gave, or None; every free parameter must be there."""
-    names = problem.model.names
-    if start is None:
-        return None
+def _by_name(model: Model, start: Any) -> Mapping[str, Any]:
+    """Return start values by name; a sequence has them in the order of the parameters."""
+    names = model.names
     if not isinstance(start, Mapping):
         try:
             refuse_foreign("`start`", start)
@@ -344,20 +340,30 @@ def start_of(problem: Problem, start: Any) -> Tensor | None:
             ) from None
         if len(values) != len(names):
             raise InputError(
-                f"`start` has {len(values)} values, but {problem.model.label!r} has "
+                f"`start` has {len(values)} values, but {model.label!r} has "
                 f"{plural(len(names), 'parameter')}: {', '.join(names)}."
-                f"{order_advice(problem.model)}"
+                f"{order_advice(model)}"
             )
         start = dict(zip(names, values, strict=True))
     for name in start:
         if name not in names:
-            _known(name, problem.model, "start")
+            _known(name, model, "start")
+    return start
+
+
+def start_of(problem: Problem, start: Any) -> Tensor | None:
+    """Return the start (G, p) that the user gave, or None; every free parameter must be there."""
+    if start is None:
+        return None
+    start = _by_name(problem.model, start)
     missing = [n for n in problem.free if n not in start]
     if missing:
         raise InputError(
             f"`start` gives no value for {', '.join(missing)}. "
             "Give all of them, or leave `start` out to have them searched."
         )
+    if not problem.free:
+        return problem.data.x.new_zeros(problem.n_groups, 0)
     values = [start[n] for n in problem.free]
     if problem.bounds is None and problem.data.x.is_cpu and _are_plain(values):
         row = torch.from_numpy(np.array([values], dtype=np.float64))

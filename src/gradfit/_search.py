@@ -298,16 +298,31 @@ def _rates(trial: Trial, turns: Tensor, kind: Tensor, t: Tensor) -> Tensor:
 
 def _spectrum_along(trial: Trial, turns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the strongest frequencies (G, K) and the fastest (G,) along an axis (G, n)."""
-    x, w = trial.x[0], trial.w
-    turns = torch.where(torch.isfinite(turns), turns, 0.0)
-    low, size = reach(torch.stack([x, turns]), w)
-    same = (x - low[0, :, None]) / size[0, :, None] - (turns - low[1, :, None]) / size[1, :, None]
-    if trial.rates.shape[1] > 1 and float(torch.where(w > 0, same.abs(), 0.0).max()) < 1e-9:
-        scale = size[0] / size[1]
+    scale = _scale_along(trial, turns)
+    if scale is not None and trial.rates.shape[1] > 1:
         return trial.rates * scale[:, None], trial.fastest * scale
     if trial.y is None:
-        return turns.new_zeros(len(w), 1), fastest_of(turns, w)
-    return spectrum_of(turns, trial.y[0].nan_to_num(0.0), seen(trial.y[0], w))
+        return turns.new_zeros(len(turns), 1), fastest_along(trial, turns)
+    turns = torch.where(torch.isfinite(turns), turns, 0.0)
+    return spectrum_of(turns, trial.y[0].nan_to_num(0.0), seen(trial.y[0], trial.w))
+
+
+def fastest_along(trial: Trial, turns: Tensor) -> Tensor:
+    """Return the frequency (G,) beyond which there are aliases, along an axis (G, n)."""
+    scale = _scale_along(trial, turns)
+    if scale is not None and trial.rates.shape[1] > 0:
+        return trial.fastest * scale
+    return fastest_of(torch.where(torch.isfinite(turns), turns, 0.0), trial.w)
+
+
+def _scale_along(trial: Trial, turns: Tensor) -> Tensor | None:
+    """Return the length (G,) of an axis in units of the first variable, if it is that, shifted."""
+    x, w = trial.x[0], trial.w
+    turns = torch.where(torch.isfinite(turns), turns, 0.0)
+    low, size = (v[..., None] for v in reach(torch.stack([x, turns]), w))
+    part, other = (x - low[0]) / size[0], (turns - low[1]) / size[1]
+    gap = torch.minimum((part - other).abs(), (part - 1 + other).abs())
+    return (size[0] / size[1])[:, 0] if bool((gap[w > 0] < 1e-9).all()) else None
 
 
 def _power(t: Tensor, low: float, high: float) -> Tensor:

@@ -100,6 +100,8 @@ def _doubt(work: Work, bounds: Bounds | None) -> Work:
     What a bound holds back need not be at its minimum.
     """
     s = work.state
+    if not s.beta.shape[1]:
+        return work
     if work.field.alone and not _doubtful(s.control):
         return work
     # A fit that ended by Newton's steps has had its minimum looked at in the last of them.

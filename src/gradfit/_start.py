@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from gradfit._anatomy import PROBES, Anatomy, Call, examine, linear_of, of_linea
 from gradfit._data import Data
 from gradfit._model import Model, wrong_shape
 from gradfit._native.program import Record
-from gradfit._search import Limits, Trial, draw, search, seen
+from gradfit._search import Limits, Trial, draw, fastest_along, search, seen
 from gradfit._sizes import Sizes, read_sizes, write_down
 from gradfit._spectrum import LONGEST, fastest_of, spectrum_of
 
@@ -34,6 +35,26 @@ def propose_starts(
     known: Mapping[str, float] | None = None,
     bounds: Mapping[str, Limits] | None = None,
 ) -> Tensor:
+    """Return starts (G, n, p) as :func:`propose` does, without what is known of frequencies."""
+    return propose(model, data, n, seed, known=known, bounds=bounds)[0]
+
+
+class Rate(NamedTuple):
+    """What points can show of an oscillation: a parameter to ``power`` up to ``fastest`` (G,)."""
+
+    power: float
+    fastest: Tensor
+
+
+def propose(
+    model: Model,
+    data: Data,
+    n: int = 1,
+    seed: int = 0,
+    *,
+    known: Mapping[str, float] | None = None,
+    bounds: Mapping[str, Limits] | None = None,
+) -> tuple[Tensor, dict[str, Rate]]:
     """Return up to ``n`` different start vectors for each group, the most promising first.
 
     Parameters
@@ -54,8 +75,10 @@ def propose_starts(
 
     Returns
     -------
-    Tensor (G, n, p)
+    starts : Tensor (G, n, p)
         In the order of ``model.names``; G = 1 without groups.
+    rates : dict of str to Rate
+        The fastest oscillation that the points of each group can show, by parameter.
 
     Raises
     ------
@@ -75,10 +98,12 @@ def propose_starts(
         written = write_down(call, trial.x[:, 0], len(model.names))
         view = _View(written, held, limits, seed, q, len(model.names))
         anatomy = view.examine(trial)
+        rates: dict[int, Rate] = {}
         if view.turns(trial, anatomy):
             trial = _with_spectrum(trial, data)
+            rates = view.rates(trial, anatomy)
         found = _search_groups(trial, anatomy, view, n)
-    return found.permute(1, 2, 0)
+    return found.permute(1, 2, 0), {model.names[j]: rate for j, rate in rates.items()}
 
 
 @dataclass(frozen=True)
@@ -134,8 +159,34 @@ class _View:
 
     def turns(self, trial: Trial, anatomy: Anatomy) -> bool:
         """Return whether something oscillates."""
-        sizes = self.sizes(trial.take(torch.zeros(1, dtype=torch.int64)))
+        sizes = self.sizes(trial.take(torch.zeros(1, dtype=torch.int64, device=trial.w.device)))
         return any(anatomy.turn) or (sizes is not None and bool(sizes.cycles))
+
+    def rates(self, trial: Trial, anatomy: Anatomy) -> dict[int, Rate]:
+        """Return how fast each parameter that is a frequency or a period may make it turn."""
+        found: dict[int, list[Rate]] = {}
+        rows = torch.arange(len(trial.w), device=trial.w.device)
+        for some in rows.split(max(1, CHUNK // (8 * trial.w.shape[1]))):
+            part = trial.take(some)
+            sizes = self.sizes(part)
+            if sizes is None:
+                own = {
+                    j: Rate(1.0, turn * part.fastest)
+                    for j, turn in enumerate(anatomy.turn)
+                    if turn and bool(anatomy.of_x[j].any())
+                }
+            else:
+                own = {
+                    j: Rate(cycles.power, fastest_along(part, cycles.turns))
+                    for j, cycles in sizes.cycles.items()
+                }
+            for j, rate in own.items():
+                found.setdefault(j, []).append(rate)
+        return {
+            j: Rate(parts[0].power, torch.cat([rate.fastest for rate in parts]))
+            for j, parts in found.items()
+            if j not in self.held
+        }
 
 
 def _search_groups(trial: Trial, anatomy: Anatomy, view: _View, n: int) -> Tensor:

@@ -44,6 +44,13 @@ class Status(IntEnum):
         return _MESSAGES[self]
 
 
+def message_of(status: Status, *, sought: bool = True) -> str:
+    """Return what happened to a fit, in which no parameter may have been ``sought``."""
+    return EVALUATED if status.ok and not sought else status.message
+
+
+EVALUATED = "evaluated: every parameter is fixed"
+"""What happened where there was nothing to converge."""
 STATUSES: dict[float, Status] = {float(s): s for s in Status}
 """Statuses by number: looking one up takes a tenth of the time of ``Status(number)``."""
 

@@ -62,7 +62,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"shared": "a"}, "`shared` names parameters that groups have in common; give `groups`"),
     ({"shared": ["c"], "groups": IDS}, "`shared` names 'c', which is no parameter"),
     ({"fixed": {"c": 1.0}}, "`fixed` names 'c', which is no parameter of 'never'"),
-    ({"fixed": {"a": 1.0, "b": 2.0}}, "`fixed` names every parameter"),
     ({"bounds": {"c": (0, 1)}}, "`bounds` names 'c', which is no parameter"),
     ({"bounds": {"a": 3}}, r"`bounds` of 'a' must be a pair \(lower, upper\)"),
     ({"bounds": {"a": (2, 1)}}, r"`bounds` of 'a' must rise; got \(2, 1\)"),

@@ -74,6 +74,10 @@ def spread(
     free = free_at(w, bounds)
     if w.field.shared is not None:
         return _spread_joint(w, kind, free, w.field.shared, relative)
+    s = w.state
+    if not s.beta.shape[1]:
+        # Nothing is sought, and nothing is open.
+        return Spread(s.sums.A, free.sum(-1), s.beta.new_ones(len(s.beta)), s.beta, free)
     return spread_along(w, kind, free, basis_at(w, free), relative)
 
 

@@ -54,7 +54,7 @@ class Proposal(NamedTuple):
 
 def back_of(db: Tensor) -> Tensor:
     """Return minus a step (G, p), then -1 and 0: what foot points follow it by."""
-    zero = torch.zeros_like(db[:, :1])
+    zero = db.new_zeros(len(db), 1)
     return torch.cat([-db, zero - 1, zero], 1)
 
 

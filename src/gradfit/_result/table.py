@@ -18,7 +18,7 @@ from gradfit._result import plain, prediction
 from gradfit._result.correlation import Array, Correlated
 from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
-from gradfit._types import Status
+from gradfit._types import Status, message_of
 from gradfit._views.fitted import as_array
 from gradfit.errors import FitError
 
@@ -130,7 +130,7 @@ class FitTable(Correlated):
             p_value=float(self.p_value[g]),
             status=status,
             success=bool(self.success[g]),
-            message=_message_of_one(status, alone=not self.shared),
+            message=self._message_of(g),
             n_steps=int(self.n_steps[g]),
             n_eval=int(self.n_eval[g]),
             condition=float(self.condition[g]),
@@ -173,10 +173,18 @@ class FitTable(Correlated):
         """Number of points (G,) of each group."""
         return np.diff(self._first)
 
+    def _message_of(self, g: int) -> str:
+        """Return what happened to one fit; its open combination is found when it is asked for."""
+        status = Status(int(self.status[g]))
+        hint = " (diagnostics() names the combination)"
+        told = message_of(status, sought=len(self.fixed) < len(self.names))
+        return told + hint * (status == Status.SINGULAR and not self.shared)
+
     @property
     def message(self) -> tuple[str, ...]:
         """What happened to each fit and, where it failed, what to try."""
-        return tuple(Status(int(status)).message for status in self.status)
+        sought = len(self.fixed) < len(self.names)
+        return tuple(message_of(Status(int(status)), sought=sought) for status in self.status)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -368,12 +376,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "moved": plain.whole,
     "correction": plain.arrays,
 }
-
-
-def _message_of_one(status: Status, alone: bool) -> str:
-    """Return what happened to one fit. Its open combination is found only when it is asked for."""
-    hint = " (diagnostics() names the combination)" if alone else ""
-    return status.message + hint * (status == Status.SINGULAR)
 
 
 def _taken(observed: Observed, take: NDArray[np.int64]) -> Observed:

@@ -203,6 +203,8 @@ def _words(  # noqa: PLR0917 - all that there is to say something about
 
 
 def _determined(fit: Fitted, p: int, weakest: str) -> str:
+    if not p:
+        return "nothing to determine: every parameter is fixed"
     if fit.status.name == "SINGULAR":
         return f"{fit.rank} of {p} combinations; undetermined: {weakest}, each in its own scale"
     said = f"all {p} parameters, condition {number(fit.condition, 2)}"
@@ -220,6 +222,8 @@ def _influence(cook: FloatArray) -> str:
     far = np.flatnonzero(np.nan_to_num(cook, nan=0.0) > 1)
     if far.size:
         return f"without {listed(far)} the parameters would leave their error ellipsoid"
+    if not np.isfinite(cook).any():
+        return "none: no parameter can move"
     worst = int(np.nanargmax(cook))
     return f"Cook's distance at most {number(float(cook[worst]), 2)}, {listed([worst])}"
 

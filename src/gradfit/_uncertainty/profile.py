@@ -75,6 +75,8 @@ def profile_interval(fit: Fitted, case: Case, width: float) -> dict[str, tuple[f
             f'{fit.model.label!r} {enumerated(ties.of)} hang together. Use "bootstrap" or '
             '"jackknife".'
         )
+    if not case.problem.free:
+        return {n: (fit.params[n], fit.params[n]) for n in fit.names}
     scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
     found = find_ends(case, torch.tensor(fit_errors(fit, case)) / scale, width * scale)
     ends = dict(zip(case.problem.free, found.tolist(), strict=True))

@@ -62,6 +62,8 @@ def _head(fit: Reportable, title: str) -> str:
     data = fit.observed
     points = words.points_given(data)
     kind, said = ("good", "converged") if fit.success else ("bad", f"failed: {fit.status.name}")
+    if fit.success and len(fit.fixed) == len(fit.names):
+        said = "evaluated"
     return (
         f"<header><h1>{title}</h1>"
         f'<p>{escape(points)} <span class="pill {kind}">{said}</span></p></header>'
@@ -69,7 +71,8 @@ def _head(fit: Reportable, title: str) -> str:
 
 
 def _warnings(fit: Reportable) -> str:
-    said = words.warnings(fit) if fit.success else [fit.message, *words.warnings(fit)]
+    told = fit.message.split("; ")[1:] if fit.success else [fit.message]
+    said = [*(t for t in told if not t.endswith("nearer foot")), *words.warnings(fit)]
     return f"<aside>{_list(said)}</aside>" if said else ""
 
 

@@ -129,8 +129,9 @@ def facts(fit: Fitted) -> list[tuple[str, list[str]]]:
         ]
         if fit.loss != "linear":
             said.append(("loss", [f"{fit.loss}: far points count less"]))
-        source = f"from the {words.information(fit)}"
-        said.append(("errors", ["one standard deviation", words.convention(fit), source]))
+        if len(fit.fixed) < len(fit.names):
+            source = f"from the {words.information(fit)}"
+            said.append(("errors", ["one standard deviation", words.convention(fit), source]))
     ended = [fit.message] if fit.success else [fit.status.name]
     said.append(("status", [*ended, _work(fit)]))
     return [*said, ("backend", [f"{fit.backend}, {duration(fit.seconds)}"])]

@@ -18,7 +18,7 @@ from gradfit._format import (
     probability,
 )
 from gradfit._model import Model
-from gradfit._types import Status
+from gradfit._types import Status, message_of
 from gradfit._views.fitted import Observations, as_array, equation
 from gradfit._views.words import seen
 
@@ -36,6 +36,8 @@ class Table(Protocol):
     def keys(self) -> Sequence[Any]: ...
     @property
     def names(self) -> tuple[str, ...]: ...
+    @property
+    def fixed(self) -> tuple[str, ...]: ...
     @property
     def params(self) -> Mapping[str, Any]: ...
     @property
@@ -75,11 +77,11 @@ def summary(many: Table) -> str:
 def endings(many: Table) -> list[str]:
     """Return how many fits ended how, good ones first."""
     counts = Counter(Status(int(status)) for status in many.status)
-    rows = [
-        [count(counts[status]), status.name, text] if first else ["", "", text]
-        for status in sorted(counts)
-        for first, text in zip((True, False, False), wrap(status.message, 58), strict=False)
-    ]
+    rows: list[list[str]] = []
+    for status in sorted(counts):
+        lines = wrap(message_of(status, sought=len(many.fixed) < len(many.names)), 58)
+        rows.append([count(counts[status]), status.name, lines[0]])
+        rows += [["", "", text] for text in lines[1:3]]
     return columns(rows, "rll")
 
 
