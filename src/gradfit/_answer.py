@@ -14,6 +14,7 @@ from gradfit._engine.loss import Loss
 from gradfit._engine.state import Work
 from gradfit._native.plan import Fitted, spread_of
 from gradfit._problem import Problem
+from gradfit._robust import distances_of_machine, with_errors
 
 
 class Answer(NamedTuple):
@@ -61,6 +62,10 @@ def end_of(
         found = spread(work, cov_type, limits, relative=not problem.absolute)
         found = judge(work, found, cov_type, limits, problem.absolute, fitted.column(0))
     status, n_steps, n_eval = (fitted.column(k).to(torch.int64) for k in range(3))
+    if loss is not None:
+        found = with_errors(
+            problem, found, cov_type, loss, distances_of_machine(problem.points, fitted)
+        )
     return End(beta, fitted.column(3), status, n_steps, n_eval), found
 
 

@@ -15,9 +15,11 @@ from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import Points, row_squares
+from gradfit._engine.robust import CONVEX, costs_at, opening, scaled
 from gradfit._engine.state import Options
 from gradfit._native.plan import Fitted
 from gradfit._problem import Problem
+from gradfit._robust import by_torch, distances_of_work, question
 from gradfit._start import Rate, propose
 from gradfit.errors import InputError
 
@@ -337,7 +339,11 @@ def _follow(
     row = torch.arange(G * n, device=index.device).reshape(G, n, 1).expand(index.shape)
     points = problem.points.take(index[there])._replace(group=row[there])
     beta0 = problem.unknowns(starts.reshape(G * n, p))
-    beta, cost, status, field, u = _run(problem, loss, points, beta0, options, backend)
+    if loss is None:
+        beta, cost, status, field, u = _run(problem, None, points, beta0, options, backend)
+    else:
+        how = loss, options, backend
+        beta, cost, status, field, u = _robustly(problem, points, beta0, n, how)
     cost = torch.where(torch.isfinite(cost) & (cost >= 0), cost, torch.inf)
     score = cost
     if not problem.absolute:
@@ -355,6 +361,32 @@ def _follow(
         torch.where(torch.isfinite(score), score, torch.inf).reshape(G, n),
         ((status > 0) & (status < 10)).reshape(G, n),
     )
+
+
+def _robustly(
+    problem: Problem,
+    points: Points,
+    beta0: Tensor,
+    n: int,
+    how: tuple[Loss, Options, str],
+) -> tuple[Tensor, Tensor, Tensor, Field, Tensor]:
+    """Do as :func:`_run` by Huber's loss, each start at the scale that the points show there.
+
+    The loss itself is told where they come to, at the least scale of the ``n`` starts of each fit,
+    or at the sigmas if these are known and larger.
+    """
+    loss, options, backend = how
+    asks = question(problem, loss, by_torch(problem, options), points)
+    scale = opening(asks, beta0)
+    seen = scaled(points, scale, asks.extra)
+    beta, _, status, field, u = _run(problem, CONVEX, seen, beta0, options, backend)
+    group = 0 if points.group is None else points.group
+    phi = distances_of_work(init(field, beta, u)) * scale[group].square()
+    fine = torch.where(torch.isfinite(beta), beta, beta0)
+    least = opening(asks, fine).reshape(-1, n).amin(1)
+    least = least.clamp(min=1.0) if problem.absolute else least
+    cost = costs_at(loss, phi, least.repeat_interleave(n), points)
+    return beta, cost, status, field, u
 
 
 def _run(

@@ -22,8 +22,10 @@ from gradfit._engine.state import Work
 from gradfit._observe import as_numpy, give_array, give_tensor, observe
 from gradfit._problem import Problem
 from gradfit._result import FitResult, FitTable
+from gradfit._robust import Ready
 from gradfit._types import Status, message_of
 from gradfit._views.residuals import listed
+from gradfit._views.words import weightless
 
 
 class End(NamedTuple):
@@ -49,6 +51,14 @@ class End(NamedTuple):
         """Return where the engine came to."""
         s = work.state
         return cls(s.beta, s.sums.cost, s.status, s.n_steps, s.n_eval)
+
+    def after(self, ready: Ready) -> "End":
+        """Return the end of robust fits in the sigmas that were given, all steps counted."""
+        return self._replace(
+            chi2=self.chi2 * ready.scale.square(),
+            n_steps=self.n_steps + ready.n_steps,
+            n_eval=self.n_eval + ready.n_eval,
+        )
 
 
 class Rows(NamedTuple):
@@ -91,11 +101,13 @@ def conclude(
     began: float,
     correction: Tensor | None = None,
     note: str = "",
+    scale: Tensor | None = None,
 ) -> FitResult | FitTable:
     """Build the result of one fit, or the table of many.
 
     ``moved`` (N,) marks points that found a nearer foot in the search at the end; ``correction``
-    (G, p) was taken off the free parameters; ``note`` is added to the message.
+    (G, p) was taken off the free parameters; ``note`` is added to the message; ``scale`` (G,) is
+    the factor of the sigmas with which a robust loss was minimised.
     """
     found = _visible(problem, found)
     rows = _rows(problem, end, found, cov_type, loss)
@@ -107,6 +119,7 @@ def conclude(
         "loss": "linear" if loss is None else loss.name,
         "fixed": tuple(problem.fixed),
         "loss_scale": math.nan if loss is None else loss.scale,
+        "scale": _scale(problem, len(end.chi2), scale),
         "bounds": bounds_of(problem),
         "shared": problem.shared,
         "correction": _correction(problem, correction),
@@ -119,6 +132,16 @@ def conclude(
         single = _single(problem, end, found, rows, shared, began)
         return replace(single, message=f"{single.message}; {note}") if note else single
     return _table(problem, end, found, rows, shared, began)
+
+
+def _scale(problem: Problem, count: int, scale: Tensor | None) -> Any:
+    """Return the scale of robust fits whose sigmas are relative; NaN of all others."""
+    known = scale is not None and not problem.absolute
+    if problem.data.group is None:
+        return float(scale[0]) if known and scale is not None else math.nan
+    found = problem.data.x.new_full((count,), math.nan)
+    found = scale if known and scale is not None else found
+    return found if problem.data.as_torch else found.cpu().numpy()
 
 
 def _places(data: Data, marked: Tensor) -> NDArray[np.int64]:
@@ -150,7 +173,7 @@ def _rows(problem: Problem, end: End, found: Spread, cov_type: str, loss: Loss |
         chi2 = pooled(chi2)
     mswd = torch.where(dof > 0, chi2 / dof, torch.nan)
     cov = _widen(problem, found.cov)
-    if not problem.absolute and cov_type not in FROM_RESIDUALS:
+    if not problem.absolute and cov_type not in FROM_RESIDUALS and loss is None:
         cov = cov * mswd[:, None, None]
     stderr = cov.diagonal(dim1=-2, dim2=-1).sqrt()
     p_value = torch.full_like(chi2, torch.nan)
@@ -366,6 +389,9 @@ def _single(
 ) -> FitResult:
     names = problem.model.names
     status = Status(int(rows.status[0]))
+    given_up = ""
+    if status == Status.SINGULAR:
+        given_up = weightless(shared["loss"], shared["loss_scale"], shared["weights"])
     keep = problem.data.as_torch
     held = rows.held[0].tolist()
     return FitResult(
@@ -378,7 +404,7 @@ def _single(
         p_value=float(rows.p_value[0]),
         status=status,
         success=status.ok,
-        message=_message(status, problem, found, shared["moved"]),
+        message=given_up or _message(status, problem, found, shared["moved"]),
         n_steps=int(end.n_steps[0]),
         n_eval=int(end.n_eval[0]),
         condition=float(found.condition[0]),

@@ -32,23 +32,24 @@ def conclude_fitted(
 ) -> FitResult | None:
     """Build the result of one fit by machine code; None unless it is plain."""
     told = fitted.first
-    if not _is_plain(problem, told, cov_type):
+    if loss is not None or not _is_plain(problem, told, cov_type):
         return None
-    return _conclude(problem, told, _at_points(problem, fitted), loss, "native", began)
+    return _conclude(problem, told, _at_points(problem, fitted), "native", began)
 
 
 def conclude_work(
     problem: Problem, work: Work, found: Spread, moved: Tensor, cov_type: str, began: float
 ) -> FitResult | None:
     """Build the result of one fit by torch; None unless it is plain."""
-    if not work.field.alone or problem.systematic is not None or not problem.free:
+    least_squares = work.field.loss is None
+    if not (work.field.alone and least_squares and problem.free) or problem.systematic is not None:
         return None
     told = _tell(work, found, moved)
     if not _is_plain(problem, told, cov_type):
         return None
     arrays = named_arrays(problem.data, give_back(problem, work))
     at_points = {"observed": observe(problem), **arrays}
-    return _conclude(problem, told, at_points, work.field.loss, "eager", began)
+    return _conclude(problem, told, at_points, "eager", began)
 
 
 def _is_plain(problem: Problem, told: list[float], cov_type: str) -> bool:
@@ -76,7 +77,6 @@ def _conclude(
     problem: Problem,
     told: list[float],
     at_points: dict[str, Any],
-    loss: Loss | None,
     backend: str,
     began: float,
 ) -> FitResult:
@@ -98,7 +98,7 @@ def _conclude(
         "chi2": chi2,
         "dof": dof,
         "mswd": mswd,
-        "p_value": chi2_sf_one(chi2, dof) if has_p_value(problem, loss) else math.nan,
+        "p_value": chi2_sf_one(chi2, dof) if has_p_value(problem, None) else math.nan,
         "status": status,
         "success": True,
         "message": status.message,
@@ -109,8 +109,9 @@ def _conclude(
         "backend": backend,
         "absolute_sigma": problem.absolute,
         "cov_type": "expected",
-        "loss": "linear" if loss is None else loss.name,
-        "loss_scale": math.nan if loss is None else loss.scale,
+        "loss": "linear",
+        "loss_scale": math.nan,
+        "scale": math.nan,
         "fixed": tuple(problem.fixed),
         "bounds": bounds_of(problem) if problem.bounds is not None else {},
         "shared": (),

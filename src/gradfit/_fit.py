@@ -26,10 +26,11 @@ from gradfit._engine.loop import Report
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Options
 from gradfit._model import Model, as_model
-from gradfit._native.plan import Kernels
+from gradfit._native.plan import Fitted, Kernels
 from gradfit._problem import Problem, start_of, state_problem
 from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
+from gradfit._robust import Ready, by_machine, by_torch, distances_of_work, make_ready, with_errors
 from gradfit._solve import name_moved, solve
 from gradfit._types import Status
 from gradfit._uncertainty.unbias import take_off
@@ -267,30 +268,39 @@ class _Task(NamedTuple):
 
 def _with_words(task: _Task, result: FitResult, searched: Found | None) -> FitResult:
     """Add to the message what a search has to say: of its own end, or of that of a given start."""
+    if task.loss is not None:
+        # The minima of a loss are compared at one scale, before the fit has its own.
+        return result
     if searched is not None:
         told = searched.words(result.params, result.chi2)
-    elif task.loss is None:
-        told = lower_minimum(task.problem, result.params, result.chi2, result.p_value)
     else:
-        return result
+        told = lower_minimum(task.problem, result.params, result.chi2, result.p_value)
     return replace(result, message=f"{result.message}; {told}") if told else result
 
 
 def _by_machine(task: _Task, kernels: Kernels, backend: str) -> FitResult | FitTable | str:
     """Fit by machine code; return why that failed, where it was not asked for by name."""
-    problem, beta0, options, loss, cov_type, ended, began = task
-    fitted = attempt(
-        problem, backend, lambda: run_native(kernels, problem, beta0, options, loss, ended)
-    )
-    if isinstance(fitted, str):
-        return fitted
-    one = conclude_fitted(problem, fitted, loss, cov_type, began)
+    loss, cov_type, options = task.loss, task.cov_type, task.options
+
+    def run() -> tuple[Fitted, Ready]:
+        ready = Ready.plain(task.problem, task.beta0, task.ended)
+        if loss is not None:
+            by = by_machine(task.problem, options, kernels, loss)
+            ready = make_ready(task.problem, task.beta0, loss, by, task.ended)
+        return run_native(kernels, ready.problem, ready.beta0, options, loss, ready.ended), ready
+
+    done = attempt(task.problem, backend, run)
+    if isinstance(done, str):
+        return done
+    fitted, ready = done
+    problem = ready.problem
+    one = conclude_fitted(problem, fitted, loss, cov_type, task.began)
     if one is not None:
         return one
-    moved = name_moved(problem, beta0, options, loss, fitted.column(4))
+    moved = name_moved(problem, ready.beta0, options, loss, fitted.column(4))
     answer = answer_of(fitted, problem, loss, cov_type, moved, kernels.backend)
     _refuse_bad_start(problem, answer.end)
-    return _told(task, answer)
+    return _told(task, answer, ready)
 
 
 def _refuse_bias(problem: Problem, loss: Loss | None) -> str:
@@ -306,30 +316,40 @@ def _by_torch(
     task: _Task, on_step: Callable[[FitStep], None] | None, bias_correction: bool, note: str
 ) -> FitResult | FitTable:
     began, problem, correction = time.perf_counter(), task.problem, None
-    tell = _teller(problem, on_step)
+    tell, ready = _teller(problem, on_step), Ready.plain(problem, task.beta0, task.ended)
+    if task.loss is not None:
+        run = by_torch(problem, task.options, tell)
+        ready = make_ready(problem, task.beta0, task.loss, run, task.ended)
+        problem = ready.problem
     work, moved = solve(
-        problem, task.beta0, task.options, task.loss, ended=task.ended, on_step=tell
+        problem, ready.beta0, task.options, task.loss, ended=ready.ended, on_step=tell
     )
     limits, kind = problem.limits(), task.cov_type
     found = spread(work, kind, limits, relative=not problem.absolute)
     found = judge(work, found, kind, limits, problem.absolute, work.state.status)
+    if task.loss is not None:
+        found = with_errors(problem, found, kind, task.loss, distances_of_work(work))
     note_time(problem, time.perf_counter() - began)
-    if not (bias_correction or note):
+    if not (bias_correction or note or task.loss):
         one = conclude_work(problem, work, found, moved, task.cov_type, task.began)
         if one is not None:
             return one
     _refuse_bad_start(problem, End.of(work))
     if bias_correction:
         work, correction = take_off(problem, work)
-    return _told(task, answer_of_work(work, found, problem, moved), correction, note)
+    return _told(task, answer_of_work(work, found, problem, moved), ready, correction, note)
 
 
 def _told(
-    task: _Task, answer: Answer, correction: Tensor | None = None, note: str = ""
+    task: _Task,
+    answer: Answer,
+    ready: Ready | None,
+    correction: Tensor | None = None,
+    note: str = "",
 ) -> FitResult | FitTable:
     return conclude(
         task.problem,
-        answer.end,
+        answer.end if ready is None else answer.end.after(ready),
         answer.found,
         answer.arrays,
         moved=answer.moved,
@@ -339,6 +359,7 @@ def _told(
         began=task.began,
         correction=correction,
         note=note,
+        scale=None if ready is None else ready.scale,
     )
 
 

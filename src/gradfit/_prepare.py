@@ -31,6 +31,7 @@ from gradfit._native.plan import Fitted, Plan
 from gradfit._problem import Problem, start_of, state_problem
 from gradfit._promise import check_model
 from gradfit._result import FitResult, FitTable
+from gradfit._robust import Ready, by_machine, make_ready
 from gradfit._solve import name_moved, solve
 from gradfit._types import STATUSES, FloatArray, Status
 from gradfit._unfit import unfit
@@ -66,6 +67,7 @@ class PreparedFit:
     _x: Tensor = field(repr=False)
     _y: Tensor | None = field(repr=False)
     _as_torch: bool = field(repr=False)
+    _ready: Ready | None = field(repr=False, default=None)
 
     @property
     def success(self) -> bool:
@@ -82,11 +84,14 @@ class PreparedFit:
         one = conclude_fitted(problem, fitted, loss, "expected", began)
         if one is not None:
             return one
-        moved = name_moved(problem, kind.beta0, kind.options, loss, fitted.column(4))
-        answer = answer_of(fitted, problem, loss, "expected", moved)
+        ready, scaled, beta0 = self._ready, problem, kind.beta0
+        if ready is not None:
+            scaled, beta0 = replace(problem, points=ready.problem.points), ready.beta0
+        moved = name_moved(scaled, beta0, kind.options, loss, fitted.column(4))
+        answer = answer_of(fitted, scaled, loss, "expected", moved)
         return conclude(
             problem,
-            answer.end,
+            answer.end if ready is None else answer.end.after(ready),
             answer.found,
             answer.arrays,
             moved=answer.moved,
@@ -94,6 +99,7 @@ class PreparedFit:
             loss=loss,
             backend=answer.backend,
             began=began,
+            scale=None if ready is None else ready.scale,
         )
 
     @property
@@ -149,7 +155,11 @@ class Fitter:
         at = at_x, at_y, isinstance(x, Tensor) or isinstance(y, Tensor)
         if kind.plan is None:
             return kind.evaluate(*at)
-        fitted = fit(kind.plan, kind.points(at_x, at_y), alone(at_x.shape[-1]), kind.beta0)
+        points, ready = kind.points(at_x, at_y), None
+        if kind.loss is None:
+            fitted = fit(kind.plan, points, alone(at_x.shape[-1]), kind.beta0)
+        else:
+            ready, fitted = kind.robust(kind.plan, points, kind.loss)
         told = fitted.first
         problem, p, n = kind.problem, fitted.p, at_x.shape[-1]
         if not is_clear(told, p, n * fitted.spec.q, problem.absolute):
@@ -161,13 +171,14 @@ class Fitter:
             values = {n: problem.fixed[n] if n in problem.fixed else values[n] for n in kind.names}
         fields: dict[str, Any] = {
             "params": values,
-            "chi2": told[3],
+            "chi2": told[3] if ready is None else told[3] * float(ready.scale) ** 2,
             "dof": problem.n_seen - sought,
             "status": Status.SINGULAR if told[0] < 10 and told[6] < sought else STATUSES[told[0]],
-            "n_steps": int(told[1]),
+            "n_steps": int(told[1]) if ready is None else int(told[1] + ready.n_steps),
             "_kind": kind,
             "_fitted": fitted,
             **dict(zip(_GIVEN, at, strict=True)),
+            "_ready": ready,
         }
         return freeze(PreparedFit, fields)
 
@@ -237,6 +248,14 @@ class _Kind:
     def names(self) -> tuple[str, ...]:
         return self.problem.model.names
 
+    def robust(self, plan: Plan, points: Points, loss: Loss) -> tuple[Ready, Fitted]:
+        """Fit points by a robust loss, at their own scale."""
+        problem, kernels = replace(self.problem, points=points), plan.kernels
+        run = by_machine(problem, self.options, kernels, loss)
+        with torch.enable_grad():
+            ready = make_ready(problem, self.beta0, loss, run)
+        return ready, fit(plan, ready.problem.points, alone(points.n), ready.beta0)
+
     def points(self, x: Tensor, y: Tensor | None) -> Points:
         """Return points at x (m, N) and y (q, N)."""
         _, _, rows, scale, weight, cross, group = self.problem.points
@@ -283,7 +302,7 @@ def prepare(
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     fix_x: Any = None,
-    loss: str = "linear",
+    loss: str | tuple[str, float] = "linear",
     absolute_sigma: bool | None = None,
     max_steps: int = 500,
     gtol: float = 1e-11,

@@ -235,7 +235,8 @@ class NewtonSums(NamedTuple):
     d : Tensor (G, p)
     M : Tensor (G, p, p)
         How errors of unit variance in every coordinate shake the gradient: ``H^-1 M H^-1`` is the
-        covariance of the data carried through the estimator.
+        covariance of the data carried through the estimator. Of a robust loss each point counts as
+        much as its weight (:mod:`gradfit._engine.robust`).
     """
 
     H: Tensor
@@ -291,7 +292,7 @@ def eliminate_exactly(
     noisy = X[:, :p] if points.slack else X[:mu, :p]
     if loss is not None:
         weight = loss.weight(linear.phi)
-        coupling, slope, noisy = coupling * weight, slope * weight, noisy * weight
+        coupling, slope, noisy = coupling * weight, slope * weight, noisy * weight.sqrt()
         nu = nu * weight
         score = vector_times(linear.h, d.J_beta if not mu else linear.J)
         bent = 2 * loss.bend(linear.phi) * score[:, None] * score

@@ -8,6 +8,8 @@ nearly the jackknife (MacKinnon and White, J. Econometrics 29 (1985) 305). Both 
 residuals, so that unknown sigmas cancel in them and nothing is left to be scaled.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -120,3 +122,70 @@ def _apart(
     rest = torch.where(fixed[:, None, None], eye, eye - P)
     pushed = torch.linalg.solve_ex(rest, linear.h.mT[..., None])[0][..., 0].mT
     return torch.where(fixed, 0.0, pushed), fixed, other
+
+
+class Moments(NamedTuple):
+    r"""What a robust loss has made of the distances, one row per fit, for errors to match.
+
+    With :math:`\psi` the weighted distance, :math:`N` equations and :math:`p` parameters,
+
+    .. math::  \operatorname{cov} = K^2\,
+               \frac{\frac{1}{N-p} \sum \psi^2}{\left(\frac1N \sum \psi'\right)^2}\,
+               \left(\tilde J^T \tilde J\right)^{-1} , \qquad
+               K = 1 + \frac pN\,
+               \frac{\operatorname{var} \psi'}{\left(\frac1N \sum \psi'\right)^2} ,
+
+    where :math:`\tilde J^T \tilde J` is that of the points which the loss believes: the weighted
+    one over the mean weight. It holds whether or not the sigmas do, and errors need not be normal.
+    With exact second derivatives :math:`K` and :math:`1/K` take the place of :math:`K^2` (Huber
+    and Ronchetti, Robust Statistics (2009), section 7.6).
+
+    Attributes
+    ----------
+    square, slope, weight : Tensor (G,)
+        :math:`\sum\psi^2/(N-p)`, :math:`\sum\psi'/N`, :math:`\sum w/N`.
+    K : Tensor (G,)
+        Correction for few points.
+    """
+
+    square: Tensor
+    slope: Tensor
+    weight: Tensor
+    K: Tensor
+
+    def factor(self, kind: str) -> Tensor:
+        """Return by how much a covariance (G,) of that kind is to be multiplied."""
+        if kind == "expected":
+            return self.K**2 * self.square * self.weight / self.slope**2
+        if kind == "observed":
+            return self.K * self.square / self.slope
+        if kind == "propagated":
+            return self.square / (self.weight * self.K)
+        return torch.ones_like(self.K)
+
+
+def moments(
+    loss: Loss, phi: Tensor, points: Points, q: int, unknowns: Tensor, joint: bool = False
+) -> Moments:
+    """Return the moments of squared distances ``phi`` (N,) of fits with ``unknowns`` (G,) each.
+
+    With ``joint`` those of all fits together, whose unknowns are counted once.
+    """
+    count = len(unknowns)
+    grouping, seen = Grouping(points.group, count), equations(points, q)
+    weight, there = loss.weight(phi), seen > 0
+    slope = torch.where(there, seen * weight + 2 * loss.bend(phi) * phi, 0.0)
+    bent, believed = slope**2 / seen.clamp(min=1), seen * (weight > 0)
+    rows = [seen, weight**2 * phi, slope, bent, seen * weight, believed]
+    sums = [grouping.sum(row) for row in rows]
+    if joint:
+        sums = [t.sum().expand(count) for t in sums]
+    n, square, slope, bent, weight, believed = sums
+    dof, slope = n - unknowns, slope / n
+    K = 1 + unknowns / n * (bent / n - slope**2) / slope**2
+    # Where points only push a parameter away, or no more are believed than it takes to fit them,
+    # there is nothing to tell an error by.
+    told = (slope > 0) & ((believed > unknowns) | (dof <= 0))
+    slope = torch.where(told, slope, torch.nan)
+    square = torch.where(dof > 0, square / dof, torch.nan)
+    return Moments(square, slope, weight / n, K)

@@ -69,6 +69,17 @@ class Asking(Correlated):
     shared: tuple[str, ...] = ()
     correction: Mapping[str, float] = field(default_factory=dict[str, float])
     moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    scale: float = math.nan
+
+    @property
+    def sigma_factor(self) -> float:
+        """By how much the sigmas were multiplied, or the distances where none was given.
+
+        1 if they were taken as given, else ``scale`` of a robust loss, or ``sqrt(mswd)``.
+        """
+        if self.absolute_sigma:
+            return 1.0
+        return math.sqrt(self.mswd) if self.loss == "linear" else self.scale
 
     @property
     def outliers(self) -> NDArray[np.int64]:
@@ -162,8 +173,7 @@ class Asking(Correlated):
         noise = None
         if kind == "prediction":
             noise = prediction.new_noise(self.observed, sx, sy)
-            if not self.absolute_sigma:
-                noise = noise * self.mswd
+            noise = noise * self.sigma_factor**2
         width = self._quantile(level)
         return prediction.band(self.model, self.params, self.cov, at, width, noise)
 
@@ -354,7 +364,7 @@ class Asking(Correlated):
         at, alone, as_torch = inverse.readings(y, self.observed)
         if sy is None:
             noise = prediction.new_noise(self.observed, None, None)[1, 1]
-            sy = math.sqrt(noise * (1.0 if self.absolute_sigma else self.mswd))
+            sy = math.sqrt(noise) * self.sigma_factor
         errors = prediction.broadcast_errors("sy", sy, len(at))
         ends = inverse.range_of(self.observed, self.x_hat, between)
         x = inverse.find_roots(self.model, self.params, at, ends, near)
@@ -410,7 +420,7 @@ class Asking(Correlated):
             case = self._case("bias")
         except GradfitError:
             return unknown_bias(self.names)
-        return bias_of(case, 1.0 if self.absolute_sigma else self.mswd)
+        return bias_of(case, self.sigma_factor**2)
 
     def influence(self) -> "Influence":
         r"""Return how every parameter moves with every datum, standard deviation and correlation.
@@ -472,4 +482,5 @@ class Asking(Correlated):
         return diagnose(self, case, isinstance(self.cov, Tensor))
 
     def _quantile(self, level: float) -> float:
-        return prediction.quantile(level, math.inf if self.absolute_sigma else self.dof)
+        known = self.absolute_sigma and self.loss == "linear"
+        return prediction.quantile(level, math.inf if known else self.dof)

@@ -68,11 +68,15 @@ class FitResult(Asking):
     backend : str
         What ran it.
     absolute_sigma : bool
-        Whether ``cov`` takes the sigmas as they are (True) or is scaled by ``mswd``.
+        Whether the sigmas were taken as they are (True), or as large as the points scatter: then
+        ``cov`` is scaled by ``mswd``, and of a robust loss the distances by ``scale``.
     cov_type, loss : str
         As asked.
     loss_scale : float
         In sigmas; NaN for ``loss="linear"``.
+    scale : float
+        Of a robust loss with relative sigmas, or none: by how much sigmas, or distances, were
+        scaled, 1.4826 times the median absolute distance from the curve; NaN otherwise.
     fixed, at_bound : tuple of str
         Parameters that were held, and those that ended at a bound.
     bounds : mapping of str to (float, float)
@@ -252,6 +256,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("message", "backend", "cov_type", "loss"), str),
     "status": Status.__getitem__,
     "loss_scale": plain.real,
+    "scale": plain.real,
     "bounds": plain.pairs,
     "shared": tuple,
     "moved": plain.whole,

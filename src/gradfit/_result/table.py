@@ -20,6 +20,7 @@ from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
 from gradfit._types import Status, message_of
 from gradfit._views.fitted import as_array
+from gradfit._views.words import weightless
 from gradfit.errors import FitError
 
 Theme: TypeAlias = Literal["light", "dark"]
@@ -40,7 +41,7 @@ class FitTable(Correlated):
     names : tuple of str
     params, stderr : mapping of str to (G,)
     cov, corr : (G, p, p)
-    chi2, mswd, p_value, condition : (G,)
+    chi2, mswd, p_value, condition, scale : (G,)
     dof, status, n_steps, n_eval, rank : ndarray (G,) int64
     success : ndarray (G,) bool
     delta, eps, x_hat, y_hat, weights
@@ -91,6 +92,7 @@ class FitTable(Correlated):
     bounds: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    scale: Array = field(default_factory=lambda: np.empty(0))
     shared: tuple[str, ...] = ()
     correction: Mapping[str, Array] = field(default_factory=dict[str, Array])
     moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -119,6 +121,9 @@ class FitTable(Correlated):
             for name in ("delta", "eps", "x_hat", "y_hat", "weights")
             for values in [getattr(self, name)]
         }
+        given_up = ""
+        if status == Status.SINGULAR:
+            given_up = weightless(self.loss, self.loss_scale, points["weights"])
         return FitResult(
             names=self.names,
             params={n: float(self.params[n][g]) for n in self.names},
@@ -130,7 +135,7 @@ class FitTable(Correlated):
             p_value=float(self.p_value[g]),
             status=status,
             success=bool(self.success[g]),
-            message=self._message_of(g),
+            message=given_up or self._message_of(g),
             n_steps=int(self.n_steps[g]),
             n_eval=int(self.n_eval[g]),
             condition=float(self.condition[g]),
@@ -145,6 +150,7 @@ class FitTable(Correlated):
             observed=_taken(self.observed, take),
             model=self.model,
             loss_scale=self.loss_scale,
+            scale=float(self.scale[g]),
             bounds=self.bounds,
             shared=self.shared,
             correction={n: float(taken[g]) for n, taken in self.correction.items()},
@@ -267,7 +273,8 @@ class FitTable(Correlated):
             Unknown method, or a level outside 0..1.
         """
         prediction.check_method(method, ("t",))
-        dofs = np.full(len(self), np.inf) if self.absolute_sigma else self.dof
+        known = self.absolute_sigma and self.loss == "linear"
+        dofs = np.full(len(self), np.inf) if known else self.dof
         known = {dof: prediction.quantile(level, dof) for dof in np.unique(dofs).tolist()}
         width: Any = np.array([known[dof] for dof in dofs.tolist()])
         if isinstance(self.cov, Tensor):
@@ -371,6 +378,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "absolute_sigma": bool,
     **dict.fromkeys(("backend", "cov_type", "loss"), str),
     "loss_scale": plain.real,
+    "scale": plain.array,
     "bounds": plain.pairs,
     "shared": tuple,
     "moved": plain.whole,

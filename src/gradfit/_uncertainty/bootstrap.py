@@ -205,7 +205,7 @@ def bootstrap(
     """Refit ``n`` resampled data sets, as many at once as memory allows."""
     if n < FEWEST:
         raise InputError(f"`n` must be at least {FEWEST}, got {n!r}.")
-    scale = 1.0 if fit.absolute_sigma or math.isnan(fit.mswd) else math.sqrt(fit.mswd)
+    scale = 1.0 if math.isnan(fit.sigma_factor) or case.loss is not None else fit.sigma_factor
     draw = drawer(case, kind, scale, np.random.default_rng(seed))
     rows: list[Tensor] = []
     failed = 0

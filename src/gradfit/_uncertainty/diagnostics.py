@@ -82,7 +82,7 @@ def diagnose(fit: Fitted, case: Case, as_torch: bool) -> Diagnostics:
     """Return the diagnostics of a fit."""
     with torch.enable_grad():
         found = spread(case.work, "expected", case.problem.limits())
-        leverage, cook = _pull_of_points(case, found, 1.0 if fit.absolute_sigma else fit.mswd)
+        leverage, cook = _pull_of_points(case, found, case.size(fit, "expected"))
     r = standardised(fit)
     h = in_rows(case.problem.data, leverage).numpy()
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -16,6 +16,7 @@ from gradfit._data import Data
 from gradfit._engine.covariance import spread
 from gradfit._engine.implicit import coupling, pull
 from gradfit._engine.points import Points
+from gradfit._engine.robust import scaled
 from gradfit._problem import to_points
 from gradfit._uncertainty.restate import Case
 
@@ -106,6 +107,7 @@ class Response:
             if "rho" in changed:
                 changed["rho"] = changed["rho"][0]
             points, _ = to_points(replace(data, **changed), None, problem.systematic)
+            points = scaled(points, case.scale)
             self.m = torch.cat(
                 [
                     pull(_part(points, s.start, s.stop), work.field.fn, at, case.loss)

@@ -77,7 +77,7 @@ def profile_interval(fit: Fitted, case: Case, width: float) -> dict[str, tuple[f
         )
     if not case.problem.free:
         return {n: (fit.params[n], fit.params[n]) for n in fit.names}
-    scale = 1.0 if fit.absolute_sigma else math.sqrt(fit.mswd)
+    scale = math.sqrt(case.size(fit, "observed"))
     found = find_ends(case, torch.tensor(fit_errors(fit, case)) / scale, width * scale)
     ends = dict(zip(case.problem.free, found.tolist(), strict=True))
     return {n: tuple(ends.get(n, (fit.params[n], fit.params[n]))) for n in fit.names}

@@ -12,8 +12,10 @@ from gradfit._engine.covariance import spread
 from gradfit._engine.field import Field
 from gradfit._engine.loop import init, run
 from gradfit._engine.points import Points
+from gradfit._engine.robust import Settled, rescaled, scaled
 from gradfit._engine.state import Bounds, Options, Work
 from gradfit._native.plan import Fitted, Kernels
+from gradfit._robust import by_machine, by_torch, question
 from gradfit._uncertainty.restate import Case
 
 REFITS = Options(gtol=1e-8)
@@ -61,6 +63,15 @@ def estimate(
     """
     count = 1 if points.group is None else int(points.group[-1]) + 1
     beta0 = case.beta.expand(count, -1)
+    if case.loss is not None and not case.problem.absolute:
+        # Such data would have shown another scale.
+        run_one = by_torch(case.problem, REFITS)
+        if kernels is not None:
+            run_one = by_machine(case.problem, REFITS, kernels, case.loss)
+        with torch.enable_grad():
+            at = rescaled(question(case.problem, case.loss, run_one, points), Settled.at(beta0))
+        points, beta0 = scaled(points, at.scale, case.extra), at.beta
+        u0 = u0 / (at.scale if points.group is None else at.scale[points.group])
     told: Fitted | str = ""
     if kernels is not None:
         problem = replace(case.problem, points=points)

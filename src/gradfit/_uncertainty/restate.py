@@ -17,6 +17,7 @@ from gradfit._engine.points import Points
 from gradfit._engine.state import Options, Work
 from gradfit._problem import Problem, state_problem
 from gradfit._promise import check_model
+from gradfit._robust import at_scale, distances_of_work, factors
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, rows
 from gradfit.errors import InputError
@@ -29,19 +30,22 @@ class Case:
     Attributes
     ----------
     problem : Problem
-        Data and model, in the engine's terms.
+        Data and model, in the engine's terms; of a robust fit at its scale.
     loss : Loss or None
         Robust loss.
     beta : Tensor (1, p)
         All unknowns at the solution.
     work : Work
         The engine at the solution.
+    scale : Tensor (1,)
+        Factor of the sigmas that the problem has already: that of a robust fit, else 1.
     """
 
     problem: Problem
     loss: Loss | None
     beta: Tensor
     work: Work
+    scale: Tensor
 
     @property
     def p(self) -> int:
@@ -67,6 +71,15 @@ class Case:
             J = torch.autograd.functional.jacobian(self._tell, self.beta[0, : self.p])
         return cast(Tensor, J)
 
+    def size(self, fit: Fitted, kind: str) -> float:
+        """Return by how much an inverse information of that kind is to be multiplied."""
+        if self.loss is None:
+            return 1.0 if fit.absolute_sigma else fit.mswd
+        free = torch.ones(1, self.p + self.problem.n_hidden, dtype=torch.bool)
+        free[0, : self.p] = torch.tensor([n not in fit.at_bound for n in self.problem.free])
+        phi = distances_of_work(self.work)
+        return float(factors(self.problem, free, kind, self.loss, phi))
+
     def bend(self, cov: Tensor) -> Tensor:
         """Return what the curvature of :meth:`told` adds to the mean (P,) for such a covariance."""
         at = self.beta[0, : self.p]
@@ -81,6 +94,12 @@ class Case:
 
     def _tell(self, beta: Tensor) -> Tensor:
         return self.told(beta[None])[0]
+
+    @property
+    def extra(self) -> int:
+        """Rows of x that are sizes of errors which points share."""
+        errors = self.problem.systematic
+        return 0 if errors is None else len(errors.sizes)
 
     @property
     def n(self) -> int:
@@ -113,7 +132,9 @@ def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
         The fit has no solution, is a part of a joint one, or leaves parameters open.
     """
     _refuse(fit, asked, determined)
-    problem = _problem(fit)
+    known = 1.0 if fit.loss == "linear" else fit.sigma_factor
+    scale = torch.tensor([known], dtype=torch.float64)
+    problem = at_scale(_problem(fit), scale)
     free = [fit.params[n] for n in problem.free]
     beta = torch.tensor([free], dtype=torch.float64)
     loss = None if fit.loss == "linear" else Loss(fit.loss, fit.loss_scale)
@@ -124,7 +145,7 @@ def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
             problem.points, problem.function(), 1, beta.shape[1], loss, problem.prior()
         )
         work = run(init(field, beta, _feet(fit, problem)), Options(), problem.limits())
-    return Case(problem, loss, work.state.beta, work)
+    return Case(problem, loss, work.state.beta, work, scale)
 
 
 def _refuse(fit: Fitted, asked: str, determined: bool) -> None:

@@ -26,12 +26,12 @@ ROUNDING = 4 * np.finfo(np.float64).eps
 def standardised(fit: Fitted) -> FloatArray:
     """Return the residuals (q, N) in units of sigma; NaN for what was left out or not measured.
 
-    Where the covariance was scaled by ``mswd``, so are the sigmas: their unit is the scatter. A
-    distance within rounding error is 0, whatever the scatter.
+    Where sigmas are relative their unit is the scatter of the points. A distance within rounding
+    error is 0, whatever the scatter.
     """
     n = fit.observed.x.shape[-1]
     pieces = [_standardised(fit, slice(k, k + CHUNK)) for k in range(0, n, CHUNK)]
-    scale = 1.0 if fit.absolute_sigma or fit.mswd == 0 else math.sqrt(fit.mswd)
+    scale = fit.sigma_factor or 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.concatenate(pieces, 1) / scale
 

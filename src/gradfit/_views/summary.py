@@ -128,7 +128,10 @@ def facts(fit: Fitted) -> list[tuple[str, list[str]]]:
             ("p-value", [probability(fit.p_value)]),
         ]
         if fit.loss != "linear":
-            said.append(("loss", [f"{fit.loss}: far points count less"]))
+            said.append(("loss", [f"{fit.loss}: far points count less, chi2 is the sum of it"]))
+            if not fit.absolute_sigma:
+                told = f"{number(fit.scale, 4)}, 1.4826 times the median distance"
+                said.append(("scale", [told]))
         if len(fit.fixed) < len(fit.names):
             source = f"from the {words.information(fit)}"
             said.append(("errors", ["one standard deviation", words.convention(fit), source]))

@@ -1,6 +1,7 @@
 """What a fit assumed and what to beware of, in words."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ STEEP = 1e3
 """Span of y over that of x from which distances in equal units are distances in x."""
 PLENTY = 50
 """Points from which the scatter of the points themselves is well known."""
+LIGHT = 0.5
+"""Weight from which a point is believed by a robust loss."""
 QUARTER = 0.25
 """Share of a standard error up to which a bias may be ignored (Efron and Tibshirani 1993)."""
 MANY = 100_000
@@ -77,11 +80,31 @@ def convention(fit: Fitted) -> str:
     data = fit.observed
     if fit.cov_type in OWN_SIZE:
         return "as large as the residuals say, whatever the sigmas"
+    if fit.loss != "linear":
+        return "as large as the points scatter, far ones counting less"
     if fit.absolute_sigma:
         return "sigmas taken as given, not scaled by the scatter"
     if all(each is None for each in (data.sx, data.sy, data.rho, data.cov)):
         return "scaled by the scatter of the points (MSWD)"
     return "sigmas taken as relative, scaled by the scatter (MSWD)"
+
+
+def weightless(loss: str, loss_scale: float, weights: Any) -> str:
+    """Say so where a loss has given up every point; "" where it has not."""
+    if loss == "linear" or bool(np.any(as_array(weights) > 0)):
+        return ""
+    return (
+        f"no point has any weight: all lie beyond {number(loss_scale, 4)} sigmas, where "
+        f'loss="{loss}" gives up; the sigmas are too small or the model is wrong: '
+        'give larger ones, absolute_sigma=False, or loss="huber"'
+    )
+
+
+def unit(fit: Fitted) -> str:
+    """Say in what a robust loss measures distances."""
+    if fit.absolute_sigma:
+        return "sigmas"
+    return f"times the scale {number(fit.scale, 4)}"
 
 
 def information(fit: Fitted) -> str:
@@ -103,6 +126,7 @@ def warnings(fit: Fitted) -> list[str]:
         _sandwich,
         _bias,
         _agreement,
+        _believed,
         _outliers,
     )
     found = (ask(fit) for ask in asked)
@@ -196,7 +220,8 @@ def _freedom(fit: Fitted) -> str:
         return "as many parameters as points: the fit cannot tell whether the model is right"
     if fit.dof >= 3 or fit.dof < 0:
         return ""
-    rough = "" if fit.absolute_sigma else "; the errors are rough, use interval()"
+    known = fit.absolute_sigma and fit.loss == "linear"
+    rough = "" if known else "; the errors are rough, use interval()"
     return f"only {plural(fit.dof, 'degree')} of freedom{rough}"
 
 
@@ -258,6 +283,19 @@ def _agreement(fit: Fitted) -> str:
     return ""
 
 
+def _believed(fit: Fitted) -> str:
+    """Say where a robust loss holds most of the points for outliers."""
+    weights = as_array(fit.weights)
+    seen = weights[np.isfinite(weights)]
+    some = int((seen >= LIGHT).sum())
+    if fit.loss == "linear" or 2 * some > seen.size:
+        return ""
+    return (
+        f"only {some:,} of {plural(seen.size, 'point')} count by more than half: the sigmas are "
+        "too small for this loss, or the model is wrong"
+    )
+
+
 def _p(p: float) -> str:
     said = probability(p)
     return said if said.startswith("<") else f"= {said}"
@@ -287,7 +325,8 @@ def assumptions(fit: Fitted) -> list[str]:
     ]
     if fit.loss != "linear":
         said.append(
-            f"Points far from the curve count less than their errors say ({fit.loss} loss)."
+            f"Points far from the curve count less than their errors say ({fit.loss} loss, from "
+            f"{number(fit.loss_scale, 4)} {unit(fit)} on); they err to both sides alike."
         )
     if fit.fixed:
         said.append(f"{', '.join(fit.fixed)} held as given, without error.")

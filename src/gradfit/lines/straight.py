@@ -15,17 +15,28 @@ import torch
 from torch import Tensor
 
 from gradfit._answer import Answer, answer_of, answer_of_work
-from gradfit._asked import choose_cov_type, options_of, refuse_unknown
+from gradfit._asked import choose_cov_type, choose_loss, options_of, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
 from gradfit._dispatch import attempt, choose, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
+from gradfit._engine.loss import Loss
+from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Options
 from gradfit._fit import CovType, warn_of
 from gradfit._model import Model
+from gradfit._native.plan import Fitted
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._robust import (
+    Ready,
+    by_machine,
+    by_torch,
+    distances_of_work,
+    make_ready,
+    with_errors,
+)
 from gradfit._solve import solve
 from gradfit._unfit import unfit
 from gradfit.errors import InputError
@@ -46,6 +57,7 @@ def line(
     data: Any = None,
     cov: Any = None,
     groups: Any = None,
+    loss: str | tuple[str, float] = "linear",
     absolute_sigma: bool | None = None,
     cov_type: CovType = "expected",
     nan_policy: Literal["raise", "omit"] = "raise",
@@ -74,6 +86,9 @@ def line(
         they are, covariance scaled by the scatter.
     rho : number or array-like, optional
         Correlation of the errors of x and y at a point.
+    loss : str or (str, float)
+        ``"linear"``, or a robust loss of the distance in sigmas, as in :func:`gradfit.fit`; where
+        none are known, in units of the scatter.
     data, cov, groups, absolute_sigma, cov_type, nan_policy, backend, max_steps, gtol, ftol, xtol
         As in :func:`gradfit.fit`; no GPU is used.
 
@@ -102,7 +117,8 @@ def line(
     refuse_unknown("backend", backend, ("auto", "eager", "native"))
     given = _simplify(gather(x, y, sx, sy, rho, cov, groups, data=data, nan_policy=nan_policy))
     kind = choose_cov_type(cov_type)
-    asked = _Asked(given, absolute_sigma, options, kind, backend)
+    robust = choose_loss(loss)
+    asked = _Asked(given, absolute_sigma, options, kind, backend, robust)
     with torch.enable_grad():
         solved = _solve_many(asked) if asked.are_many else None
         if solved is None:
@@ -114,9 +130,10 @@ def line(
         solved.arrays,
         moved=solved.moved,
         cov_type=kind,
-        loss=None,
+        loss=robust,
         backend=solved.backend,
         began=began,
+        scale=solved.scale,
     )
     if (solved.stands or solved.note) and isinstance(result, FitResult):
         ended = "" if solved.stands and not result.success else result.message
@@ -131,7 +148,7 @@ class Solved(NamedTuple):
 
     ``moved`` marks points that found another foot: a line has only one for each. ``stands``
     says that a single line is vertical, or may be, and ``note`` why torch fitted it; both are added
-    to its message.
+    to its message. ``scale`` is that of robust lines.
     """
 
     problem: Problem
@@ -142,6 +159,7 @@ class Solved(NamedTuple):
     backend: str
     stands: str = ""
     note: str = ""
+    scale: Tensor | None = None
 
 
 class _Asked(NamedTuple):
@@ -152,6 +170,7 @@ class _Asked(NamedTuple):
     options: Options
     cov_type: str
     backend: str
+    loss: Loss | None
 
     @property
     def are_many(self) -> bool:
@@ -159,7 +178,8 @@ class _Asked(NamedTuple):
         data, x = self.data, self.data.x
         given = (data.sx is None) is (data.sy is None)
         plain = data.group is not None and data.definite and given and x.is_cpu
-        return plain and self.cov_type == "expected" and x.shape[1] > MANY
+        simple = self.loss is None and self.cov_type == "expected"
+        return plain and simple and x.shape[1] > MANY
 
     def problem(self, data: Data) -> Problem:
         """Return the problem that data as they are seen from somewhere pose."""
@@ -197,38 +217,60 @@ def _solve(asked: _Asked) -> Solved:
     frame = frame_of(data, max(1, len(data.keys)))
     turned = asked.problem(frame.data)
     problem = replace(turned, data=data)
-    ended, why = unfit(problem), ""
-    answer = _by_machine(turned, frame.start, ended, asked)
-    if isinstance(answer, str):
-        why = note_of(answer, asked.backend, data.group is None)
+    ended, why, loss = unfit(problem), "", asked.loss
+    done = _by_machine(turned, frame.start, ended, asked)
+    if isinstance(done, str):
+        why = note_of(done, asked.backend, data.group is None)
         began = time.perf_counter()
-        work, moved = solve(turned, frame.start, options, ended=ended, feet=0)
+        ready = Ready.plain(turned, frame.start, ended)
+        if loss is not None:
+            ready = make_ready(turned, frame.start, loss, by_torch(turned, options), ended)
+        work, moved = solve(ready.problem, ready.beta0, options, loss, ended=ready.ended, feet=0)
         found = spread(work, cov_type)
         note_time(turned, time.perf_counter() - began)
-        answer = answer_of_work(work, found, turned, moved)
-    end, found = tell(frame.view, answer.end, answer.found)
-    stands = upright(frame.view, answer.end, answer.found, _scale(problem, answer.end))
+        if loss is not None:
+            found = with_errors(ready.problem, found, cov_type, loss, distances_of_work(work))
+        answer = answer_of_work(work, found, ready.problem, moved)
+    else:
+        answer, ready = done
+    end, found = tell(frame.view, answer.end.after(ready), answer.found)
+    size = _scale(problem, answer.end, sized=loss is not None or cov_type in FROM_RESIDUALS)
+    stands = upright(frame.view, answer.end, answer.found, size)
     arrays = _given_back(data, frame, answer.arrays)
-    return Solved(problem, end, found, arrays, answer.moved, answer.backend, stands, why)
+    return Solved(
+        problem, end, found, arrays, answer.moved, answer.backend, stands, why, ready.scale
+    )
 
 
 def _by_machine(
     problem: Problem, beta0: Tensor, ended: Tensor | None, asked: _Asked
-) -> Answer | str:
+) -> tuple[Answer, Ready] | str:
     """Return what machine code finds, or why torch has to fit."""
-    kernels = choose(problem, beta0, None, asked.backend, None)
+    loss, options = asked.loss, asked.options
+    kernels = choose(problem, beta0, loss, asked.backend, None)
     if isinstance(kernels, str):
         return kernels
-    given = kernels, problem, beta0, asked.options, None, ended
-    fitted = attempt(problem, asked.backend, lambda: run_native(*given, feet=0))
-    if isinstance(fitted, str):
-        return fitted
-    return answer_of(fitted, problem, None, asked.cov_type, _NONE_MOVED, kernels.backend)
+
+    def run() -> tuple[Fitted, Ready]:
+        ready = Ready.plain(problem, beta0, ended)
+        if loss is not None:
+            by = by_machine(problem, options, kernels, loss)
+            ready = make_ready(problem, beta0, loss, by, ended)
+        at = ready.problem, ready.beta0, options, loss, ready.ended
+        return run_native(kernels, *at, feet=0), ready
+
+    done = attempt(problem, asked.backend, run)
+    if isinstance(done, str):
+        return done
+    fitted, ready = done
+    kind = asked.cov_type
+    answer = answer_of(fitted, ready.problem, loss, kind, _NONE_MOVED, kernels.backend)
+    return answer, ready
 
 
-def _scale(problem: Problem, end: End) -> float:
-    """Return the factor of all variances of a single line."""
-    if problem.absolute:
+def _scale(problem: Problem, end: End, *, sized: bool) -> float:
+    """Return the factor of all variances of a single line; ``sized`` ones have theirs."""
+    if problem.absolute or sized:
         return 1.0
     dof = problem.n_seen - len(LINE.names)
     return float(end.chi2[0]) / dof if dof > 0 else math.nan
@@ -239,7 +281,7 @@ def _given_back(data: Data, frame: Frame, found: PointArrays) -> PointArrays:
     if found.eps is None or data.y is None:
         return found
     delta, eps = frame.exchange(found.delta, found.eps)
-    return PointArrays(delta, eps, data.x + delta, data.y + eps)
+    return PointArrays(delta, eps, data.x + delta, data.y + eps, found.weights)
 
 
 _NONE_MOVED = torch.zeros(0, dtype=torch.bool)

@@ -14,6 +14,8 @@ from gradfit._data import Data
 from gradfit._data.checks import to_count
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.loss import Loss
+from gradfit._engine.points import Grouping
+from gradfit._engine.robust import costs_at, opening
 from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Options, Work
 from gradfit._fit import warn_of
@@ -21,6 +23,15 @@ from gradfit._format import plural
 from gradfit._model import Model
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
+from gradfit._robust import (
+    Ready,
+    at_scale,
+    by_torch,
+    distances_of_work,
+    make_ready,
+    question,
+    with_errors,
+)
 from gradfit._solve import solve
 from gradfit._types import Status
 from gradfit._unfit import unfit
@@ -81,15 +92,24 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         start = _best(shape, data, cloud, asked, loss, ended)
         frame = start.frame
         inner = _problem(shape.chart, enter(data, frame), asked, shape)
+        inner = replace(inner, absolute=problem.absolute)
         ended = torch.where(start.exact & (ended == 0), int(Status.COST), ended)
-        work, moved = solve(inner, start.beta, options, loss, ended=ended, u0=start.u)
+        ready = Ready.plain(inner, start.beta, ended)
+        if loss is not None:
+            run = by_torch(inner, options)
+            ready = make_ready(inner, start.beta, loss, run, ended)
+        u0 = None if start.u is None else start.u / cloud.grouping.spread(ready.scale)
+        inner = ready.problem
+        work, moved = solve(inner, ready.beta0, options, loss, ended=ready.ended, u0=u0)
         moved = moved & cloud.grouping.spread(work.state.sums.cost > cloud.floor)
         found = spread(work, kind, relative=not problem.absolute)
-    judged = _judge(shape, work, found, cloud, problem.absolute or kind in FROM_RESIDUALS)
+        found = with_errors(inner, found, kind, loss, distances_of_work(work))
+    sized = problem.absolute or loss is not None or kind in FROM_RESIDUALS
+    judged = _judge(shape, work, found, cloud, sized)
     end, told, vague = _tell(shape, frame, judged, found, cloud)
     result = conclude(
         problem,
-        end,
+        end.after(ready),
         told,
         _arrays(data, frame, inner, work),
         moved=moved,
@@ -97,6 +117,7 @@ def fit_shape(shape: Shape, data: Data, asked: Asked) -> FitResult | FitTable:
         loss=loss,
         backend="eager",
         began=began,
+        scale=ready.scale,
     )
     if isinstance(result, FitResult):
         why = "" if exact is None or not bool(exact.there[0]) else _pinned(shape, data, exact)
@@ -165,7 +186,8 @@ def _best(
     frame, beta = _frames(cloud, seeds)
     G = len(cloud.scale)
     every = repeat(data, len(seeds), G)
-    cost, beta, u = _follow(shape.chart, every, frame, beta, (shape, asked, loss, ended))
+    how = shape, asked, loss, ended
+    cost, beta, u, scale = _follow(shape.chart, every, frame, beta, how)
     table = torch.maximum(cost.reshape(len(seeds), G), cloud.floor)
     proper = _proper(shape, beta).reshape(len(seeds), G)
     fits = torch.arange(G, device=cost.device)
@@ -184,12 +206,8 @@ def _best(
     # Another kind of shape fits better. If the shapes between the two do as well, the way there
     # leads downhill, and the fit must end at its brink.
     brink = shape.brink
-    edge, between, feet = _follow(
-        brink.chart,
-        data,
-        frame.rows(best),
-        brink.enter(beta[best]),
-        (shape, asked, loss, ended),
+    edge, between, feet, _ = _follow(
+        brink.chart, data, frame.rows(best), brink.enter(beta[best]), how, scale
     )
     over = rivals & (edge < lowest)
     start = Start(
@@ -227,13 +245,30 @@ def _follow(
     frame: Frame,
     beta: Tensor,
     how: tuple[Shape, Asked, Loss | None, Tensor],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow starts (F, p) some steps; return cost (F,), inf where there is none, ends and feet."""
+    known: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Follow starts (F, p) some steps; return cost (F,), inf where there is none, ends and feet.
+
+    Of a robust loss without a scale each start has the one that the points show there. Costs are
+    compared at the least of them, or at one that is ``known`` (G,), which is returned as well.
+    """
     shape, asked, loss, ended = how
-    inner = _problem(chart, enter(data, frame), asked, shape)
-    ended = ended.repeat(len(beta) // len(ended))
-    work, _ = solve(inner, beta, TRIES, loss, ended=ended, feet=0)
-    return work.state.sums.cost.nan_to_num(torch.inf, torch.inf), work.state.beta, work.u
+    inner, G = _problem(chart, enter(data, frame), asked, shape), len(ended)
+    ended = ended.repeat(len(beta) // G)
+    if loss is None or _problem(shape.model, data, asked, shape).absolute:
+        work, _ = solve(inner, beta, TRIES, loss, ended=ended, feet=0)
+        cost = work.state.sums.cost.nan_to_num(torch.inf, torch.inf)
+        return cost, work.state.beta, work.u, None
+    asks = question(inner, loss, by_torch(inner, TRIES))
+    scale = opening(asks, beta)
+    scaled = at_scale(inner, scale)
+    work, _ = solve(scaled, beta, TRIES, loss, ended=ended, feet=0)
+    each = Grouping(inner.points.group, len(beta)).spread(scale)
+    phi = distances_of_work(work) * each.square()
+    if known is None:
+        known = opening(asks, work.state.beta).reshape(-1, G).amin(0)
+    cost = costs_at(loss, phi, known.repeat(len(beta) // G), inner.points)
+    return cost.nan_to_num(torch.inf, torch.inf), work.state.beta, work.u * each, known
 
 
 def _proper(shape: Shape, beta: Tensor) -> Tensor:
