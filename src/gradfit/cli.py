@@ -3,9 +3,13 @@
 0 fitted; 1 did not converge, the result is still written; 2 bad input, nothing is written.
 """
 
+import errno
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +21,19 @@ from gradfit.errors import GradfitError
 BAD_INPUT = 2
 INTERRUPTED = 130
 BUG = 70
+OPTIONS = {
+    **dict.fromkeys(("sigma", "yerr", "dy", "err", "error", "errors", "uy"), "--sy"),
+    **dict.fromkeys(("weights", "weight"), "--sy, with standard deviations (1/sqrt(weight)),"),
+    **dict.fromkeys(("xerr", "dx", "ux"), "--sx"),
+    **dict.fromkeys(("p0", "beta0", "guess", "init", "params"), "--start"),
+    **dict.fromkeys(("groups", "groupby", "by"), "--group"),
+    **dict.fromkeys(("fixed",), "--fix"),
+    **dict.fromkeys(("output", "o"), "--out"),
+    **dict.fromkeys(("formula", "function", "func", "f"), "--model"),
+    **dict.fromkeys(("limits",), "--bounds"),
+    **dict.fromkeys(("nan-policy",), "--nan"),
+}
+"""Options that other programs have, and what they are called here."""
 
 _app = typer.Typer(
     name="gradfit",
@@ -233,6 +250,7 @@ def _bench(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -241,24 +259,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(_app)
     try:
         code = command.main(given or ["--help"], prog_name="gradfit", standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:  # the reader of a help page has gone away
+        return _leave(sys.stdout, 0)
     except Exception as error:  # noqa: BLE001 - a bug must not look like a fit that failed
         line = _as_line(error)
         if line is None:
             traceback.print_exc()
             return BUG
-        print(f"gradfit: {line}", file=sys.stderr)
-        return BAD_INPUT
+        return _say(line, BAD_INPUT)
     if code == INTERRUPTED:
-        print("gradfit: interrupted, nothing written", file=sys.stderr)
+        return _say("interrupted, nothing written", INTERRUPTED)
     return int(code or 0)
 
 
+class _Closed(io.TextIOBase):
+    """Stands for a standard output that was closed before the program began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")
+
+
+def _open_streams() -> None:
+    """Keep the numbers 0 to 2 for standard streams, so that no file of a user's becomes one."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+
+
+def _say(line: str, code: int) -> int:
+    try:
+        print(f"gradfit: {line}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return _leave(sys.stderr, code)
+    return code
+
+
+def _leave(stream: Any, code: int) -> int:
+    """Return the code; Python will not write once more to a stream that takes nothing."""
+    with suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
 def _as_line(error: Exception) -> str | None:
-    """Return one line for what the user got wrong, None for a bug of ours."""
+    """Return one line for what the user or the system got wrong, None for a bug of ours."""
     if isinstance(error, GradfitError):
         return str(error)
+    if isinstance(error, OSError):
+        _leave(sys.stdout, 0)
+        return " ".join(f"the system refuses: {error.strerror or error}".split())
+    if isinstance(error, MemoryError):
+        return "the memory of this machine does not suffice"
     # Typer's own errors share no public base class across its versions, but all have this method.
     describe: Any = getattr(error, "format_message", None)
-    return None if describe is None else str(describe())
+    if describe is None:
+        return None
+    said = " ".join(str(describe()).split())
+    instead = OPTIONS.get(str(getattr(error, "option_name", "")).lstrip("-"))
+    return said if instead is None else f"{said.partition(' Did you')[0]} It is {instead} here."

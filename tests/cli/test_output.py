@@ -6,13 +6,14 @@ import warnings
 
 import pytest
 
+from gradfit.app import files as writing
 from gradfit.app import output
 from gradfit.errors import InputError
 
 
 def test_files_appear_under_their_names_only(tmp_path):
     out = tmp_path / "deep" / "out"
-    paths = output.write_files(out, {"a.txt": lambda p: p.write_text("1")})
+    paths = writing.write_files(out, {"a.txt": lambda p: p.write_text("1")})
     assert paths == [out / "a.txt"]
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("a.txt", "1")]
 
@@ -26,14 +27,14 @@ def full(path):
 def test_failed_write_leaves_neither_files_nor_folder(tmp_path):
     files = {"a.txt": lambda p: p.write_text("1"), "b.txt": full}
     with pytest.raises(InputError, match="cannot write to .*: No space left on device"):
-        output.write_files(tmp_path / "out", files)
+        writing.write_files(tmp_path / "out", files)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_write_leaves_the_files_of_the_last_run_alone(tmp_path):
-    output.write_files(tmp_path, {"a.txt": lambda p: p.write_text("old")})
+    writing.write_files(tmp_path, {"a.txt": lambda p: p.write_text("old")})
     with pytest.raises(InputError, match="cannot write"):
-        output.write_files(tmp_path, {"a.txt": lambda p: p.write_text("new"), "b.txt": full})
+        writing.write_files(tmp_path, {"a.txt": lambda p: p.write_text("new"), "b.txt": full})
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
@@ -43,7 +44,7 @@ def test_interrupted_write_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        output.write_files(tmp_path / "out", {"a.txt": interrupt})
+        writing.write_files(tmp_path / "out", {"a.txt": interrupt})
     assert list(tmp_path.iterdir()) == []
 
 

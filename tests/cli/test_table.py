@@ -45,6 +45,31 @@ def test_comments_blanks_quotes_and_empty_last_lines_are_no_data(write):
     assert chosen(source, x=["x"], y=["y"])["data"] == {"x": [1.0, 3.0], "y": [2.0, 4.0]}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x y s\n0.5 2.5 0.1\n1.5 3 0.2\n",
+        "  x   y  s \n 0.5  2.5  0.1\n  1.5 3   0.2",
+        "# x y s\n5.000e-01 2.500e+00 1.000e-01\n1.5 3.0 0.2\n",
+        "# made in May\n#x,y,s\n0.5,2.5,0.1\n1.5,3,0.2\n",
+        "# x;y;s\n0,5;2,5;0,1\n1,5;3;0,2\n",
+        "x,y,s\n\n0.5,2.5,0.1\n\n\n1.5,3,0.2\n\n",
+        "sep=;\nx;y;s\n0,5;2,5;0,1\n1,5;3;0,2\n",
+        "sep=|\r\nx|y|s\r\n0.5|2.5|0.1\r\n1.5|3|0.2\r\n",
+        "x,y,s\r0.5,2.5,0.1\r1.5,3,0.2\r",
+        "\ufeffx,y,s\r\n# units: s,V,V\r\n0.5,2.5,0.1\r\n1.5,3,0.2",
+    ],
+)
+def test_tables_are_read_as_instruments_and_numpy_write_them(write, content):
+    data = chosen(write(content), x=["x"], y=["y"], sy="s")["data"]
+    assert data == {"x": [0.5, 1.5], "y": [2.5, 3.0], "s": [0.1, 0.2]}
+
+
+def test_a_comment_names_columns_only_where_the_first_line_is_of_numbers(write):
+    data = chosen(write("# p,q\nx,y\n1,2\n"), x=["x"], y=["y"])["data"]
+    assert data == {"x": [1.0], "y": [2.0]}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_names_are_read_as_spreadsheets_write_them(write, encoding):
     source = write("µm,Größe\n1,2\n".encode(encoding))
@@ -120,12 +145,12 @@ def test_missing_value_spoils_its_group_only(write):
         ('x,y\n1,"1,200"\n', {}, "'1,200' is not a number; .* no commas between thousands"),
         ("x;y\n1,5;2\n2.5;3\n", {}, "data row 1: '1,5' is not a number; write decimal points"),
         ("x;y\n1,2,3;2\n", {}, "data row 1: '1,2,3' is not a number; "),
-        ("x,y\ns,V\n1,2\n", {}, "row 1: 's' is not a number; lines that hold no data start with #"),
-        ("x y\n1 2\n", {}, "its columns are x y .columns are parted by commas, semicolons or tabs"),
+        ("x,y\ns,V\n1,2\n", {}, "row 1: 's' is not a number; put # before lines that hold no data"),
+        ("x y\n1 2 3\n", {}, "a row has more cells than the first line has names"),
         ("x,y\n", {}, "points.csv has a line of column names, but no row of numbers below it"),
         ('x,y,g\n1,2,""\n', {"group": "g"}, "column 'g' .* the name of the group is missing"),
         ("x,y\n1,inf\n", {}, "column 'y' of points.csv, data row 1: the value is infinite"),
-        ("x,y\n1,2\n\n3,4\n", {}, "column 'x' of points.csv, data row 2: the value is missing"),
+        ("x,y\n1,2\n,\n3,4\n", {}, "column 'x' of points.csv, data row 2: the value is missing"),
         ("time,y\n1,2\n", {"x": ["tme"]}, "--x: .* no column 'tme'; did you mean 'time'"),
         ("X,y\n1,2\n", {}, "no column 'x'; did you mean 'X'"),
         ("t,y\n1,2\n", {"sy": "error"}, "--x: points.csv has no column 'x'; its columns are t, y"),

@@ -1,6 +1,7 @@
 """Every public door with a call that works, and what is spoilt about it."""
 
 import contextlib
+import copy
 import io
 import json
 import warnings
@@ -161,10 +162,10 @@ def damage(document: Any, rng: Random) -> str:
         )
     if how < 0.35:
         return text[: rng.randrange(len(text))]
-    copy = json.loads(text)
+    spoilt = json.loads(text)
     for _ in range(rng.choice((1, 1, 2))):
-        _spoil(copy, rng)
-    return json.dumps(copy)
+        _spoil(spoilt, rng)
+    return json.dumps(spoilt)
 
 
 _WRONG = (
@@ -196,7 +197,7 @@ def _spoil(node: Any, rng: Random) -> None:
     elif rng.random() < 0.3:
         del node[key]
     else:
-        node[key] = rng.choice(_WRONG)
+        node[key] = copy.deepcopy(rng.choice(_WRONG))
 
 
 def _read_back(seed: Any) -> Any:

@@ -1,6 +1,5 @@
 """One fit: its numbers, and what to ask of them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,22 +242,22 @@ class FitResult(Asking):
         InputError
             The fields are not those of a fit.
         """
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(plain.load(text, "fit"))
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("names", "fixed", "at_bound"), tuple),
+    **dict.fromkeys(("names", "fixed", "at_bound"), plain.texts),
     **dict.fromkeys(("params", "stderr"), plain.reals),
     **dict.fromkeys(("cov", "delta", "eps", "x_hat", "y_hat", "weights"), plain.array),
     **dict.fromkeys(("chi2", "mswd", "p_value", "condition", "seconds"), plain.real),
-    **dict.fromkeys(("dof", "n_steps", "n_eval", "rank"), int),
-    **dict.fromkeys(("success", "absolute_sigma"), bool),
-    **dict.fromkeys(("message", "backend", "cov_type", "loss"), str),
+    **dict.fromkeys(("dof", "n_steps", "n_eval", "rank"), plain.integer),
+    **dict.fromkeys(("success", "absolute_sigma"), plain.flag),
+    **dict.fromkeys(("message", "backend", "cov_type", "loss"), plain.text),
     "status": Status.__getitem__,
     "loss_scale": plain.real,
     "scale": plain.real,
     "bounds": plain.pairs,
-    "shared": tuple,
+    "shared": plain.texts,
     "moved": plain.whole,
     "correction": plain.reals,
 }

@@ -1,6 +1,5 @@
 """Many fits: one row per group."""
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -311,7 +310,7 @@ class FitTable(Correlated):
         polars.DataFrame, pandas.DataFrame or dict of arrays
             The first that is installed.
         """
-        columns = self._columns()
+        columns = self.to_dict_of_columns()
         for package in ("polars", "pandas"):
             try:
                 return import_module(package).DataFrame(columns)
@@ -319,7 +318,8 @@ class FitTable(Correlated):
                 continue
         return columns
 
-    def _columns(self) -> dict[str, Any]:
+    def to_dict_of_columns(self) -> dict[str, Any]:
+        """Return what :meth:`to_frame` holds, as a dict of arrays and lists by column."""
         quality = {name: as_array(getattr(self, name)) for name in ("chi2", "mswd", "p_value")}
         values = {n: as_array(self.params[n]) for n in self.names}
         errors = {f"{n}_stderr": as_array(self.stderr[n]) for n in self.names}
@@ -361,11 +361,12 @@ class FitTable(Correlated):
         InputError
             The fields are not those of a table.
         """
-        return cls.from_dict(json.loads(text))
+        return cls.from_dict(plain.load(text, "table"))
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("keys", "names", "fixed"), tuple),
+    "keys": plain.items,
+    **dict.fromkeys(("names", "fixed"), plain.texts),
     **dict.fromkeys(("params", "stderr"), plain.arrays),
     **dict.fromkeys(
         ("cov", "chi2", "mswd", "p_value", "condition", "delta", "eps", "x_hat", "y_hat"),
@@ -375,12 +376,12 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("group", "dof", "status", "n_steps", "n_eval", "rank"), plain.whole),
     **dict.fromkeys(("success", "at_bound"), plain.truth),
     "seconds": plain.real,
-    "absolute_sigma": bool,
-    **dict.fromkeys(("backend", "cov_type", "loss"), str),
+    "absolute_sigma": plain.flag,
+    **dict.fromkeys(("backend", "cov_type", "loss"), plain.text),
     "loss_scale": plain.real,
     "scale": plain.array,
     "bounds": plain.pairs,
-    "shared": tuple,
+    "shared": plain.texts,
     "moved": plain.whole,
     "correction": plain.arrays,
 }

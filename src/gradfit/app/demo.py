@@ -2,7 +2,7 @@
 
 import json
 
-from gradfit.app import output
+from gradfit.app import files, output
 from gradfit.app.story import CHAPTERS, Scene
 from gradfit.app.story.blocks import Chapter
 from gradfit.app.story.page import page
@@ -11,7 +11,7 @@ from gradfit.app.story.screen import render
 
 def run(delivery: output.Delivery) -> int:
     """Tell the story chapter by chapter, write it down, and return the exit code."""
-    output.check_directory(delivery.out)
+    files.check_directory(delivery.out)
     scene = Scene()
     talk = not delivery.as_json and not delivery.quiet
     with output.remarks(delivery.quiet):
@@ -20,7 +20,7 @@ def run(delivery: output.Delivery) -> int:
     if delivery.as_json:
         output.show(numbers)
     if delivery.out is not None:
-        written = output.write_files(
+        written = files.write_files(
             delivery.out,
             {
                 "story.html": lambda path: output.save_text(path, page(chapters)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gradfit._asked import other_columns
 from gradfit._fit import FitStep, fit
 from gradfit._model import as_model
-from gradfit.app import arguments, output, table
+from gradfit.app import arguments, files, output, table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ def run(
     delivery: output.Delivery,
 ) -> int:
     """Fit, deliver, and return the exit code."""
-    output.check_directory(delivery.out)
+    files.check_directory(delivery.out, output.SET)
     start = arguments.numbers("--start", options.start)
     fixed = arguments.numbers("--fix", options.fixed)
     bounds = arguments.bounds("--bounds", options.bounds)

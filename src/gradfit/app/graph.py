@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradfit._formula import Formula
-from gradfit.app import arguments, output, table, tutorial
+from gradfit.app import arguments, files, output, table, tutorial
 from gradfit.errors import InputError
 from gradfit.graph.trace import trace
 
@@ -21,7 +21,7 @@ def run(
     if out is not None:
         if out.suffix.lower() not in DRAWINGS:
             raise InputError(f"--out: expected a file .svg or .html, got {str(out)!r}")
-        output.check_directory(out.parent)
+        files.check_directory(out.parent, [out.name])
     formula = Formula(text)
     if not formula.names:
         raise InputError(f"the formula {text!r} has no names, so nothing can have a gradient")
@@ -29,7 +29,7 @@ def run(
     graph = trace(formula.function(formula.names), *values)
     if out is not None:
         draw = graph.to_svg if out.suffix.lower() == ".svg" else graph.to_html
-        output.write_files(out.parent, {out.name: draw})
+        files.write_files(out.parent, {out.name: draw})
     if not quiet:
         output.show(str(graph.table()))
         for problem in graph.problems():

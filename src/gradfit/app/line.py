@@ -1,13 +1,13 @@
 """``gradfit line``: a straight line with errors in x and y."""
 
-from gradfit.app import output, table
+from gradfit.app import files, output, table
 from gradfit.errors import InputError
 from gradfit.lines import line
 
 
 def run(source: str, columns: table.Columns, relative: bool, delivery: output.Delivery) -> int:
     """Fit, deliver, and return the exit code."""
-    output.check_directory(delivery.out)
+    files.check_directory(delivery.out, output.SET)
     with output.remarks(delivery.quiet), output.progress("fitting", delivery.quiet):
         chosen = table.select(table.read(source), columns)
         if not isinstance(chosen["x"], str):

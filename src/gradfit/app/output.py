@@ -3,18 +3,24 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import polars as pl
 
 from gradfit._result import FitResult, FitTable
+from gradfit.app.files import reason_of, staged
 from gradfit.errors import InputError
 
 Fit: TypeAlias = FitResult | FitTable
+SET = ("fit.json", "summary.txt", "fits.csv", "report.html", "fit.png", "fit.svg")
+"""Files that a fit may write; what lies there of an earlier one is replaced or removed."""
+FORMULA = r"^[=+\-@\t\r]"
+"""How a cell begins that spreadsheets would run (OWASP, CSV injection)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,31 +33,60 @@ class Delivery:
 
 
 def deliver(result: Fit, delivery: Delivery) -> int:
-    """Write the files, print the answer, and return the exit code: 0 where all fits converged."""
-    if delivery.out is not None:
+    """Write the files, print the answer, and return the exit code: 0 where all fits converged.
+
+    What cannot be printed is not written either.
+    """
+    text = result.to_json() if delivery.as_json else None if delivery.quiet else result.summary()
+    if delivery.out is None:
+        if text is not None:
+            show(text)
+    else:
         with progress("writing", delivery.quiet):
-            written = write_files(delivery.out, _files(result))
+            files = staged(delivery.out, _files(result), SET)
+            commit = files.__enter__()
+        try:
+            if text is not None:
+                show(text)
+            written = commit()
+        finally:
+            files.__exit__(None, None, None)
         if not delivery.quiet:
             remark(f"wrote {', '.join(str(path) for path in written)}")
-    if delivery.as_json:
-        show(result.to_json())
-    elif not delivery.quiet:
-        show(result.summary())
     return 0 if np.all(result.success) else 1
 
 
 def show(text: str) -> None:
-    """Print an answer; a reader that has gone away (``| head``) is no error."""
+    """Print an answer; a reader that has gone away (``| head``) is no error.
+
+    Raises
+    ------
+    InputError
+        Standard output is closed, or full.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Python flushes once more at exit, and must not find the broken pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout)
+    except (OSError, ValueError) as error:
+        abandon(sys.stdout)
+        raise InputError(f"cannot print the answer: {reason_of(error)}") from None
+
+
+def abandon(stream: Any) -> None:
+    """Let nothing more be written to a stream, which Python would try once more at its end."""
+    with suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def remark(text: str) -> None:
-    """Say on standard error what is no answer."""
-    print(f"gradfit: {text}", file=sys.stderr)
+    """Say on standard error what is no answer, if anybody listens."""
+    if sys.stderr is None:
+        return
+    try:
+        print(f"gradfit: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        abandon(sys.stderr)
 
 
 @contextmanager
@@ -68,7 +103,7 @@ def remarks(quiet: bool) -> Generator[None]:
 @contextmanager
 def progress(label: str, quiet: bool) -> Generator[Callable[[str], None] | None]:
     """Show that work goes on; yields a function that says how far it is, None off a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -77,52 +112,13 @@ def progress(label: str, quiet: bool) -> Generator[Callable[[str], None] | None]
         yield lambda text: status.update(f"{label}: {text}")
 
 
-def check_directory(path: Path | None) -> None:
-    """Refuse a directory that cannot be written, before any work is done."""
-    if path is None:
-        return
-    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--out: {nearest} is a file; name a directory")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"--out: {nearest} cannot be written")
-
-
-def write_files(directory: Path, files: Mapping[str, Callable[[Path], object]]) -> list[Path]:
-    """Write all files or none: under temporary names first, renamed when all are complete.
-
-    Raises
-    ------
-    InputError
-        The disk is full, or the directory cannot be written.
-    """
-    created = not directory.exists()
-    drafts: dict[Path, Path] = {}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, write in files.items():
-            draft = directory / f".{os.getpid()}-{name}"
-            drafts[draft] = directory / name
-            write(draft)
-        for draft, path in drafts.items():
-            draft.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write to {directory}: {error.strerror or error}") from None
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
-        if created and directory.exists() and not any(directory.iterdir()):
-            directory.rmdir()
-    return list(drafts.values())
-
-
 def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
     files: dict[str, Callable[[Path], object]] = {
         "fit.json": lambda path: save_text(path, result.to_json()),
         "summary.txt": lambda path: save_text(path, result.summary()),
     }
     if isinstance(result, FitTable):
-        files["fits.csv"] = lambda path: result.to_frame().write_csv(path)
+        files["fits.csv"] = lambda path: save_table(path, result)
     else:
         files["report.html"] = result.report
     if np.any(result.success):
@@ -132,4 +128,17 @@ def _files(result: Fit) -> dict[str, Callable[[Path], object]]:
 
 def save_text(path: Path, text: str) -> None:
     """Write a text as a file, with a line break at its end."""
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def save_table(path: Path, result: FitTable) -> None:
+    """Write a table as CSV, in which no cell begins like a formula of a spreadsheet."""
+    frame = pl.DataFrame(result.to_dict_of_columns())
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    safe = [
+        pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name))
+        for name in texts
+    ]
+    frame.with_columns(each.alias(name) for each, name in zip(safe, texts, strict=True)).write_csv(
+        path
+    )

@@ -4,6 +4,7 @@ import codecs
 import difflib
 import io
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ from typing import Any
 
 import polars as pl
 
+from gradfit._format import printable, shown
+from gradfit.app.files import reason_of
 from gradfit.errors import InputError
 
 _MISSING = ["", "na", "n/a", "null", "none", "nan"]
 _SEPARATORS = ("\t", ";", ",")
+_SEPARATOR_TOLD = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
+COMMENT = "#"
 _GROUP = "group of the fit"
 
 
@@ -71,7 +76,7 @@ class Table:
             column = column.cast(pl.Float64)
         else:
             raise InputError(
-                f"column {name!r} of {self.source} holds {column.dtype}, not numbers; "
+                f"column {shown(name)} of {self.source} holds {column.dtype}, not numbers; "
                 "convert it first"
             )
         column = column.fill_null(float("nan"))
@@ -110,11 +115,12 @@ class Table:
                 return points
         cell = column[first]
         raise InputError(
-            f"{self._place(column.name, first)}: {cell!r} is not a number{_remedy(cell, first)}"
+            f"{self._place(column.name, first)}: {shown(cell)} is not a number"
+            f"{_remedy(cell, first)}"
         )
 
     def _place(self, name: str, row: int) -> str:
-        return f"column {name!r} of {self.source}, data row {row + 1}"
+        return f"column {shown(name)} of {self.source}, data row {row + 1}"
 
     def _column_or_number(self, option: str, text: str) -> str | float:
         if text not in self.frame.columns and _is_number(text):
@@ -125,11 +131,11 @@ class Table:
         columns = self.frame.columns
         if name not in columns:
             raise InputError(
-                f"{option}: {self.source} has no column {name!r}; {_nearest(name, columns)}"
+                f"{option}: {self.source} has no column {shown(name)}; {_nearest(name, columns)}"
                 f"its columns are {_listing(columns)}{_header_hint(columns)}"
             )
         if f"{name}_duplicated_0" in columns:
-            raise InputError(f"{option}: {self.source} has more than one column {name!r}")
+            raise InputError(f"{option}: {self.source} has more than one column {shown(name)}")
         return name
 
 
@@ -137,15 +143,15 @@ def read(source: str) -> Table:
     """Read a table from a file, or from standard input for ``-``.
 
     Parquet is told by its first bytes. Everything else is text, in UTF-8 or as Windows and Excel
-    write it: the first line names the columns, which are separated by tabs, semicolons or commas;
-    lines that start with ``#`` are comments.
+    write it: the first line names the columns, which tabs, semicolons, commas or blanks part;
+    empty lines, and comments that start with ``#``, are left out (:func:`tabular`).
 
     Raises
     ------
     InputError
         The file cannot be read or holds no table; one line that says why.
     """
-    name = "standard input" if source == "-" else Path(source).name
+    name = "standard input" if source == "-" else printable(Path(source).name)
     content = _content(source)
     try:
         if content[:4] == b"PAR1":
@@ -153,9 +159,11 @@ def read(source: str) -> Table:
         return _read_text(content, name)
     except pl.exceptions.NoDataError:
         raise InputError(f"{name} is empty; a line of column names and rows are needed") from None
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().splitlines()[0]
-        if "more fields" in reason:
+    except (InputError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - Polars panics past Exception
+        reason = reason_of(error).partition(". ")[0][:200]  # type: ignore[arg-type]
+        if "more fields" in str(error):
             reason = "a row has more cells than the first line has names"
         raise InputError(f"cannot read {name} as a table: {reason}") from None
 
@@ -203,47 +211,88 @@ def select(table: Table, columns: Columns) -> dict[str, Any]:
 
 def _content(source: str) -> bytes:
     if source == "-":
-        return sys.stdin.buffer.read()
+        if sys.stdin is None:
+            raise InputError("standard input is closed; name a file, or feed a table to it")
+        try:
+            return sys.stdin.buffer.read()
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read standard input: {reason_of(error)}") from None
     try:
         return Path(source).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"there is no file {source}") from None
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from None
+        raise InputError(f"there is no file {printable(source)}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {printable(source)}: {reason_of(error)}") from None
 
 
 def _read_text(content: bytes, name: str) -> Table:
-    content = _decoded(content).encode()
-    if b"\0" in content[:1000]:
-        raise InputError(f"{name} is neither text nor Parquet; save it as CSV")
-    separator = _separator(content)
+    text = _decoded(content)
+    if "\0" in text:
+        raise InputError(f"{name} is neither text nor Parquet; save it as CSV in UTF-8")
+    rows, separator = tabular(text)
+    if separator == " ":  # columns stand where blanks part them
+        rows = ["\t".join(row.split()) for row in rows]
+        separator = "\t"
     frame = pl.read_csv(
-        io.BytesIO(content), separator=separator, infer_schema=False, comment_prefix="#"
+        io.BytesIO("\n".join(rows).encode("utf-8", "replace")),
+        separator=separator,
+        infer_schema=False,
+        comment_prefix=COMMENT,
     )
     frame = frame.rename({column: column.strip() for column in frame.columns})
     frame = frame.with_columns(pl.all().str.strip_chars())
-    used = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
-    filled = used.arg_true()
-    if not len(filled):
+    if not frame.height:
         raise InputError(f"{name} has a line of column names, but no row of numbers below it")
-    # Empty lines at the end are no data; one in the middle is a row whose values are missing.
-    return Table(frame.head(filled[-1] + 1), name, commas=separator == ";")
+    return Table(frame, name, commas=separator == ";")
+
+
+def tabular(text: str) -> tuple[list[str], str]:
+    """Return the lines of a table, the names of its columns first, and what parts its columns.
+
+    Line breaks are those of Unix, Windows or old Macs. Empty lines, and those that start with
+    ``#``, are no rows. Excel may name the separator in a first line ``sep=;``; ``numpy.savetxt``
+    writes the names into a comment, which is taken where the first line is of numbers.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    told: str | None = None
+    if (match := _SEPARATOR_TOLD.fullmatch(lines[0])) is not None:
+        told, lines = match[1], lines[1:]
+    rows = [line for line in lines if line.strip()]
+    first = next((i for i, row in enumerate(rows) if not row.startswith(COMMENT)), len(rows))
+    comment = rows[first - 1] if 0 < first <= len(rows) else ""
+    rows = [row for row in rows[first:] if not row.startswith(COMMENT)]
+    if not rows:
+        return [], told or ","
+    names = comment.lstrip(COMMENT).strip()
+    # Of numbers with decimal commas only the names tell what parts the columns.
+    for separator in (told,) if told else (separator_of(names), separator_of(rows[0])):
+        cells = _split(rows[0], separator)
+        numeric = all(_is_number(cell.replace(",", ".")) for cell in cells)
+        if numeric and names and len(_split(names, separator)) == len(cells):
+            return [names, *rows], separator
+    return rows, told or separator_of(rows[0])
+
+
+def separator_of(line: str) -> str:
+    """Return what parts the columns: tab, semicolon, comma, or blanks where there is none."""
+    found = max(_SEPARATORS, key=line.count)
+    return found if found in line else " " if len(line.split()) > 1 else ","
+
+
+def _split(line: str, separator: str) -> list[str]:
+    return line.split() if separator == " " else [cell.strip() for cell in line.split(separator)]
 
 
 def _decoded(content: bytes) -> str:
     """Return text in UTF-8, or with a mark in UTF-16, or else in the code page of Windows."""
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", errors="replace")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252", errors="replace")
-
-
-def _separator(content: bytes) -> str:
-    lines = (line for line in content[:65536].splitlines() if line.strip() and line[:1] != b"#")
-    header = next(lines, b"").decode(errors="replace")
-    return max(_SEPARATORS, key=header.count)
 
 
 def _first(mask: pl.Series) -> int | None:
@@ -263,22 +312,20 @@ def _remedy(cell: str, row: int) -> str:
     """Say what to do about a cell that is no number."""
     if _is_number(cell.replace(",", ".")) or _is_number(cell.replace(",", "")):
         return "; write decimal points, and no commas between thousands"
-    return "; lines that hold no data start with #" if row == 0 else ""
+    return "; put # before lines that hold no data, such as units" if row == 0 else ""
 
 
 def _nearest(name: str, columns: Sequence[str]) -> str:
     by_case = {column.casefold(): column for column in columns}
-    close = difflib.get_close_matches(name.casefold(), by_case, n=1)
-    return f"did you mean {by_case[close[0]]!r}? " if close else ""
+    close = difflib.get_close_matches(name[:80].casefold(), by_case, n=1)
+    return f"did you mean {shown(by_case[close[0]])}? " if close else ""
 
 
 def _listing(columns: Sequence[str]) -> str:
-    shown = ", ".join(columns[:20])
-    return shown if len(columns) <= 20 else f"{shown} and {len(columns) - 20} more"
+    some = ", ".join(c if c.isprintable() and len(c) <= 80 else shown(c) for c in columns[:20])
+    return some if len(columns) <= 20 else f"{some} and {len(columns) - 20} more"
 
 
 def _header_hint(columns: Sequence[str]) -> str:
-    if len(columns) == 1 and len(columns[0].split()) > 1:
-        return " (columns are parted by commas, semicolons or tabs)"
     numeric = sum(_is_number(column) for column in columns)
     return " (the first line must name the columns)" if numeric == len(columns) else ""

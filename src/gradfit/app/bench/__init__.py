@@ -5,7 +5,8 @@ from pathlib import Path
 from gradfit.app.bench.cases import cases
 from gradfit.app.bench.measure import Row, measure
 from gradfit.app.bench.tables import to_json, to_markdown, to_text
-from gradfit.app.output import check_directory, progress, remark, save_text, show, write_files
+from gradfit.app.files import check_directory, write_files
+from gradfit.app.output import progress, remark, save_text, show
 
 NAMES = {True: "quick", False: "full"}
 
