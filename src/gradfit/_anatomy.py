@@ -73,7 +73,11 @@ def examine(call: Call, m: int, p: int, held: Sequence[int] = (), q: int = 1) ->
 
     x = draw(m, PROBES, POINTS).abs()
     theta = draw(p, PROBES, 1).expand(-1, -1, POINTS)
+    # A factor of a unit in the function may make it look straight at numbers near 1.
+    unit = 10.0 ** torch.linspace(-15, 15, PROBES, dtype=x.dtype)[:, None]
     linear = linear_of(call, x, theta, held, q)
+    if linear:
+        linear = linear_of(call, x * unit, theta, [j for j in range(p) if j not in linear], q)
     f, f_x, f_theta = _derivatives(call, x, theta)
     # The zeros of a function stay where they are when it is multiplied by a number.
     free = [f] if q == 0 else []

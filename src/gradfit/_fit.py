@@ -114,7 +114,8 @@ def fit(
     data : data frame or mapping, optional
         Where ``x``, ``y``, ``sx``, ``sy``, ``rho``, ``groups`` and ``systematic`` name columns.
     start : mapping or sequence, optional
-        Start values; left out, they are found by a search, for any model.
+        Start values; left out, they are found by a search, for any model. Of a poor fit with known
+        errors ``message`` says if a search ends lower.
     sx, sy : number or array-like, optional
         Standard deviations in the units of x and y; 0 means exact. With neither ``sx``, ``sy``
         nor ``cov`` all are 1; once one is given, what is not given is exact. An infinite ``sy``
@@ -125,7 +126,7 @@ def fit(
         Joint covariance of (x, y): ``(k, k)`` or ``(N, k, k)``, ``k = m + q``; may be singular. Of
         a response that was not measured, which an infinite variance tells, the rest is left.
     fixed : mapping, optional
-        Parameters that are not fitted, with their values.
+        Parameters that are not fitted, with their values; of all, to evaluate a curve.
     bounds : mapping, optional
         ``{"b": (0, None)}``: limits of parameters.
     fix_x : bool or array-like of bool, optional

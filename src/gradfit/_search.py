@@ -19,6 +19,8 @@ from gradfit._spectrum import fastest_of, spectrum_of
 Limits = tuple[float | None, float | None]
 
 GOLDEN = 0.6180339887498949
+DECADES = 12.0
+"""Powers of ten over which a unit is sought that nothing tells."""
 RANK = 1e-12
 """A column of which less than this is new does not count."""
 
@@ -169,6 +171,12 @@ def draw(
     sobol = torch.quasirandom.SobolEngine(3 * p, scramble=True, seed=seed)
     u = sobol.draw(draws, dtype=torch.float64).T.reshape(p, 3, draws).to(device)
     scales = _Scales.of(trial)
+    if sizes is None:
+        # A unit may hide in the function: half of the draws are made for one that is.
+        count = torch.arange(draws, device=device)
+        decades = DECADES * (2 * (count * GOLDEN).remainder(1.0) - 1)
+        unit = torch.where(count % 2 == 0, 1.0, 10.0**decades).to(scales.size)
+        scales = scales.in_units(unit)
     if sizes is not None:
         return torch.stack([_sized(trial, scales, sizes, j, u[j]) for j in range(p)])
     if anatomy is None:
@@ -210,11 +218,21 @@ class _Scales:
             far=torch.maximum(low.abs(), (low + size).abs())[..., None],
             y_low=y_low[0, :, None],
             y_size=y_size[0, :, None],
-            extremes=torch.stack([x.gather(1, outer) for x in trial.x]),
+            extremes=torch.stack([x.gather(1, outer) for x in trial.x])[..., None],
             outer=outer,
             rates=trial.rates,
             fastest=trial.fastest[:, None],
             fine=max(2.2, math.log10(trial.w.shape[1])),
+        )
+
+    def in_units(self, unit: Tensor) -> "_Scales":
+        """Return the same with x in other units for each draw (K,)."""
+        return replace(
+            self,
+            low=self.low * unit,
+            size=self.size * unit,
+            far=self.far * unit,
+            extremes=self.extremes * unit,
         )
 
 
@@ -225,7 +243,8 @@ def _one(s: _Scales, anatomy: Anatomy, j: int, kind: Tensor, sign: Tensor, t: Te
     sign = torch.where(sign < 0.75, 1.0, -1.0)
     shape = (s.low.shape[1], len(t))
     if i >= 0:
-        peak = s.extremes[i].gather(1, (2 * t).long().clamp(max=1).expand(shape))
+        outer = (2 * t).long().clamp(max=1)[None, None].expand(len(s.low[i]), 1, -1)
+        peak = s.extremes[i].expand(-1, -1, len(t)).gather(1, outer)[:, 0]
         value = torch.where(kind < 0.8, s.low[i] + s.size[i] * (1.4 * t - 0.2), peak)
     elif turn and not bool(of_x.any()):
         value = (t - 0.5) * turn

@@ -237,3 +237,12 @@ def test_reader_that_goes_away_is_no_error():
     run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_curve_of_which_all_is_fixed_is_evaluated(cli, pearson):
+    run = cli("fit", PEARSON, *COLUMNS, "--model", "a + b*x", "--fix", "a=5.5,b=-0.5", "--json")
+    x, y, sx, sy = pearson
+    answer = json.loads(run.out)
+    want = ((y - 5.5 + 0.5 * x) ** 2 / (sy**2 + 0.25 * sx**2)).sum()
+    assert (run.code, run.err, answer["dof"]) == (0, "", len(x))
+    assert answer["chi2"] == pytest.approx(want, rel=1e-9)

@@ -4,8 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import gradfit as gf
+from gradfit._model import as_model
 
 UNITS = (1e-15, 1e-9, 1e-6, 1e-3, 60.0, 3600.0, 86400.0, 1e6, 3.156e7, 1e9)
 """Femto to giga, minutes to years: how many units of x make one of the parameter."""
@@ -115,3 +117,51 @@ def test_no_unit_in_any_formula_matters(text, unit):
 @pytest.mark.parametrize("name", NAMED)
 def test_constants_of_nature_and_of_instruments_do_not_matter(name):
     assert gap(*NAMED[name]) <= 1e-3
+
+
+def hides(x, a, tau, c):
+    """Has a branch on its data, so that it cannot be written down."""
+    value = a * torch.exp(-x / (tau * 86400)) + c
+    return value * 2 if float(x.detach().sum()) > 1e99 else value
+
+
+def bump(x, a, m, s):
+    """Another one."""
+    value = a * torch.exp(-(((x / 1e-6 - m) / s) ** 2))
+    return value * 2 if float(x.detach().sum()) > 1e99 else value
+
+
+@pytest.mark.parametrize(
+    ("fn", "unit", "truth"),
+    [(hides, 86400.0, {"a": 3, "tau": 1.3, "c": 0.5}), (bump, 1e-6, {"a": 3, "m": 1.8, "s": 0.4})],
+)
+def test_units_are_sought_over_decades_where_a_function_cannot_be_written_down(fn, unit, truth):
+    assert gap(fn, (0.0, 4 * unit), truth) <= 1e-3
+
+
+BUILT_IN = {
+    "decay": [3, 0.8, 0.5],
+    "double_decay": [3, 0.5, 2, 5, 0.2],
+    "gaussian": [3, 1.8, 0.4, 1],
+    "gaussian_on_line": [3, 1.8, 0.4, 0.4, 1],
+    "lorentzian": [3, 1.8, 0.3, 1],
+    "sine": [2, 1.1, 0.4, 1],
+    "damped_sine": [3, 0.5, 1.3, 0.7, 1],
+    "logistic": [3, 1.8, 4, 1],
+    "michaelis_menten": [3, 0.7],
+    "hill": [3, 1.1, 2.3],
+    "power_law": [3, 1.6],
+    "resonance": [3, 1.8, 4],
+}
+"""Parameters, in the order of the model."""
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_data_in_any_unit_have_the_same_minimum(name):
+    truth = dict(zip(as_model(name).names, BUILT_IN[name], strict=True))
+    x, y = gf.simulate(name, truth, np.linspace(0.05, 4, 40))
+    sy = 0.02 * np.ptp(y)
+    y = y + sy * np.random.default_rng(3).normal(size=40)
+    units = [(1, 1), (1e-15, 1), (1e9, 1), (1, 1e-15), (1, 1e9), (1e-15, 1e9), (1e9, 1e-15)]
+    found = [gf.fit(name, x * k, y * c, sx=0.005 * k, sy=sy * c).chi2 for k, c in units]
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)
