@@ -436,6 +436,8 @@ def _table(
         return torch.where(bad.reshape(-1, *[1] * (t.ndim - 1)), torch.nan, t) if any_bad else t
 
     status = rows.status.cpu().numpy()
+    if any_bad:
+        shared = {**shared, "scale": give(blank(torch.as_tensor(shared["scale"])))}
     return FitTable(
         keys=data.keys,
         group=_groups(data),

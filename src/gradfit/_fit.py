@@ -148,10 +148,13 @@ def fit(
         ``"linear"``, or a robust loss of the distance in sigmas: ``"huber"``, ``"soft_l1"``,
         ``"cauchy"``, ``"tukey"``, with a scale of your own as ``("huber", 2.0)``. Left out it is
         1.345, 1.0, 2.385 and 4.685 sigmas in this order, which for normal errors keeps 95 % of the
-        efficiency of least squares; 92.7 % for ``"soft_l1"``.
+        efficiency of least squares; 92.7 % for ``"soft_l1"``. Where sigmas are relative or not
+        given the points tell their scale, 1.4826 times the median distance, together with the fit.
+        Standard errors come from the distances.
     absolute_sigma : bool, optional
-        True takes sigmas as they are, False scales the covariance by ``mswd``. Default: True if any
-        of ``sx``, ``sy``, ``rho``, ``cov`` is given.
+        True takes sigmas as they are, False scales the covariance by ``mswd``, and of a robust loss
+        the distances by their median. Default: True if any of ``sx``, ``sy``, ``rho``, ``cov`` is
+        given.
     cov_type : str
         ``"expected"``, ``"observed"``, ``"propagated"``, ``"sandwich"`` (which is HC0, and may be
         called so) or ``"HC3"``. The last two hold the residuals and are never scaled by ``mswd``.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradfit as gf
+from gradfit.errors import InputError
 
 YEAR = np.arange(50.0, 74.0)
 CALLS = np.array(
@@ -281,3 +282,20 @@ def test_shapes_without_sigmas_stay_with_most_of_the_points(loss):
         assert fit.params["radius"] / c == pytest.approx(3.0, abs=0.02)
         assert 0.015 < fit.scale / c < 0.05
         assert abs(fit.params["radius"] / c - 3.0) < 4 * fit.stderr["radius"] / c
+
+
+@pytest.mark.filterwarnings("ignore::gradfit.errors.ConvergenceWarning")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_group_without_points_enough_has_no_scale(loss):
+    x = np.linspace(0, 5, 12)
+    y = 1 + 2 * x + 0.1 * np.cos(9 * x)
+    groups = [0] * 12 + [1]
+    many = gf.fit("a+b*x", np.r_[x, 1], np.r_[y, 3], groups=groups, loss=loss, fix_x=True)
+    assert np.isnan(many.scale).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_start_where_the_model_does_not_exist_is_told_as_it_was_given(loss):
+    x = np.arange(12.0)
+    with pytest.raises(InputError, match="for a=0.25, b=0.5"):
+        gf.fit("a+b*log(x)", x, x, sy=1.0, loss=loss, start=[0.25, 0.5])

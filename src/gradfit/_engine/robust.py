@@ -225,6 +225,9 @@ class _Search:
         self.phi = phi
         everyone = torch.ones(self.count, dtype=torch.bool, device=beta0.device)
         self.asked = everyone if ended is None else ended == 0
+        # From where the model does not exist nothing is looked for; the fit itself will say so.
+        exists = torch.isfinite(self._grouping(q.points, self.count).sum(phi))
+        self.asked = self.asked & (exists.all() if q.joint else exists)
         self.floor = self._rounding()
 
     def _rounding(self) -> Tensor:
