@@ -14,6 +14,7 @@ from gradfit._begin import find_start
 from gradfit._data import Data, gather
 from gradfit._engine.points import Function
 from gradfit._format import columns, measured, number, plural
+from gradfit._likelihood import Negative, Peak, judge_scatter, maximise, said_of_scatter
 from gradfit._model import Model, as_model
 from gradfit._problem import Problem, start_of, state_problem
 from gradfit._promise import check_model
@@ -21,11 +22,6 @@ from gradfit._result import prediction
 from gradfit._result.observed import Observed
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
-
-STEPS = 200
-"""Newton steps, taken or refused, before a fit gives up."""
-FLAT = 1e-18
-"""Reduction of the deviance that a step may still promise where a fit ends."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -41,7 +37,11 @@ class MarginalFit:
     cov : ndarray (p, p)
         Their covariance.
     sigma_int, sigma_int_stderr : float
-        Intrinsic scatter in y, one standard deviation, and its standard error.
+        Intrinsic scatter in y, one standard deviation, and its standard error; both 0 where the
+        errors explain all scatter.
+    sigma_int_limit : float
+        Where there may be none, the largest it can be (95 %, from the profile likelihood); else
+        NaN.
     x_mean, x_width : float
         Mean and standard deviation of the normal distribution of the true x.
     log_likelihood : float
@@ -72,6 +72,7 @@ class MarginalFit:
     n_steps: int
     observed: Observed
     model: Model
+    sigma_int_limit: float = math.nan
 
     def predict(self, x: Any) -> Any:
         """Return the fitted model at x, as :meth:`gradfit.FitResult.predict`."""
@@ -80,7 +81,7 @@ class MarginalFit:
     def summary(self) -> str:
         """Return the fit as text; ``print(...)`` shows the same."""
         rows = [(n, measured(self.params[n], self.stderr[n])) for n in self.names]
-        scatter = measured(self.sigma_int, self.sigma_int_stderr)
+        scatter = self._scatter()
         prior = f"normal, mean {number(self.x_mean, 4)}, standard deviation "
         return "\n".join(
             [
@@ -94,6 +95,10 @@ class MarginalFit:
                 f"status          {self.message}",
             ]
         )
+
+    def _scatter(self) -> str:
+        value = measured(self.sigma_int, self.sigma_int_stderr)
+        return said_of_scatter("sigma_int", value, self.sigma_int == 0.0, self.sigma_int_limit)
 
     def __str__(self) -> str:
         return self.summary()
@@ -177,14 +182,16 @@ def mnr(
         fix_x=None,
         absolute_sigma=True,
     )
+    _refuse_few(problem, observed)
     with torch.enable_grad():
         beta = start_of(problem, start)
         beta = find_start(problem, None).beta if beta is None else beta
         problem = check_model(problem, beta)
         points = _Points(observed.x, observed.y[0], *_variances(observed))
         fn = problem.plain()
-        found = _maximise(_deviance(fn, points), _begin(fn, points, beta[0]))
-    return _tell(problem, found, points)
+        negative = _negative(fn, points)
+        found = maximise(negative, _begin(fn, points, beta[0])[None])
+    return _tell(problem, found, points, negative)
 
 
 class _Points(NamedTuple):
@@ -209,17 +216,18 @@ def _begin(fn: Function, points: _Points, beta: Tensor) -> Tensor:
     x = points.x[0]
     with torch.no_grad():
         off = points.y - fn(points.x, [b.expand(len(x)) for b in beta])[0]
-    scatter = (off.var() - points.var_y.mean()).clamp(min=0.01 * float(off.var()))
+    least = 0.01 * float(off.var() + points.var_y.mean())
+    scatter = (off.var() - points.var_y.mean()).clamp(min=least)
     width = (x.var() - points.var_x.mean()).clamp(min=0.01 * float(x.var()))
     return torch.cat([beta, torch.stack([scatter.sqrt(), x.mean(), width.sqrt()])])
 
 
-def _deviance(fn: Function, points: _Points) -> Callable[[Tensor], Tensor]:
-    """Return minus twice the log-likelihood as a function of all unknowns, up to a constant."""
+def _negative(fn: Function, points: _Points) -> Negative:
+    """Return the negative log-likelihood as a function of all unknowns (1, p), up to a constant."""
     x, y, var_x, var_y, mixed = points
 
-    def deviance(unknowns: Tensor) -> Tensor:
-        *beta, scatter, mean, width = unknowns.unbind()
+    def negative(unknowns: Tensor) -> Tensor:
+        *beta, scatter, mean, width = unknowns[0].unbind()
         value, slope = _tangent(fn, x, beta)
         spread = width * width
         a = spread + var_x
@@ -228,9 +236,10 @@ def _deviance(fn: Function, points: _Points) -> Callable[[Tensor], Tensor]:
         dx, dy = x[0] - mean, y - value - slope * (mean - x[0])
         rest = c - b * b / a
         left = dy - b / a * dx
-        return (dx * dx / a + left * left / rest + torch.log(a) + torch.log(rest)).sum()
+        parts = dx * dx / a + left * left / rest + torch.log(a) + torch.log(rest)
+        return parts.sum()[None] / 2
 
-    return deviance
+    return negative
 
 
 def _tangent(fn: Function, x: Tensor, beta: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -241,58 +250,20 @@ def _tangent(fn: Function, x: Tensor, beta: Sequence[Tensor]) -> tuple[Tensor, T
     return value, slope[0]
 
 
-class _Maximum(NamedTuple):
-    """Where a deviance is smallest, its value, half its second derivatives, steps and success."""
-
-    at: Tensor
-    deviance: Tensor
-    information: Tensor
-    n_steps: int
-    success: bool
-
-
-def _maximise(deviance: Callable[[Tensor], Tensor], at: Tensor) -> _Maximum:
-    """Take Newton steps with exact derivatives, damped until each lowers the deviance."""
-    value, damping, step = deviance(at), 0.0, 0
-    g, H = _derivatives(deviance, at)
-    for step in range(1, STEPS + 1):
-        e, V = torch.linalg.eigh(H)
-        # Directions along which the deviance bends down are walked, not jumped.
-        e = e.abs().clamp(min=1e-12 * float(e.abs().max())) + damping * float(e.abs().max())
-        move = -V @ ((V.mT @ g) / e)
-        trial = deviance(at + move)
-        promise = -(g * move).sum() / 2
-        if bool(promise <= FLAT * (1 + value.abs())):
-            return _Maximum(at, value.detach(), H / 2, step, True)
-        if bool(trial < value):
-            at, value, damping = (at + move).detach(), trial, damping / 10
-            g, H = _derivatives(deviance, at)
-        elif bool((move.abs() <= 1e-12 * at.abs()).all()):
-            return _Maximum(at, value.detach(), H / 2, step, True)
-        else:
-            damping = max(4 * damping, 1e-6)
-    return _Maximum(at, value.detach(), H / 2, step, False)
-
-
-def _derivatives(deviance: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-    leaf = at.detach().requires_grad_()
-    (g,) = torch.autograd.grad(deviance(leaf), leaf, create_graph=True)
-    rows = [torch.autograd.grad(each, leaf, retain_graph=True)[0] for each in g]
-    return g.detach(), torch.stack(rows)
-
-
-def _tell(problem: Problem, found: _Maximum, points: _Points) -> MarginalFit:
+def _tell(problem: Problem, found: Peak, points: _Points, negative: Negative) -> MarginalFit:
     names, free = problem.model.names, problem.free
     p = len(free)
-    cov = torch.linalg.pinv(found.information, hermitian=True)
-    values = dict(problem.fixed) | dict(zip(free, found.at[:p].tolist(), strict=True))
+    verdict = judge_scatter(negative, found, p)
+    at, cov = verdict.peak.theta[0], verdict.peak.cov[0]
+    values = dict(problem.fixed) | dict(zip(free, at[:p].tolist(), strict=True))
     errors = dict.fromkeys(names, 0.0)
     errors |= dict(zip(free, cov.diagonal()[:p].clamp(min=0).sqrt().tolist(), strict=True))
-    at = [names.index(n) for n in free]
+    places = [names.index(n) for n in free]
     wide = np.zeros((len(names), len(names)))
-    wide[np.ix_(at, at)] = cov[:p, :p].numpy()
-    scatter, mean, width = found.at[p:].tolist()
+    wide[np.ix_(places, places)] = cov[:p, :p].numpy()
+    scatter, mean, width = at[p:].tolist()
     n = len(points.y)
+    success = bool(verdict.peak.settled[0]) and bool(torch.isfinite(at).all())
     return MarginalFit(
         names=names,
         params={name: values[name] for name in names},
@@ -300,17 +271,30 @@ def _tell(problem: Problem, found: _Maximum, points: _Points) -> MarginalFit:
         cov=wide,
         sigma_int=abs(scatter),
         sigma_int_stderr=math.sqrt(max(float(cov[p, p]), 0.0)),
+        sigma_int_limit=verdict.limit,
         x_mean=mean,
         x_width=abs(width),
-        log_likelihood=-float(found.deviance) / 2 - n * math.log(2 * math.pi),
-        success=found.success,
-        message="converged" if found.success else "stopped before converging; start closer",
+        log_likelihood=-float(verdict.peak.value[0]) - n * math.log(2 * math.pi),
+        success=success,
+        message="converged" if success else "stopped before converging; start closer",
         n_steps=found.n_steps,
         observed=Observed(
-            x=points.x[0].numpy(),
-            y=points.y.numpy(),
+            x=points.x[0].numpy().copy(),
+            y=points.y.numpy().copy(),
             x_names=problem.data.x_names,
             y_names=problem.data.y_names,
         ),
         model=problem.model,
     )
+
+
+def _refuse_few(problem: Problem, data: Data) -> None:
+    """Raise where the points cannot tell a scatter, or stand at one x."""
+    n, least = data.x.shape[1], len(problem.free) + 3
+    if n < least:
+        raise InputError(
+            f"{plural(n, 'point')} cannot tell {plural(len(problem.free), 'parameter')} and a "
+            f"scatter; at least {least} are needed."
+        )
+    if not bool(data.x.amin() < data.x.amax()):
+        raise InputError("`x` has one value only; a curve with scatter needs several.")

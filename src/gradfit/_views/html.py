@@ -26,6 +26,12 @@ def fit_fragment(fit: Fitted) -> str:
     )
 
 
+def trade_fragment(fit: str, method: str, assumes: str, told: Sequence[tuple[str, str]]) -> str:
+    """Return the tables of a line under the name that its trade gives it, its figures last."""
+    figures = table([list(row) for row in told], header=False) if told else ""
+    return f"<div><b>{escape(method)}</b><br>assumes {escape(assumes)}{fit}{figures}</div>"
+
+
 def table_fragment(many: Table) -> str:
     """Return the first of many fits as a table."""
     title = escape(equation(many.model, many.observed))

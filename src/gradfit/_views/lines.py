@@ -30,7 +30,9 @@ class Line(Drawable, Protocol):
     def left_out(self) -> FloatArray: ...
 
 
-def plot_line(fit: Line, ax: Axes | None, level: float, theme: str) -> Figure | Any:
+def plot_line(
+    fit: Line, ax: Axes | None, level: float, theme: str, titled: bool = True
+) -> Figure | Any:
     """Draw a line with error ellipses, or two methods compared."""
     colours = palette(theme)
     if ax is not None:
@@ -48,7 +50,8 @@ def plot_line(fit: Line, ax: Axes | None, level: float, theme: str) -> Figure | 
             main.set_xlabel("")
         else:
             _bland_altman(figure.add_subplot(grid[1]), fit, colours)
-        head(main, fit, colours, fit.method)
+        if titled:
+            head(main, fit, colours, fit.method)
         return figure
 
 

@@ -2,9 +2,10 @@
 
 import math
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from html import escape
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gradfit import __version__
 from gradfit._format import duration, number, percent, probability
@@ -28,14 +29,24 @@ class Reportable(Drawable, Protocol):
         ...
 
 
-def page(fit: Reportable) -> str:
-    """Return the whole page."""
+class Trade(NamedTuple):
+    """What the page of a line says besides: its name, what it assumes, figures, and picture."""
+
+    method: str
+    assumes: str
+    told: Sequence[tuple[str, str]]
+    draw: Callable[[str], Any]
+
+
+def page(fit: Reportable, trade: Trade | None = None) -> str:
+    """Return the whole page, in the words of a trade if there is one."""
     title = escape(equation(fit.model, fit.observed))
     sections = [
         _head(fit, title),
         _warnings(fit),
-        _picture(fit),
-        *(_numbers(fit) if has_values(fit) else []),
+        *([] if trade is None else [_section(escape(trade.method), _figures(trade))]),
+        _picture(fit, trade),
+        *(_numbers(fit, trade) if has_values(fit) else []),
         _section("How it ended", _facts(fit)),
     ]
     return (
@@ -48,13 +59,22 @@ def page(fit: Reportable) -> str:
     )
 
 
-def _numbers(fit: Reportable) -> list[str]:
+def _figures(trade: Trade) -> str:
+    rows = [list(row) for row in trade.told]
+    return f"<p>assumes {escape(trade.assumes)}</p>" + (_table(["", ""], rows) if rows else "")
+
+
+def _numbers(fit: Reportable, trade: Trade | None) -> list[str]:
+    rests = words.assumptions(fit)
+    if trade is not None:
+        # The first sentences speak of errors and curves; a trade says itself what it assumes.
+        rests = [f"It assumes {trade.assumes}.", *rests[words.GENERAL :]]
     return [
         _section("Parameters", _parameters(fit) + _digits(fit)),
         _section("Correlations", correlation_table(fit)),
         _section("Quality of the fit", _quality(fit)),
         _section("What the residuals say", _checks(fit)),
-        _section("What this rests on", _list(words.assumptions(fit))),
+        _section("What this rests on", _list(rests)),
     ]
 
 
@@ -76,8 +96,8 @@ def _warnings(fit: Reportable) -> str:
     return f"<aside>{_list(said)}</aside>" if said else ""
 
 
-def _picture(fit: Reportable) -> str:
-    light, dark = (_svg(fit, theme) for theme in ("light", "dark"))
+def _picture(fit: Reportable, trade: Trade | None) -> str:
+    light, dark = (_svg(fit, theme, trade) for theme in ("light", "dark"))
     told = escape(f"Points, fitted curve and residuals of {equation(fit.model, fit.observed)}")
     return (
         "<figure><picture>"
@@ -87,9 +107,11 @@ def _picture(fit: Reportable) -> str:
     )
 
 
-def _svg(fit: Reportable, theme: str) -> str:
+def _svg(fit: Reportable, theme: str, trade: Trade | None) -> str:
     out = BytesIO()
-    figure: Any = plot_fit(fit, None, LEVEL, theme, titled=False)
+    figure: Any = (
+        plot_fit(fit, None, LEVEL, theme, titled=False) if trade is None else trade.draw(theme)
+    )
     figure.savefig(out, format="svg")
     return f"data:image/svg+xml;base64,{b64encode(out.getvalue()).decode()}"
 

@@ -46,8 +46,10 @@ def _standardised(fit: Fitted, at: slice) -> FloatArray:
     h = value - moved if data.y is None else moved - rows(fit.eps)[:, at]
     reach = np.einsum("qmn,mn->qn", np.abs(J), np.abs(rows(as_array(fit.x_hat)[..., at])))
     h = np.where(np.abs(h) <= ROUNDING * np.fmax(reach, np.abs(value)), 0.0, h)
+    own = fit.beyond()
     with np.errstate(divide="ignore", invalid="ignore"):
-        return h / np.sqrt(np.einsum("qqn->qn", scatter(data, J, at)))
+        variance = np.einsum("qqn->qn", scatter(data, J, at))
+        return h / np.sqrt(variance if own is None else variance + _part(own[None], at))
 
 
 def scatter(data: Observations, J: FloatArray, at: Any = slice(None)) -> FloatArray:

@@ -314,6 +314,10 @@ def _outliers(fit: Fitted) -> str:
     return f"{said}, and {verb.replace('lie', 'count')} less (weight {told})"
 
 
+GENERAL = 3
+"""Sentences of :func:`assumptions` that speak of models, errors and curves of any kind."""
+
+
 def assumptions(fit: Fitted) -> list[str]:
     """Say what the numbers rest on, one sentence each."""
     said = [

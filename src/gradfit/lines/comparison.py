@@ -6,18 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._distributions import check_level, normal_quantile, t_quantile
+from gradfit._data.checks import to_count, to_finite
+from gradfit._distributions import check_level, t_quantile
 from gradfit._format import number, percent, probability
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
-from gradfit.lines.least_squares import plain_points, single
-from gradfit.lines.ranks import pair_slopes
-from gradfit.lines.resampling import bias_corrected, draws, jackknife
+from gradfit.lines.estimators import PassingBablok
+from gradfit.lines.least_squares import single
+from gradfit.lines.points import plain_points, positive_number, refuse_one_value, to_plain
+from gradfit.lines.ranked import (
+    deming_lines,
+    in_parts,
+    passing_bablok_intervals,
+    passing_bablok_lines,
+)
+from gradfit.lines.resampling import bias_corrected, draws, jackknife, jackknife_cov
 from gradfit.lines.result import LineResult, Row, as_line, interval_text, restate
 from gradfit.lines.straight import line
-
-Estimate = Callable[[FloatArray, FloatArray], FloatArray]
-"""From points (B, N) and (B, N) to slope and intercept (B, 2)."""
 
 
 def deming(
@@ -67,15 +72,17 @@ def deming(
     1.0244 -0.0132
     """
     x, y = plain_points(x, y, 4)
-    if not (ratio > 0 and math.isfinite(ratio)):
-        raise InputError(f"`ratio` must be a positive number, got {ratio!r}.")
+    ratio = positive_number("ratio", ratio)
     check_level(level)
+    levels = _levels(decision_levels)
+    refuse_one_value(x)
 
     def estimate(a: FloatArray, b: FloatArray) -> FloatArray:
-        return _deming(a, b, ratio)
+        return deming_lines(a, b, ratio)
 
     values, left_out = estimate(x[None], y[None])[0], jackknife(estimate, x, y)
-    cov = (len(x) - 1) / len(x) * np.einsum("bi,bj->ij", *[left_out - left_out.mean(0)] * 2)
+    _refuse_none(values, left_out)
+    cov = jackknife_cov(left_out)
     fit = single(line(x, y, 1.0, math.sqrt(ratio), absolute_sigma=False))
     fit = restate(fit, float(values[0]), float(values[1]), cov, "jackknife")
     t = t_quantile(0.5 + level / 2, len(x) - 2)
@@ -84,7 +91,7 @@ def deming(
         middle, half = float(weights @ values), t * math.sqrt(float(weights @ cov @ weights))
         return middle - half, middle + half
 
-    figures, told = _compared(x, y, values, interval, (level, decision_levels))
+    figures, told = _compared(x, y, values, interval, (level, levels))
     return as_line(
         fit,
         f"Deming's regression, error ratio {number(ratio, 4)}",
@@ -93,15 +100,6 @@ def deming(
         told,
         "comparison",
     )
-
-
-def _deming(x: FloatArray, y: FloatArray, ratio: float) -> FloatArray:
-    mx, my = x.mean(-1), y.mean(-1)
-    dx, dy = x - mx[:, None], y - my[:, None]
-    sxx, syy, sxy = (dx * dx).sum(-1), (dy * dy).sum(-1), (dx * dy).sum(-1)
-    gap = syy - ratio * sxx
-    slope = (gap + np.sqrt(gap * gap + 4 * ratio * sxy * sxy)) / (2 * sxy)
-    return np.stack([slope, my - slope * mx], -1)
 
 
 def passing_bablok(
@@ -154,24 +152,35 @@ def passing_bablok(
     """
     x, y = plain_points(x, y, 5)
     check_level(level)
-    if n_resamples < 100:
+    levels = _levels(decision_levels)
+    if to_count("`n_resamples`", n_resamples) < 100:
         raise InputError(f"`n_resamples` must be at least 100, got {n_resamples!r}.")
-    if np.corrcoef(x, y)[0, 1] < 0:
+    _refuse_falling(x, y)
+    values = passing_bablok_lines(x[None], y[None])[0]
+    if not np.isfinite(values).all():
         raise InputError(
-            "`x` and `y` fall against each other; methods compared must rise together."
+            "the median of the slopes is infinite: too many points share their x; give values "
+            "with more digits."
         )
-    values = _shifted_median(x[None], y[None])[0]
-    samples = draws(_shifted_median, x, y, n_resamples, seed)
+
+    def estimate(a: FloatArray, b: FloatArray) -> FloatArray:
+        return in_parts(passing_bablok_lines, a, b)
+
+    samples, left_out = draws(estimate, x, y, n_resamples, seed), jackknife(estimate, x, y)
+    left_out = left_out[np.isfinite(left_out).all(1)]
+    if len(samples) < n_resamples // 2 or len(left_out) < 2:
+        raise InputError(
+            "most samples of these points have no median slope: too many share their x or y."
+        )
     cov = np.cov(samples.T)
-    own = _rank_intervals(x, y, level)
-    left_out = jackknife(_shifted_median, x, y)
+    own = passing_bablok_intervals(x, y, level)
 
     def interval(weights: FloatArray) -> tuple[float, float]:
         if weights[1] == 0.0 or weights[0] == 0.0:
             return own[0] if weights[1] == 0.0 else own[1]
         return bias_corrected(samples @ weights, left_out @ weights, float(values @ weights), level)
 
-    figures, told = _compared(x, y, values, interval, (level, decision_levels))
+    figures, told = _compared(x, y, values, interval, (level, levels))
     for name, k in (("slope", 0), ("intercept", 1)):
         low, high = bias_corrected(samples[:, k], left_out[:, k], float(values[k]), level)
         figures |= {f"{name}_bca_low": low, f"{name}_bca_high": high}
@@ -188,44 +197,46 @@ def passing_bablok(
         figures,
         told,
         "comparison",
+        estimator=PassingBablok(),
     )
 
 
-def _shifted_median(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return slope and intercept (B, 2) of points (B, N)."""
-    return np.stack([_one_shifted_median(a, b) for a, b in zip(x, y, strict=True)])
+def _levels(values: Any) -> list[float]:
+    """Return decision levels as numbers."""
+    return [to_finite("`decision_levels`", v) for v in to_plain("decision_levels", values).ravel()]
 
 
-def _slopes(x: FloatArray, y: FloatArray) -> tuple[FloatArray, int]:
-    """Return the slopes that count, sorted, and how many lie below -1."""
-    dx, dy = pair_slopes(x, y)
-    counts = (dx != 0) | (dy != 0)
-    dx, dy = dx[counts], dy[counts]
-    with np.errstate(divide="ignore"):
-        slopes = np.where(dx == 0, np.sign(dy) * np.inf, dy / np.where(dx == 0, 1.0, dx))
-    slopes = np.sort(slopes[slopes != -1])
-    return slopes, int((slopes < -1).sum())
+def _refuse_none(values: FloatArray, left_out: FloatArray) -> None:
+    """Raise where there is no line, or hangs on one point."""
+    if not np.isfinite(values).all():
+        raise InputError(
+            "these points determine no line of y: they stand upright, or scatter alike in every "
+            "direction."
+        )
+    lost = np.flatnonzero(~np.isfinite(left_out).all(1))
+    if lost.size:
+        raise InputError(
+            f"without point [{lost[0]}] the others determine no line, so that the jackknife tells "
+            "no errors; use gf.line."
+        )
 
 
-def _one_shifted_median(x: FloatArray, y: FloatArray) -> FloatArray:
-    slopes, shift = _slopes(x, y)
-    n = len(slopes)
-    if n == 0 or n // 2 + shift >= n:
-        return np.array([np.nan, np.nan])
-    upper = slopes[n // 2 + shift]
-    slope = upper if n % 2 else (slopes[n // 2 - 1 + shift] + upper) / 2
-    return np.array([slope, np.median(y - slope * x)])
+def _refuse_falling(x: FloatArray, y: FloatArray) -> None:
+    """Raise unless two methods rise together."""
+    for name, v in (("x", x), ("y", y)):
+        if not np.ptp(v) > 0:
+            raise InputError(f"`{name}` has one value only; methods compared must rise together.")
+    if _correlation(x, y) < 0:
+        raise InputError(
+            "`x` and `y` fall against each other; methods compared must rise together."
+        )
 
 
-def _rank_intervals(x: FloatArray, y: FloatArray, level: float) -> list[tuple[float, float]]:
-    """Return Passing and Bablok's intervals of slope and intercept."""
-    slopes, shift = _slopes(x, y)
-    n, count = len(x), len(slopes)
-    half = normal_quantile(0.5 + level / 2) * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    first = round((count - half) / 2)
-    low = float(slopes[max(first + shift - 1, 0)])
-    high = float(slopes[min(count - first + shift, count - 1)])
-    return [(low, high), (float(np.median(y - high * x)), float(np.median(y - low * x)))]
+def _correlation(x: FloatArray, y: FloatArray) -> float:
+    """Return the correlation; NaN where one of the two is constant."""
+    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
+        return math.nan
+    return float(np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1])
 
 
 def _cusum(x: FloatArray, y: FloatArray, slope: float, intercept: float) -> float:
@@ -235,7 +246,8 @@ def _cusum(x: FloatArray, y: FloatArray, slope: float, intercept: float) -> floa
     if not above or not below:
         return 1.0
     score = np.where(left > 0, math.sqrt(below / above), -math.sqrt(above / below))
-    order = np.argsort((y + x / slope - intercept) / math.sqrt(1 + 1 / slope**2), kind="stable")
+    # The order along the line, which may be flat.
+    order = np.argsort(x + slope * (y - intercept), kind="stable")
     score = np.where(left == 0, 0.0, score)[order]
     H = float(np.abs(np.cumsum(score)).max()) / math.sqrt(above + 1)
     k = np.arange(1, 101)
@@ -258,7 +270,7 @@ def _compared(
         "slope_high": slope[1],
         "intercept_low": intercept[0],
         "intercept_high": intercept[1],
-        "r": float(np.corrcoef(x, y)[0, 1]),
+        "r": _correlation(x, y),
     }
     told: list[Row] = [
         (f"slope, {percent(level)} interval", _verdict(*slope, 1.0, "proportional difference")),

@@ -1,16 +1,22 @@
 """York's line, and isochrons in the words of geochronology."""
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._fit import fit as general
-from gradfit._format import number, percent, probability
+from gradfit._format import number, percent, probability, shown
+from gradfit._likelihood import said_of_scatter
 from gradfit._result import FitResult
 from gradfit.errors import InputError
+from gradfit.lines.estimators import Estimator, LeastDistance
 from gradfit.lines.least_squares import single
+from gradfit.lines.points import plain_points, to_plain
+from gradfit.lines.ranked import anchored_lines
+from gradfit.lines.resampling import jackknife, jackknife_cov
 from gradfit.lines.result import LineResult, Row, as_line, value_text
 from gradfit.lines.scattered import disperse
 from gradfit.lines.straight import line
@@ -69,6 +75,7 @@ def isochron(
     anchor: dict[str, float] | None = None,
     omit: Any = None,
     dispersion: Literal["intercept", "slope"] = "intercept",
+    errors: Literal["jackknife", "scatter"] = "jackknife",
     level: float = 0.95,
 ) -> LineResult:
     r"""Fit an isochron by model 1, 2 or 3.
@@ -91,6 +98,9 @@ def isochron(
         Points to leave out; drawn hollow.
     dispersion : "intercept" or "slope"
         To what model 3 attributes the scatter.
+    errors : "jackknife" or "scatter"
+        Where the standard errors of model 2 come from: lines without each point in turn, which hold
+        whatever the scatter, or one scatter that all points share.
     level : float
         Of the intervals.
 
@@ -99,7 +109,8 @@ def isochron(
     LineResult
         Figures ``a``, ``s[a]``, ``b``, ``s[b]``, ``cov.ab``, ``mswd``, ``p``, ``df``, ``n``,
         ``ci[a]``, ``ci[b]`` (half-widths), ``ci_over[a]``, ``ci_over[b]`` (with overdispersion),
-        ``w`` and ``s[w]`` (model 3).
+        ``w``, ``s[w]`` and ``w_limit`` (model 3): where there may be no dispersion, the largest it
+        can be (95 %, from the profile likelihood), else NaN.
 
     References
     ----------
@@ -116,17 +127,32 @@ def isochron(
     """
     if model not in (1, 2, 3):
         raise InputError(f"`model` must be 1, 2 or 3, got {model!r}.")
+    if dispersion not in ("intercept", "slope"):
+        raise InputError(f'`dispersion` must be "intercept" or "slope", got {shown(dispersion)}.')
+    if errors not in ("jackknife", "scatter"):
+        raise InputError(f'`errors` must be "jackknife" or "scatter", got {shown(errors)}.')
     check_level(level)
+    x, y = plain_points(x, y, 1)
     keep, left_out = _kept(x, y, omit)
-    x, y, sx, sy, rho = (_some(v, keep) for v in (x, y, sx, sy, rho))
+    x, y = _some(x, keep), _some(y, keep)
+    sx, sy, rho = (
+        None if v is None else _some(to_plain(name, v), keep)
+        for name, v in (("sx", sx), ("sy", sy), ("rho", rho))
+    )
     extra: dict[str, float] = {}
+    said, own = "", None
+    estimator: Estimator = LeastDistance()
     if model == 3:
         if anchor is not None:
             raise InputError("`anchor` is for models 1 and 2.")
-        fit, w, u_w = disperse(x, y, sx, sy, rho, along=dispersion == "slope")
-        extra = {"w": w, "s[w]": u_w}
+        fit, estimator, own, verdict, u_w = disperse(x, y, sx, sy, rho, along=dispersion == "slope")
+        w = abs(float(verdict.peak.theta[0, 2]))
+        extra = {"w": w, "s[w]": u_w, "w_limit": verdict.limit}
+        said = said_of_scatter("w", value_text(w, u_w), verdict.none, verdict.limit)
     elif model == 2:
         fit = _anchored(x, y, None, None, None, anchor)
+        if errors == "jackknife":
+            fit = _jackknifed(fit, anchor)
     else:
         fit = _anchored(x, y, sx, sy, rho, anchor)
     figures = _figures(fit, level, model) | extra
@@ -139,26 +165,43 @@ def isochron(
             3: f"scatter of the {dispersion} beyond the errors given, normally distributed",
         }[model],
         figures,
-        _words(figures, level),
+        _words(figures, level, said),
         "ellipses",
         left_out,
+        estimator,
+        own,
     )
+
+
+def _jackknifed(fit: FitResult, anchor: dict[str, float] | None) -> FitResult:
+    """Take the covariance from lines without each point, as far as there are such lines."""
+    x, y = np.asarray(fit.observed.x), np.asarray(fit.observed.y)
+    if not fit.success or fit.dof < 1:
+        return fit
+    left_out = jackknife(lambda a, b: anchored_lines(a, b, anchor), x, y)
+    cov = jackknife_cov(left_out)
+    if not np.isfinite(cov).all():
+        return fit
+    stderr = dict(zip(fit.names, np.sqrt(np.diag(cov)).tolist(), strict=True))
+    return replace(fit, cov=cov, stderr=stderr, cov_type="jackknife")
 
 
 def _kept(x: Any, y: Any, omit: Any) -> tuple[Any, Any]:
     if omit is None:
         return None, None
-    omit = np.asarray(omit, dtype=bool)
+    try:
+        omit = np.asarray(omit, dtype=bool)
+    except (TypeError, ValueError):
+        omit = np.empty(0, dtype=bool)
     if omit.shape != (len(x),):
         raise InputError(f"`omit` must have one truth value for each of {len(x)} points.")
-    points = np.stack([np.asarray(x, np.float64), np.asarray(y, np.float64)], axis=1)
-    return ~omit, points[omit]
+    return ~omit, np.stack([x, y], axis=1)[omit]
 
 
 def _some(values: Any, keep: Any) -> Any:
-    if values is None or keep is None or np.ndim(values) == 0:
+    if values is None or keep is None or np.shape(values) != keep.shape:
         return values
-    return np.asarray(values)[keep]
+    return values[keep]
 
 
 def _anchored(
@@ -199,7 +242,7 @@ def _figures(fit: FitResult, level: float, model: int) -> dict[str, float]:
     }
 
 
-def _words(f: dict[str, float], level: float) -> list[Row]:
+def _words(f: dict[str, float], level: float, said: str) -> list[Row]:
     rows: list[Row] = []
     for name, key in (("intercept", "a"), ("slope", "b")):
         text = (
@@ -212,5 +255,5 @@ def _words(f: dict[str, float], level: float) -> list[Row]:
     quality = f"MSWD {number(f['mswd'], 3)}, p {probability(f['p'])}, n {f['n']:.0f}"
     rows.append(("fit", quality))
     if "w" in f:
-        rows.append(("dispersion w", value_text(f["w"], f["s[w]"])))
+        rows.append(("dispersion w", said))
     return rows

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from gradfit._result import FitResult
 from gradfit.errors import InputError
 from gradfit.lines.result import LineResult, as_line
@@ -102,21 +100,3 @@ def orthogonal(x: Any, y: Any) -> LineResult:
     return as_line(
         fit, "Orthogonal line", "that x and y have one and the same unknown error, in one unit"
     )
-
-
-def plain_points(x: Any, y: Any, least: int) -> tuple[Any, Any]:
-    """Return two arrays of finite numbers of one length, at least so many."""
-    a, b = (np.asarray(v, dtype=np.float64) for v in (x, y))
-    for name, v in (("x", a), ("y", b)):
-        if v.ndim != 1:
-            raise InputError(f"`{name}` must have one value per point, got shape {v.shape}.")
-        if not np.isfinite(v).all():
-            i = int(np.flatnonzero(~np.isfinite(v))[0])
-            raise InputError(
-                f"`{name}` must be finite; the first bad value is {v[i]} at index {i}."
-            )
-    if len(a) != len(b):
-        raise InputError(f"`x` has {len(a)} values and `y` has {len(b)}; give one y for each x.")
-    if len(a) < least:
-        raise InputError(f"{len(a)} points are too few; this line needs at least {least}.")
-    return a, b

@@ -7,17 +7,12 @@ import numpy as np
 
 from gradfit._distributions import check_level, normal_quantile
 from gradfit._format import percent
-from gradfit._types import FloatArray
-from gradfit.errors import InputError
-from gradfit.lines.least_squares import plain_points, single
+from gradfit.lines.estimators import TheilSen
+from gradfit.lines.least_squares import single
+from gradfit.lines.points import plain_points, refuse_one_value
+from gradfit.lines.ranked import sen_interval, theil_sen_lines
 from gradfit.lines.result import LineResult, as_line, interval_text, restate
 from gradfit.lines.straight import line
-
-
-def pair_slopes(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return x and y differences (N(N-1)/2,) of all pairs of points."""
-    i, j = np.triu_indices(len(x), 1)
-    return x[j] - x[i], y[j] - y[i]
 
 
 def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
@@ -56,13 +51,9 @@ def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
     """
     x, y = plain_points(x, y, 3)
     check_level(level)
-    dx, dy = pair_slopes(x, y)
-    slopes = np.sort((dy / np.where(dx == 0, np.nan, dx))[dx != 0])
-    if not slopes.size:
-        raise InputError("`x` has one value only; a line of y needs two.")
-    slope = float(np.median(slopes))
-    intercept = float(np.median(y - slope * x))
-    low, high = _sen_interval(slopes, x, y, level)
+    refuse_one_value(x)
+    slope, intercept = theil_sen_lines(x[None], y[None])[0].tolist()
+    low, high = sen_interval(x, y, level)
     z = normal_quantile(0.5 + level / 2)
     u_slope = (high - low) / (2 * z)
     left = y - intercept - slope * x
@@ -83,22 +74,5 @@ def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
         "that x is exact; any errors of y, and outliers",
         {"slope_low": low, "slope_high": high},
         [(f"{percent(level)} interval of the slope", interval_text(low, high))],
+        estimator=TheilSen(),
     )
-
-
-def _sen_interval(
-    slopes: FloatArray, x: FloatArray, y: FloatArray, level: float
-) -> tuple[float, float]:
-    """Return the slopes between whose ranks the true one lies."""
-    n, count = len(x), len(slopes)
-    ties = [
-        float(c * (c - 1) * (2 * c + 5))
-        for v in (x, y)
-        for c in np.unique(v, return_counts=True)[1]
-        if c > 1
-    ]
-    variance = (n * (n - 1) * (2 * n + 5) - sum(ties)) / 18
-    half = normal_quantile(0.5 + level / 2) * math.sqrt(max(variance, 0.0))
-    upper = min(int(np.round((count + half) / 2)), count - 1)
-    lower = max(int(np.round((count - half) / 2)) - 1, 0)
-    return float(slopes[lower]), float(slopes[upper])

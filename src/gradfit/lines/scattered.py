@@ -9,35 +9,33 @@ Bartlett and Desmond, Open J. Astrophys. 6 (2023) 42.
 """
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from gradfit._format import plural
-from gradfit._model import Model
+from gradfit._fit import warn_of
+from gradfit._format import plural, shown
+from gradfit._likelihood import Verdict, judge_scatter, maximise, said_of_scatter
 from gradfit._result import FitResult
 from gradfit._types import FloatArray, Status
-from gradfit.errors import InputError
+from gradfit.errors import ConvergenceWarning, InputError
 from gradfit.lines.least_squares import single
-from gradfit.lines.likelihood import Peak, maximise
+from gradfit.lines.models import LINE, RELATION
+from gradfit.lines.points import plain_points, refuse_one_value, to_plain
+from gradfit.lines.relations import (
+    Cloud,
+    Dispersion,
+    Relation,
+    Scatter,
+    cloud_of,
+    told,
+    told_cov,
+)
+from gradfit.lines.resampling import sample_of
 from gradfit.lines.result import LineResult, as_line, restate, value_text
 from gradfit.lines.straight import line
-
-
-def with_scatter(x: Tensor, slope: Tensor, intercept: Tensor, scatter: Tensor) -> Tensor:
-    """Return the middle of the relation, which its scatter does not move."""
-    return slope * x + intercept + 0 * scatter
-
-
-RELATION = Model(
-    fn=with_scatter,
-    names=("slope", "intercept", "scatter"),
-    label="line with scatter",
-    correctable=False,
-)
 
 
 def scatter(
@@ -82,8 +80,10 @@ def scatter(
     -------
     LineResult
         Parameters ``slope``, ``intercept`` and ``scatter`` with standard errors from the second
-        derivatives of the log-likelihood; chi-square counts the scatter as an error. Figures
-        ``log_likelihood`` and, with a normal prior, ``mean_x`` and ``width_x``.
+        derivatives of the log-likelihood; chi-square and residuals count the scatter as an error.
+        Figures ``log_likelihood``, with a normal prior ``mean_x`` and ``width_x``, and
+        ``scatter_limit``: where there may be no scatter, the largest it can be (95 %, from the
+        profile likelihood), else NaN. Where the errors explain all, ``scatter`` is 0, at its bound.
 
     References
     ----------
@@ -102,23 +102,25 @@ def scatter(
     0.50 0.64
     """
     if direction not in ("y", "perpendicular"):
-        raise InputError(f'`direction` must be "y" or "perpendicular", got {direction!r}.')
+        raise InputError(f'`direction` must be "y" or "perpendicular", got {shown(direction)}.')
     if prior not in ("normal", "flat"):
-        raise InputError(f'`prior` must be "normal" or "flat", got {prior!r}.')
-    # Without any errors a line takes plain distances.
-    errors = (sx, sy) if np.any(sx) or np.any(sy) else (None, None)
-    first = single(line(x, y, *errors, rho))
-    points = _Points.of(first, least=5)
-    relation = _Relation(points, direction == "perpendicular", prior == "normal")
-    peak = maximise(relation.negative, relation.start())
-    fit = _told(first, points, relation, peak)
+        raise InputError(f'`prior` must be "normal" or "flat", got {shown(prior)}.')
+    relation = Scatter(direction, prior)
+    first, p = _begin(x, y, (sx, sy, rho), 5)
+    negative = relation.negative(p)
+    verdict = judge_scatter(negative, maximise(negative, relation.start(p)), 2)
+    fit, own = _told(first, p, relation, verdict, len(RELATION.names))
+    peak = verdict.peak
     dimensions = 2 if prior == "normal" else 1
-    constant = 0.5 * dimensions * len(points.x) * math.log(2 * math.pi)
-    figures = {"log_likelihood": -peak.value - constant}
+    constant = 0.5 * dimensions * p.x.shape[1] * math.log(2 * math.pi)
+    figures = {"log_likelihood": -float(peak.value[0]) - constant}
     if prior == "normal":
-        figures["mean_x"] = float(peak.theta[3]) + points.centre[0]
-        figures["width_x"] = abs(float(peak.theta[4]))
+        figures["mean_x"] = float(peak.theta[0, 3] + p.x0)
+        figures["width_x"] = abs(float(peak.theta[0, 4]))
+    figures["scatter_limit"] = verdict.limit
     kind = "marginalised normal regression" if prior == "normal" else "flat prior of x"
+    value = value_text(fit.params["scatter"], fit.stderr["scatter"])
+    said = said_of_scatter("scatter", value, verdict.none, verdict.limit)
     return as_line(
         fit,
         f"Line with intrinsic scatter ({kind})",
@@ -126,158 +128,119 @@ def scatter(
         "beside the errors given"
         + (", and true x that are normally distributed" if prior == "normal" else ""),
         figures,
-        [("intrinsic scatter", value_text(fit.params["scatter"], fit.stderr["scatter"]))],
+        [("intrinsic scatter", said)],
+        estimator=relation,
+        beyond=own,
     )
 
 
-class _Points:
-    """Centred points with their error variances, as tensors."""
+def _begin(x: Any, y: Any, errors: tuple[Any, Any, Any], least: int) -> tuple[FitResult, Cloud]:
+    """Return a first line through points that were checked, and the points as a cloud."""
+    x, y = plain_points(x, y, 1)
+    if len(x) < least:
+        raise InputError(
+            f"{plural(len(x), 'point')} cannot tell a scatter; at least {least} are needed."
+        )
+    refuse_one_value(x)
+    names = ("sx", "sy", "rho")
+    sx, sy, rho = (
+        None if v is None else to_plain(n, v) for n, v in zip(names, errors, strict=True)
+    )
+    # Without any errors a line takes plain distances.
+    given = (sx, sy) if np.any(sx) or np.any(sy) else (None, None)
+    with warnings.catch_warnings():
+        # Whether this line converges does not matter; the one with scatter is told.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        first = single(line(x, y, *given, rho))
+    cloud = cloud_of(sample_of(first))
+    _refuse_exact(x, y, cloud)
+    return first, cloud
 
-    def __init__(self, x: FloatArray, y: FloatArray, variances: tuple[Any, Any, Any]) -> None:
-        self.centre = (float(x.mean()), float(y.mean()))
-        self.x = torch.from_numpy(x - self.centre[0])
-        self.y = torch.from_numpy(y - self.centre[1])
-        shape = self.x.shape
-        self.vx, self.vy, self.c = (
-            torch.from_numpy(np.broadcast_to(v, shape).astype(np.float64)) for v in variances
+
+def _refuse_exact(x: FloatArray, y: FloatArray, p: Cloud) -> None:
+    """Raise where points without errors lie on a line: any scatter, however small, is too much."""
+    if float(p.vx.max()) > 0 or float(p.vy.max()) > 0:
+        return
+    u, v = p.x.numpy()[0], p.y.numpy()[0]
+    left = v - float(u @ v) / float(u @ u) * u
+    if float(np.abs(left).max()) <= 1e-13 * (float(np.abs(y).max()) + float(np.abs(v).max())):
+        raise InputError(
+            "the points lie on a straight line and have no errors: there is no scatter to find; "
+            "use gf.line."
         )
 
-    @classmethod
-    def of(cls, fit: FitResult, least: int) -> "_Points":
-        """Take the points of a line that was fitted to them, and checked."""
-        data = fit.observed
-        x, y = np.asarray(data.x), np.asarray(data.y)
-        if len(x) < least:
-            raise InputError(
-                f"{plural(len(x), 'point')} cannot tell a scatter; at least {least} are needed."
-            )
-        sx, sy, rho = (np.asarray(0.0 if v is None else v) for v in (data.sx, data.sy, data.rho))
-        return cls(x, y, (sx**2, sy**2, rho * sx * sy))
 
-
-class _Relation:
-    """The likelihood of a line with scatter: slope, intercept, scatter and, normal, mean, width."""
-
-    def __init__(self, points: _Points, across: bool, normal: bool) -> None:
-        self.points, self.across, self.normal = points, across, normal
-
-    def start(self) -> Tensor:
-        """Begin with the line of the moments, half of its scatter taken as intrinsic."""
-        p = self.points
-        sxx, syy, sxy = p.x.square().mean(), p.y.square().mean(), (p.x * p.y).mean()
-        real = (sxx - p.vx.mean()).clamp(min=0.1 * sxx)
-        slope = (sxy - p.c.mean()) / real
-        left = (syy - slope * sxy).clamp(min=0.01 * syy)
-        intrinsic = (left / 2).sqrt()
-        if self.across:
-            intrinsic = intrinsic / (1 + slope * slope).sqrt()
-        zero = torch.zeros_like(slope)
-        parts = (
-            [slope, zero, intrinsic, zero, real.sqrt()] if self.normal else [slope, zero, intrinsic]
-        )
-        return torch.stack(parts)
-
-    def spread(self, b: Tensor, s: Tensor) -> Tensor:
-        """Variance (N,) of ``y - a - b x`` about 0."""
-        p = self.points
-        own = s * s * (1 + b * b) if self.across else s * s
-        return p.vy + b * b * p.vx - 2 * b * p.c + own
-
-    def negative(self, theta: Tensor) -> Tensor:
-        """Return the negative log-likelihood, without its constant."""
-        p = self.points
-        b, a, s = theta[0], theta[1], theta[2]
-        if not self.normal:
-            S = self.spread(b, s)
-            return 0.5 * ((S / (1 + b * b)).log() + (p.y - a - b * p.x) ** 2 / S).sum()
-        m, w2 = theta[3], theta[4] ** 2
-        share = s * s / (1 + b * b)
-        one = torch.ones_like(s)
-        dxx, dxy, dyy = (
-            (share * b * b, -share * b, share) if self.across else (0 * one, 0 * one, s * s)
-        )
-        xx, xy, yy = w2 + p.vx + dxx, b * w2 + p.c + dxy, b * b * w2 + p.vy + dyy
-        det = xx * yy - xy * xy
-        u, v = p.x - m, p.y - a - b * m
-        return 0.5 * (det.log() + (yy * u * u - 2 * xy * u * v + xx * v * v) / det).sum()
-
-
-def _told(first: FitResult, points: _Points, relation: _Relation, peak: Peak) -> FitResult:
-    """Say the peak as a fit: off the centre, with the scatter counted as an error."""
-    b, a, s = peak.theta[:3].tolist()
-    x0, y0 = points.centre
-    J = np.array([[1.0, 0, 0], [-x0, 1, 0], [0, 0, 1 if s >= 0 else -1]])
-    cov = J @ peak.cov[:3, :3].numpy() @ J.T
-    stderr = np.sqrt(np.diag(cov))
-    intercept = y0 + a - b * x0
-    S = relation.spread(peak.theta[0], peak.theta[2]).numpy()
-    chi2 = float((((points.y.numpy() - a - b * points.x.numpy()) ** 2) / S).sum())
-    dof = len(S) - 3
-    base = restate(first, b, intercept, cov[:2, :2], "observed")
-    status = Status.GRADIENT if peak.settled else Status.MAX_STEPS
-    names = ("slope", "intercept", "scatter")
-    return replace(
+def _told(
+    first: FitResult, p: Cloud, relation: Relation, verdict: Verdict, k: int
+) -> tuple[FitResult, FloatArray]:
+    """Say the peak as a fit of ``k`` parameters, and the variance of y beyond the errors."""
+    peak = verdict.peak
+    slope, intercept, s = told(p, peak.theta)[0].tolist()
+    cov = told_cov(p, peak.cov, float(peak.theta[0, 2]))
+    own = relation.own(p, peak.theta)[0].numpy().copy()
+    base = restate(first, slope, intercept, cov[:2, :2], "observed", own)
+    status = Status.GRADIENT if bool(peak.settled[0]) else Status.STALLED
+    values = (slope, intercept, s)
+    if not all(map(math.isfinite, values)):
+        status = Status.SINGULAR
+    dof = len(own) - 3
+    names, stderr = RELATION.names[:k], np.sqrt(np.maximum(np.diag(cov), 0.0))
+    fit = replace(
         base,
         names=names,
-        params={"slope": b, "intercept": intercept, "scatter": abs(s)},
-        stderr=dict(zip(names, stderr.tolist(), strict=True)),
-        cov=cov,
-        chi2=chi2,
+        params=dict(zip(names, values, strict=False)),
+        stderr=dict(zip(names, stderr.tolist(), strict=False)),
+        cov=cov[:k, :k],
         dof=dof,
-        mswd=chi2 / dof,
-        p_value=math.nan,
+        mswd=base.chi2 / dof if dof > 0 else math.nan,
         status=status,
         success=status.ok,
-        message=status.message,
+        message=status.message if status.ok else NOT_FOUND,
         n_steps=peak.n_steps,
         absolute_sigma=True,
-        cov_type="observed",
-        model=RELATION,
-        rank=3,
+        model=RELATION if k == len(RELATION.names) else LINE,
+        bounds={"scatter": (0.0, math.inf)} if k > 2 else {},
+        at_bound=("scatter",) if verdict.none and k > 2 else (),
+        rank=k,
+        condition=_condition(cov[:k, :k]),
+        loss="linear",
     )
+    warn_of(fit)
+    return fit, own
+
+
+NOT_FOUND = (
+    "no line with scatter is most likely: the likelihood has no maximum at which every parameter "
+    "is determined; add points, or fit without scatter"
+)
+
+
+def _condition(cov: FloatArray) -> float:
+    """Return the ratio of the singular values that a covariance of these parameters stands for."""
+    size = np.sqrt(np.maximum(np.diag(cov), 0.0))
+    some = size > 0
+    corr = cov[np.ix_(some, some)] / np.outer(size[some], size[some])
+    if not corr.size or not np.isfinite(corr).all():
+        return math.inf
+    low, high = np.linalg.eigvalsh(corr)[[0, -1]]
+    return math.sqrt(high / low) if low > 0 else math.inf
 
 
 def disperse(
     x: Any, y: Any, sx: Any, sy: Any, rho: Any, *, along: bool
-) -> tuple[FitResult, float, float]:
+) -> tuple[FitResult, Dispersion, FloatArray, Verdict, float]:
     r"""Fit York's line with a dispersion ``w`` of intercepts, or of slopes if ``along``.
 
     .. math::  \ln L = -\tfrac12 \sum_i \left[ \ln S_i + r_i^2/S_i \right], \qquad
                S_i = \sigma_{y,i}^2 + b^2\sigma_{x,i}^2 - 2 b \rho_i \sigma_{x,i}\sigma_{y,i}
                      + w^2 [x_i^2]
 
-    Returns the fit, ``w`` and its standard error.
+    Returns the fit, its estimator, the variance of y beyond the errors, what is said of ``w``, and
+    the standard error of ``w``.
     """
-    first = single(line(x, y, sx, sy, rho))
-    points = _Points.of(first, least=4)
-    x0, y0 = points.centre
-    factor = (points.x + x0) ** 2 if along else torch.ones_like(points.x)
-
-    def variance(theta: Tensor) -> Tensor:
-        b = theta[0]
-        return points.vy + b * b * points.vx - 2 * b * points.c + theta[2] ** 2 * factor
-
-    def negative(theta: Tensor) -> Tensor:
-        S = variance(theta)
-        left = points.y - theta[1] - theta[0] * points.x
-        return 0.5 * (S.log() + left * left / S).sum()
-
-    b = first.params["slope"]
-    a = first.params["intercept"] + b * x0 - y0
-    zero = torch.tensor([b, a, 0.0], dtype=torch.float64)
-    left = points.y - a - b * points.x
-    extra = ((left.square() - variance(zero)).clamp(min=0).mean() / factor.mean()).sqrt()
-    typical = (variance(zero).mean() / factor.mean()).sqrt()
-    zero[2] = torch.maximum(extra, 0.1 * typical)
-    peak = maximise(negative, zero)
-    J = np.array([[1.0, 0, 0], [-x0, 1, 0], [0, 0, 1]])
-    cov = J @ peak.cov.numpy() @ J.T
-    slope, level, w = peak.theta.tolist()
-    fit = restate(first, slope, y0 + level - slope * x0, cov[:2, :2], "observed")
-    S = variance(peak.theta)
-    chi2 = float(((points.y - level - slope * points.x) ** 2 / S).sum())
-    dof = len(points.x) - 3
-    fit = replace(
-        fit, chi2=chi2, dof=dof, mswd=chi2 / dof if dof else math.nan, cov_type="observed"
-    )
-    return fit, abs(w), math.sqrt(max(cov[2, 2], 0.0))
+    first, p = _begin(x, y, (sx, sy, rho), 4)
+    relation = Dispersion(along)
+    negative = relation.negative(p)
+    verdict = judge_scatter(negative, maximise(negative, relation.start(p)), 2)
+    fit, own = _told(first, p, relation, verdict, 2)
+    return fit, relation, own, verdict, math.sqrt(max(float(verdict.peak.cov[0, 2, 2]), 0.0))

@@ -25,7 +25,6 @@ from gradfit._engine.loss import Loss
 from gradfit._engine.sandwich import FROM_RESIDUALS
 from gradfit._engine.state import Options
 from gradfit._fit import CovType, warn_of
-from gradfit._model import Model
 from gradfit._native.plan import Fitted
 from gradfit._problem import Problem, state_problem
 from gradfit._result import FitResult, FitTable
@@ -42,6 +41,7 @@ from gradfit._unfit import unfit
 from gradfit.errors import InputError
 from gradfit.lines.frames import Frame, frame_of, tell, upright
 from gradfit.lines.many import first_points, fit_many
+from gradfit.lines.models import LINE
 
 MANY = 1 << 15
 """Points of many lines from which they go through piece by piece."""
@@ -285,14 +285,6 @@ def _given_back(data: Data, frame: Frame, found: PointArrays) -> PointArrays:
 
 
 _NONE_MOVED = torch.zeros(0, dtype=torch.bool)
-
-
-def straight(x: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
-    """Return ``intercept + slope*x``."""
-    return slope * x + intercept
-
-
-LINE = Model(fn=straight, names=("slope", "intercept"), label="line", correctable=False)
 
 
 def _simplify(data: Data) -> Data:
