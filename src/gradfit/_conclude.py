@@ -463,7 +463,7 @@ def _table(
 def _groups(data: Data) -> NDArray[np.int64]:
     """Return the group of every row of the user, -1 for rows left out."""
     if data.group is not None and data.kept is None:
-        return as_numpy(data.group)
+        return as_numpy(data.group).copy()
     group = np.full(data.n_rows, -1, dtype=np.int64)
     if data.group is not None:
         group[as_numpy(data.index)] = as_numpy(data.group)

@@ -18,6 +18,7 @@ from gradfit._conclude import End, conclude
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import gather
 from gradfit._data.checks import shown, to_flag
+from gradfit._data.synonyms import understood
 from gradfit._dispatch import attempt, choose, device_for, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import spread
@@ -62,6 +63,7 @@ class FitStep:
     chi2: Any
 
 
+@understood
 def fit(
     model: Callable[..., Tensor] | str | Model,
     x: Any = None,
@@ -417,7 +419,7 @@ def warn_of(result: FitResult | FitTable) -> None:
     if isinstance(result, FitResult):
         if not result.success:
             warnings.warn(
-                f"{result.status.name}: {result.message}", ConvergenceWarning, stacklevel=3
+                f"{result.status.name}: {result.message}", ConvergenceWarning, stacklevel=4
             )
         return
     found, counts = np.unique(result.status, return_counts=True)
@@ -428,5 +430,5 @@ def warn_of(result: FitResult | FitTable) -> None:
             f"{sum(bad.values())} of {len(result.status)} fits did not converge: {told}. "
             "See `status` of each row.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradfit._asked import other_columns
 from gradfit._begin import find_start
 from gradfit._data import Data, gather
+from gradfit._data.synonyms import understood
 from gradfit._engine.points import Function
 from gradfit._format import columns, measured, number, plural
 from gradfit._likelihood import Negative, Peak, judge_scatter, maximise, said_of_scatter
@@ -108,6 +109,7 @@ class MarginalFit:
         return f"<MarginalFit {values}, sigma_int={number(self.sigma_int)}>"
 
 
+@understood
 def mnr(
     model: Callable[..., Tensor] | str | Model,
     x: Any = None,

@@ -60,17 +60,23 @@ def observe(problem: Problem) -> Observed:
         data = _held_exact(data, problem.fix_x)
     sx, sy, rho, cov = data.sx, data.sy, data.rho, data.cov
     fields = {
-        "x": give_array(data, data.x, data.vector_x),
-        "y": None if data.y is None else give_array(data, data.y, data.vector_y),
+        "x": _own(give_array(data, data.x, data.vector_x)),
+        "y": None if data.y is None else _own(give_array(data, data.y, data.vector_y)),
         "sx": None if sx is None else _sigma(data, sx, data.vector_x),
         "sy": None if sy is None else _sigma(data, sy, data.vector_y),
         "rho": None if rho is None else _sigma(data, rho[None], True),
-        "cov": None if cov is None else _matrices(data, cov),
+        "cov": None if cov is None else _own(_matrices(data, cov)),
         "systematic": None if problem.systematic is None else _shifts(data, problem.systematic),
         "x_names": data.x_names,
         "y_names": data.y_names,
+        "kind": data.kind,
     }
     return freeze(Observed, fields)
+
+
+def _own(values: FloatArray) -> FloatArray:
+    """Return numbers that nobody else holds: a result does not change with the user's arrays."""
+    return values.copy()
 
 
 def _sigma(data: Data, values: Tensor, vector: bool) -> Any:
@@ -78,8 +84,8 @@ def _sigma(data: Data, values: Tensor, vector: bool) -> Any:
     if values.numel() == 1 and data.x.shape[1] != 1:
         return values.item()
     if values.shape[-1] == 1 and data.x.shape[1] != 1:
-        return as_numpy(values)
-    return give_array(data, values, vector)
+        return _own(as_numpy(values))
+    return _own(give_array(data, values, vector))
 
 
 def _matrices(data: Data, cov: Tensor) -> FloatArray:

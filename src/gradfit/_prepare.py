@@ -1,5 +1,6 @@
 """Fits of one kind, again and again: all that is the same for each is done once."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from gradfit._conclude_one import conclude_fitted
 from gradfit._data import gather
 from gradfit._data.arrays import to_rows
 from gradfit._data.checks import refuse_nonfinite
+from gradfit._data.synonyms import understood
 from gradfit._dispatch import alone, choose, make_plan
 from gradfit._engine.covariance import spread
 from gradfit._engine.loss import Loss
@@ -282,15 +284,24 @@ _NO_ROWS = None, True, True
 
 
 def _copy(value: Any) -> Any:
+    """Return what does not change when the user's arrays do."""
     if isinstance(value, Tensor):
         return value.detach().clone()
-    return value.copy() if isinstance(value, np.ndarray) else value
+    if isinstance(value, Mapping):
+        return {name: _copy(each) for name, each in value.items()}
+    if value is None or isinstance(value, int | float | str):
+        return value
+    try:
+        return copy.copy(value) if isinstance(value, np.ndarray) else copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - what cannot be copied is refused as what it is
+        return value
 
 
 _GIVEN = ("_x", "_y", "_as_torch")
 _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
 
 
+@understood
 def prepare(
     model: Callable[..., Tensor] | str | Model,
     *,
@@ -336,7 +347,8 @@ def prepare(
     -0.545561 0.0422
     """
     robust = choose_loss(loss)
-    given = {"sx": sx, "sy": sy, "rho": rho, "cov": cov}
+    start, fixed, bounds, fix_x = (_copy(each) for each in (start, fixed, bounds, fix_x))
+    given = {k: _copy(v) for k, v in {"sx": sx, "sy": sy, "rho": rho, "cov": cov}.items()}
     asked = {"fixed": fixed, "bounds": bounds, "fix_x": fix_x, "absolute_sigma": absolute_sigma}
     tolerances = {"gtol": gtol, "ftol": ftol, "xtol": xtol, "max_steps": max_steps}
     if isinstance(model, str) and not model.strip().isidentifier():

@@ -11,12 +11,14 @@ from gradfit._data import Data, gather
 from gradfit._data.arrays import to_tensor
 from gradfit._data.checks import shown, to_list, to_seed
 from gradfit._data.foreign import refuse_foreign
+from gradfit._data.synonyms import understood
 from gradfit._model import Model, as_model
 from gradfit._types import ArrayLike
 from gradfit._whitening import factor
 from gradfit.errors import InputError
 
 
+@understood
 def simulate(
     model: Any,
     params: Mapping[str, Any] | Sequence[Any],

@@ -33,6 +33,12 @@ class Status(IntEnum):
     BAD_DATA = 17
     DEGENERATE = 18
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self) if spec[-1:] in tuple("bcdoxXneEfFgG%") else str(self), spec)
+
     @property
     def ok(self) -> bool:
         """Whether the fit converged."""

@@ -11,6 +11,9 @@ from gradfit._data.arrays import series_to_array, to_array
 from gradfit._format import shown
 from gradfit.errors import InputError
 
+KINDS = ("pandas", "polars", "pyarrow")
+"""Libraries whose tables go out as they came in."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -67,6 +70,15 @@ class Frame:
             f"`{argument}` names column {shown(name)}, which `data` has not.{hint} "
             f"Its columns are {listed or 'none'}."
         )
+
+
+def kind_of(*values: Any) -> str:
+    """Return which library's tables or columns came: ``"pandas"``, ``"polars"``, ``"pyarrow"``."""
+    for value in values:
+        package = type(value).__module__.partition(".")[0]
+        if package in KINDS:
+            return package
+    return ""
 
 
 def open_frame(data: Any) -> Frame:

@@ -18,7 +18,7 @@ from gradfit._data.checks import (
     refuse_where,
     shown,
 )
-from gradfit._data.frames import take_columns
+from gradfit._data.frames import kind_of, take_columns
 from gradfit._data.groups import number_groups
 from gradfit._data.missing import decouple, find_missing, spread_of
 from gradfit._frozen import freeze
@@ -68,6 +68,8 @@ class Data:
     definite : bool
         Whether the standard deviations that are given are known to be above 0, and correlations
         between -1 and 1.
+    kind : str
+        Library whose table or columns came: ``"pandas"``, ``"polars"``, ``"pyarrow"`` or none.
     """
 
     x: Tensor
@@ -89,6 +91,7 @@ class Data:
     y_names: tuple[str, ...]
     finite: bool
     definite: bool
+    kind: str = ""
 
     @cached_property
     def index(self) -> Tensor:
@@ -167,7 +170,7 @@ def gather(  # noqa: PLR0917 - the order at the door
         asked, names = take_columns(data, asked)
     else:
         refuse_text(asked)
-    points = _Gate(asked, names, device).points()
+    points = _Gate(asked, names, device, kind_of(data, x, y, groups)).points()
     return _clean(points, asked["groups"], nan_policy, names)
 
 
@@ -187,8 +190,9 @@ class _Gate:
     """
 
     def __init__(
-        self, asked: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], device: Any
+        self, asked: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], device: Any, kind: str
     ) -> None:
+        self.kind = kind
         self.asked = asked
         self.names = names
         tensors = [v for v in asked.values() if v is not None and isinstance(v, Tensor)]
@@ -230,6 +234,7 @@ class _Gate:
             # When all of them have been looked at.
             "finite": self.finite,
             "definite": self.definite,
+            "kind": self.kind,
         }
         return freeze(Data, fields)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gradfit._data.synonyms import understood
 from gradfit._descend.automatic import IDLE
 from gradfit._descend.checkpoint import Checkpoint, random_devices, resume_from
 from gradfit._descend.diagnose import Evidence, diagnose
@@ -35,6 +36,7 @@ NO_MINIMUM = {
 """Where a gradient vanished without having arrived."""
 
 
+@understood
 def descend(
     loss: Loss,
     start: Mapping[str, Any] | nn.Module,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradfit._data.foreign import refuse_foreign, refuse_foreign_items
 from gradfit.errors import InputError
 
 LISTED = 128
@@ -207,9 +208,13 @@ def _alike(tensors: Mapping[str, Tensor]) -> list[list[str]]:
 
 
 def _tensor(name: str, value: Any) -> Tensor:
+    title = f"`start`: `{name}`"
+    refuse_foreign(title, value)
+    if isinstance(value, list | tuple):
+        refuse_foreign_items(title, value)
     try:
         tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - objects make arrays of themselves as they like
         tensor = None
     if tensor is None or tensor.dtype in (torch.bool, torch.complex64, torch.complex128):
         raise InputError(

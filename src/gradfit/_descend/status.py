@@ -21,6 +21,12 @@ class DescentStatus(IntEnum):
     SADDLE = 17
     SINGULAR = 18
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self) if spec[-1:] in tuple("bcdoxXneEfFgG%") else str(self), spec)
+
     @property
     def ok(self) -> bool:
         """Whether the descent arrived."""

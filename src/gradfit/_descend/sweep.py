@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradfit._data.arrays import to_array
+from gradfit._data.synonyms import understood
 from gradfit._descend.objective import Loss, Objective
 from gradfit._descend.parameters import Parameters
 from gradfit._descend.plan import checked_start, whole
@@ -18,6 +20,7 @@ from gradfit._descend.probe import curvature, of_row
 from gradfit._format import count, number, plural
 from gradfit._types import FloatArray
 from gradfit._views import descent
+from gradfit._views.fitted import as_array
 from gradfit.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,6 +110,7 @@ class Sweep:
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in kept.items()}
 
 
+@understood
 def sweep_lr(
     loss: Loss,
     start: Mapping[str, Any] | nn.Module,
@@ -179,7 +183,7 @@ def _rates(lrs: Sequence[float] | FloatArray | None, objective: Objective) -> Fl
     if lrs is None:
         steepest = _steepest(objective)
         return np.geomspace(BELOW, ABOVE, RATES) / steepest
-    rates = np.unique(np.asarray(lrs, dtype=np.float64))
+    rates = np.unique(to_array("`lrs`", as_array(lrs) if isinstance(lrs, Tensor) else lrs))
     if not len(rates) or not np.isfinite(rates).all() or rates[0] <= 0:
         raise InputError(f"`lrs` must be positive numbers; {lrs!r} came")
     return rates

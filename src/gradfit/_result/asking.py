@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gradfit._data.checks import shown, to_finite
 from gradfit._result import inverse, prediction
 from gradfit._result.inverse import Inverse
 from gradfit._result.outcome import Outcome
@@ -104,8 +105,8 @@ class Asking(Outcome):
         2.8868 3.1132
         """
         at = places(x, self.observed)
-        if kind not in ("confidence", "prediction"):
-            raise InputError(f'`kind` must be "confidence" or "prediction", got {kind!r}.')
+        if not (isinstance(cast(object, kind), str) and kind in ("confidence", "prediction")):
+            raise InputError(f'`kind` must be "confidence" or "prediction", got {shown(kind)}.')
         noise = None
         if kind == "prediction":
             noise = prediction.new_noise(self.observed, sx, sy)
@@ -303,6 +304,7 @@ class Asking(Outcome):
             sy = math.sqrt(noise) * self.sigma_factor
         errors = prediction.broadcast_errors("sy", sy, len(at))
         ends = inverse.range_of(self.observed, self.x_hat, between)
+        near = None if near is None else to_finite("`near`", near)
         x = inverse.find_roots(self.model, self.params, at, ends, near)
         stderr = inverse.spread_of(self.model, self.params, self.cov, x, errors)
         if alone:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradfit._data.arrays import to_tensor
+from gradfit._data.checks import shown, to_finite, to_list
 from gradfit._format import number
 from gradfit._model import Model
 from gradfit._result.observed import Observed
@@ -118,7 +119,10 @@ def range_of(
     if between is None:
         everywhere = np.concatenate([observed.x, as_array(x_hat)])
         return float(np.nanmin(everywhere)), float(np.nanmax(everywhere))
-    low, high = between
+    ends = to_list("`between`", between, "(0.0, 10.0)")
+    if len(ends) != 2:
+        raise InputError(f"`between` must be two numbers; got {shown(between)}.")
+    low, high = (to_finite("`between`: an end", end) for end in ends)
     if not low < high:
         raise InputError(f"`between` must rise; got ({low!r}, {high!r}).")
-    return float(low), float(high)
+    return low, high

@@ -29,6 +29,8 @@ class Observed:
         One-sigma shifts of x, then y, by each of K errors that points share.
     x_names, y_names : tuple of str
         Names of columns, kept as given; they become labels of axes.
+    kind : str
+        Library whose table came, ``"pandas"``, ``"polars"`` or ``"pyarrow"``; empty for arrays.
     """
 
     x: FloatArray
@@ -40,6 +42,7 @@ class Observed:
     systematic: FloatArray | None = None
     x_names: tuple[str, ...] = ("x",)
     y_names: tuple[str, ...] = ("y",)
+    kind: str = ""
 
     @property
     def n_points(self) -> int:

@@ -239,7 +239,11 @@ class _Code:
 
 def _observed(plain: Mapping[str, Any]) -> Observed:
     values: dict[str, Any] = {
-        key: texts(value) if key.endswith("_names") else _sigma(value)
+        key: text(value)
+        if key == "kind"
+        else texts(value)
+        if key.endswith("_names")
+        else _sigma(value)
         for key, value in plain.items()
     }
     return Observed(**values)

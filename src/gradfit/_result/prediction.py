@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._data.arrays import to_tensor
+from gradfit._data.arrays import to_array, to_tensor
+from gradfit._data.checks import shown
 from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._model import Model
 from gradfit._result.observed import Observed
@@ -56,7 +57,9 @@ def places(x: Any, observed: Observed) -> Places:
             "Use plot() to see the curve, or model.fn for its value elsewhere."
         )
     as_torch = isinstance(x, Tensor)
-    at = x.to(torch.float64) if isinstance(x, Tensor) else to_tensor("`x`", x, None)
+    at = to_tensor("`x`", x, x.device if isinstance(x, Tensor) else None)
+    if isinstance(x, Tensor) and x.requires_grad:
+        at = x.to(torch.float64)
     m = 1 if observed.x.ndim == 1 else observed.x.shape[0]
     wanted = observed.x.ndim
     alone = at.ndim == wanted - 1
@@ -99,8 +102,8 @@ def _side_by_side(model: Model, params: Sequence[Tensor], x: Tensor) -> Tensor:
 
 def check_method(method: str, known: Sequence[str]) -> None:
     """Raise an InputError that lists what exists unless ``method`` does."""
-    if method not in known:
-        raise InputError(f"`method` must be one of {', '.join(known)}; got {method!r}.")
+    if not (isinstance(cast(object, method), str) and method in known):
+        raise InputError(f"`method` must be one of {', '.join(known)}; got {shown(method)}.")
 
 
 def quantile(level: float, dof: float) -> float:
@@ -171,12 +174,16 @@ _GIVE = "Give `sx` and `sy` of the new measurement."
 
 
 def _one_sigma(name: str, sigma: Any, k: int, missing: float) -> FloatArray:
-    values = np.asarray(missing if sigma is None else sigma, dtype=np.float64)
+    values = to_array(f"`{name}`", _off_torch(missing if sigma is None else sigma))
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape not in ((), (k,)):
         raise InputError(f"`{name}` differs from point to point. {_GIVE}")
     return broadcast_errors(name, values, k)
+
+
+def _off_torch(value: Any) -> Any:
+    return as_array(value) if isinstance(value, Tensor) else value
 
 
 def broadcast_errors(name: str, sigma: Any, k: int) -> FloatArray:
@@ -187,9 +194,9 @@ def broadcast_errors(name: str, sigma: Any, k: int) -> FloatArray:
     InputError
         Wrong shape, or a negative one.
     """
-    values = np.asarray(sigma, dtype=np.float64)
+    values = to_array(f"`{name}`", _off_torch(sigma))
     if values.shape not in ((), (k,)):
         raise InputError(f"`{name}` must be a number or have shape ({k},), got {values.shape}.")
     if not (values >= 0).all():
-        raise InputError(f"`{name}` must not be negative; got {values.tolist()}.")
+        raise InputError(f"`{name}` must not be negative; got {shown(values.tolist())}.")
     return np.broadcast_to(values, (k,))

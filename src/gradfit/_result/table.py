@@ -307,16 +307,14 @@ class FitTable(Correlated):
 
         Returns
         -------
-        polars.DataFrame, pandas.DataFrame or dict of arrays
-            The first that is installed.
+        pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            Of the library whose table or columns were fitted; of Polars for arrays, lists, tensors
+            and mappings of them.
         """
         columns = self.to_dict_of_columns()
-        for package in ("polars", "pandas"):
-            try:
-                return import_module(package).DataFrame(columns)
-            except ImportError:
-                continue
-        return columns
+        if self.observed.kind == "pyarrow":
+            return import_module("pyarrow").table(columns)
+        return import_module(self.observed.kind or "polars").DataFrame(columns)
 
     def to_dict_of_columns(self) -> dict[str, Any]:
         """Return what :meth:`to_frame` holds, as a dict of arrays and lists by column."""

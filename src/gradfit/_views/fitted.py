@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from gradfit._format import printable
 from gradfit._model import Model
 from gradfit._types import FloatArray, Status
 
@@ -134,7 +135,9 @@ def free(fit: Fitted) -> tuple[str, ...]:
 
 def equation(model: Model, data: Observations) -> str:
     """Return the model as an equation, in the names of the data."""
-    label = model.label
+    label = printable(model.label)
     if model.formula is None and "(" not in label:
-        label = f"{label}({', '.join((*data.x_names, *model.names))})"
-    return f"{label} = 0" if data.y is None else f"{', '.join(data.y_names)} = {label}"
+        label = f"{label}({', '.join(map(printable, (*data.x_names, *model.names)))})"
+    return (
+        f"{label} = 0" if data.y is None else f"{', '.join(map(printable, data.y_names))} = {label}"
+    )

@@ -54,11 +54,14 @@ def _together(
         if fit.success and cloud.n:
             curves.lines(ax, fit, level, colour, colours)
     for fit, label, colour in zip(fits, labels, colours.groups, strict=False):
+        label = marks.plain(label)
         name = label if fit.success else f"{label}: {fit.status.name}"
         ax.plot([], [], color=colour, marker="o", ms=4.6, label=name)
     ax.legend(loc=marks.vacant(ax, everything)[0])
     marks.name_axes(ax, fits[0].observed.x_names[0], fits[0].observed.y_names[0])
-    ax.set_title(equation(fits[0].model, fits[0].observed), color=colours.ink, fontweight="bold")
+    ax.set_title(
+        marks.plain(equation(fits[0].model, fits[0].observed)), color=colours.ink, fontweight="bold"
+    )
     return figure
 
 
@@ -75,7 +78,7 @@ def _apart(
         if k % ACROSS:
             ax.set_ylabel("")
     more = f", first {len(fits)} of {count(total)} groups" if total > len(fits) else ""
-    title = f"{equation(fits[0].model, fits[0].observed)}{more}"
+    title = f"{marks.plain(equation(fits[0].model, fits[0].observed))}{more}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
@@ -87,6 +90,7 @@ def _small(ax: Axes, fit: Drawable, label: str, level: float, colours: Palette) 
     if legend is not None:
         legend.remove()
     ax.tick_params(labelsize=7.5)
+    label = marks.plain(label)
     said = label if fit.success else f"{label}: {fit.status.name}"
     ax.set_title(said, color=colours.muted if fit.success else colours.foot, fontsize=8.5)
 

@@ -11,6 +11,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from gradfit._format import printable
 from gradfit._types import FloatArray
 from gradfit._views.fitted import Fitted, Observations
 from gradfit._views.palette import Palette
@@ -187,6 +188,11 @@ def frame(ax: Axes, cloud: Cloud) -> None:
         place(low - margin, high + margin)
 
 
+def plain(text: str) -> str:
+    """Return a text of the user's as Matplotlib draws it as it stands: no formula of TeX."""
+    return printable(text).replace("$", r"\$")
+
+
 def name_axes(ax: Axes, x: str, y: str) -> None:
     """Write names along the axes: long ones on two lines, and cut where that is too little."""
     box, scale = ax.get_window_extent(), WIDE * ax.figure.dpi / 72
@@ -194,6 +200,7 @@ def name_axes(ax: Axes, x: str, y: str) -> None:
         (x, box.width / scale, ax.set_xlabel),
         (y, box.height / scale, ax.set_ylabel),
     ):
+        text = plain(text)
         place("\n".join(wrap(text, max(18, int(length)), max_lines=2, placeholder=" …")))
 
 

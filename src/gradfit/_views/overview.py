@@ -44,7 +44,7 @@ def _joined(names: tuple[str, ...]) -> str:
 def _name_responses(ax: Axes, fit: Fitted, colours: Palette) -> None:
     for k, name in enumerate(fit.observed.y_names):
         colour = colours.groups[k % len(colours.groups)]
-        ax.plot([], [], ls="", marker="o", ms=4.6, color=colour, label=name)
+        ax.plot([], [], ls="", marker="o", ms=4.6, color=colour, label=marks.plain(name))
     ax.legend()
 
 

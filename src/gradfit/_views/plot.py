@@ -125,7 +125,7 @@ def residual_panel(ax: Axes, fit: Fitted, colours: Palette) -> None:
 def head(ax: Axes, fit: Fitted, colours: Palette, name: str = "") -> None:
     """Write the model, or its name, above the topmost panel and, below it, what came out."""
     below = ax.set_title("\n".join(_outcome(fit)), color=colours.muted, pad=8, linespacing=1.4)
-    title = folded(name or equation(fit.model, fit.observed), 62)
+    title = folded(marks.plain(name or equation(fit.model, fit.observed)), 62)
     if len(title) > 2:
         title = [title[0], f"{title[1]} ..."]
     ax.annotate(

@@ -15,6 +15,7 @@ from gradfit._format import (
     measured,
     number,
     plural,
+    printable,
     probability,
 )
 from gradfit._model import Model
@@ -99,7 +100,7 @@ def first_rows(many: Table) -> list[list[str]]:
         good = bool(many.success[g])
         rows.append(
             [
-                str(key),
+                printable(str(key)),
                 count(int(many.n_points[g])),
                 *(values if good else ["-" if "nan" in value else value for value in values]),
                 number(float(mswd[g]), 3) if np.isfinite(mswd[g]) else "-",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._format import enumerated, number, plural, probability
+from gradfit._format import enumerated, number, plural, printable, probability
 from gradfit._types import Status
 from gradfit._views.fitted import Fitted, Observations, as_array, free, rows
 from gradfit._views.residuals import listed, outliers, sigmas
@@ -65,7 +65,7 @@ def errors_given(data: Observations) -> str:
     sx, sy = sigmas(data)
     if data.y is None:
         rows = np.broadcast_to(sx, (len(data.x_names), sx.shape[-1]))
-        known = [n for n, s in zip(data.x_names, rows, strict=True) if (s > 0).any()]
+        known = [printable(n) for n, s in zip(data.x_names, rows, strict=True) if (s > 0).any()]
         said = f"errors in {enumerated(known)}" + " only" * (len(known) < len(rows))
         apart = data.cov is None or not (data.cov.sum((0, 1)) - data.cov.trace()).any()
         return said if apart else f"{said}, correlated"
@@ -166,7 +166,7 @@ def centre(data: Observations) -> str:
     Of as many digits as tell points apart.
     """
     said: list[str] = []
-    for name, row in zip(data.x_names, rows(data.x), strict=True):
+    for name, row in zip(map(printable, data.x_names), rows(data.x), strict=True):
         low, high = float(np.nanmin(row)), float(np.nanmax(row))
         wide = high - low
         if not (0 < wide < math.inf and max(abs(low), abs(high)) > FAR * wide):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradfit._data.checks import to_count, to_finite
+from gradfit._data.synonyms import understood
 from gradfit._distributions import check_level, t_quantile
 from gradfit._format import number, percent, probability
 from gradfit._types import FloatArray
@@ -25,6 +26,7 @@ from gradfit.lines.result import LineResult, Row, as_line, interval_text, restat
 from gradfit.lines.straight import line
 
 
+@understood
 def deming(
     x: Any,
     y: Any,
@@ -102,6 +104,7 @@ def deming(
     )
 
 
+@understood
 def passing_bablok(
     x: Any,
     y: Any,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gradfit._data.synonyms import understood
 from gradfit._distributions import check_level, normal_quantile, t_quantile
 from gradfit._fit import fit as general
 from gradfit._format import number, percent, probability, shown
@@ -22,6 +23,7 @@ from gradfit.lines.scattered import disperse
 from gradfit.lines.straight import line
 
 
+@understood
 def york(x: Any, y: Any, sx: Any, sy: Any, rho: Any = None) -> LineResult:
     r"""Fit York's line: errors in x and in y, correlated at each point.
 
@@ -64,6 +66,7 @@ def york(x: Any, y: Any, sx: Any, sy: Any, rho: Any = None) -> LineResult:
     )
 
 
+@understood
 def isochron(
     x: Any,
     y: Any,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gradfit._data.synonyms import understood
 from gradfit._result import FitResult
 from gradfit.errors import InputError
 from gradfit.lines.result import LineResult, as_line
@@ -15,6 +16,7 @@ def single(fit: Any) -> FitResult:
     return fit
 
 
+@understood
 def ols(x: Any, y: Any) -> LineResult:
     r"""Fit ordinary least squares of y on x.
 
@@ -40,6 +42,7 @@ def ols(x: Any, y: Any) -> LineResult:
     )
 
 
+@understood
 def inverse_ols(x: Any, y: Any) -> LineResult:
     r"""Fit least squares of x on y, told as a line of y.
 
@@ -58,6 +61,7 @@ def inverse_ols(x: Any, y: Any) -> LineResult:
     return as_line(fit, "Inverse least squares", "that y is exact and all x have one unknown error")
 
 
+@understood
 def wls(x: Any, y: Any, sy: Any, *, absolute_sigma: bool = True) -> LineResult:
     r"""Fit weighted least squares, weights :math:`1/\sigma_y^2`.
 
@@ -83,6 +87,7 @@ def wls(x: Any, y: Any, sy: Any, *, absolute_sigma: bool = True) -> LineResult:
     return as_line(fit, "Weighted least squares", "that x is exact and every y has the error given")
 
 
+@understood
 def orthogonal(x: Any, y: Any) -> LineResult:
     """Fit the line of least squared perpendicular distance, the largest principal axis.
 

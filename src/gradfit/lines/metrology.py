@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gradfit._data.synonyms import understood
 from gradfit._distributions import check_level, chi2_quantile
 from gradfit._fit import fit as general
 from gradfit._format import number, percent
@@ -13,6 +14,7 @@ from gradfit.lines.result import LineResult, as_line, value_text
 from gradfit.lines.straight import line
 
 
+@understood
 def iso28037(
     x: Any,
     y: Any,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gradfit._data.synonyms import understood
 from gradfit._distributions import check_level, normal_quantile
 from gradfit._format import percent
 from gradfit.lines.estimators import TheilSen
@@ -15,6 +16,7 @@ from gradfit.lines.result import LineResult, as_line, interval_text, restate
 from gradfit.lines.straight import line
 
 
+@understood
 def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
     r"""Fit the line of Theil and Sen: the median slope of all pairs of points.
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gradfit._data.synonyms import understood
 from gradfit._fit import warn_of
 from gradfit._format import plural, shown
 from gradfit._likelihood import Verdict, judge_scatter, maximise, said_of_scatter
@@ -38,6 +39,7 @@ from gradfit.lines.result import LineResult, as_line, restate, value_text
 from gradfit.lines.straight import line
 
 
+@understood
 def scatter(
     x: Any,
     y: Any,

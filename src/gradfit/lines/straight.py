@@ -18,6 +18,7 @@ from gradfit._answer import Answer, answer_of, answer_of_work
 from gradfit._asked import choose_cov_type, choose_loss, options_of, refuse_unknown
 from gradfit._conclude import End, PointArrays, conclude
 from gradfit._data import Data, gather
+from gradfit._data.synonyms import understood
 from gradfit._dispatch import attempt, choose, note_of, note_time
 from gradfit._dispatch import run as run_native
 from gradfit._engine.covariance import Spread, spread
@@ -47,6 +48,7 @@ MANY = 1 << 15
 """Points of many lines from which they go through piece by piece."""
 
 
+@understood
 def line(
     x: Any = None,
     y: Any = None,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradfit._data.synonyms import understood
 from gradfit._result import FitResult, FitTable
 from gradfit.shapes import _charts, _models, _tell
 from gradfit.shapes._kinds import Brink, Limit, Shape, Vague
@@ -69,6 +70,7 @@ _CONIC = Shape(
 )
 
 
+@understood
 def line2d(
     x: Any = None,
     y: Any = None,
@@ -123,6 +125,7 @@ def line2d(
     return fit_shape(_LINE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def circle(
     x: Any = None,
     y: Any = None,
@@ -185,6 +188,7 @@ def circle(
     return fit_shape(_CIRCLE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def ellipse(
     x: Any = None,
     y: Any = None,
@@ -251,6 +255,7 @@ def ellipse(
     return fit_shape(_ELLIPSE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def conic(
     x: Any = None,
     y: Any = None,

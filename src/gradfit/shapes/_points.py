@@ -11,7 +11,7 @@ from torch import Tensor
 from gradfit._data import Data, gather
 from gradfit._data.arrays import from_array, to_array, to_tensor
 from gradfit._data.checks import refuse_negative, refuse_nonfinite, refuse_where
-from gradfit._data.frames import take_columns
+from gradfit._data.frames import kind_of, take_columns
 from gradfit._data.gate import refuse_text, title
 from gradfit._types import FloatArray
 from gradfit._whitening import refuse_exact
@@ -40,7 +40,7 @@ def gather_points(
 
     ``equations`` are those of the shape at every point, so many coordinates must have an error.
     """
-    m = len(coordinates)
+    m, kind = len(coordinates), kind_of(data, *coordinates)
     apart = any(c is not None for c in coordinates[1:])
     titles: Titles = {}
     named: list[str] = []
@@ -79,7 +79,7 @@ def gather_points(
         )
     if data is not None:
         return found
-    return replace(found, x_names=tuple(titles.get(a, (a,))[0] for a in AXES[:m]))
+    return replace(found, kind=kind, x_names=tuple(titles.get(a, (a,))[0] for a in AXES[:m]))
 
 
 def _by_axis(coordinates: Sequence[Any], sigmas: Sequence[Any]) -> dict[str, Any]:

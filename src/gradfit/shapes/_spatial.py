@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gradfit._data.synonyms import understood
 from gradfit._result import FitResult, FitTable
 from gradfit.shapes import _charts, _models, _tell
 from gradfit.shapes._kinds import Limit, Shape
@@ -43,6 +44,7 @@ _CONE = Shape(
 )
 
 
+@understood
 def plane(
     x: Any = None,
     y: Any = None,
@@ -100,6 +102,7 @@ def plane(
     return fit_shape(_PLANE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def line3d(
     x: Any = None,
     y: Any = None,
@@ -163,6 +166,7 @@ def line3d(
     return fit_shape(_LINE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def sphere(
     x: Any = None,
     y: Any = None,
@@ -225,6 +229,7 @@ def sphere(
     return fit_shape(_SPHERE, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def cylinder(
     x: Any = None,
     y: Any = None,
@@ -289,6 +294,7 @@ def cylinder(
     return fit_shape(_CYLINDER, given, Asked(loss, absolute_sigma, cov_type, max_steps))
 
 
+@understood
 def cone(
     x: Any = None,
     y: Any = None,
