@@ -182,9 +182,9 @@ def _jackknifed(fit: FitResult, anchor: dict[str, float] | None) -> FitResult:
     if not fit.success or fit.dof < 1:
         return fit
     left_out = jackknife(lambda a, b: anchored_lines(a, b, anchor), x, y)
-    cov = jackknife_cov(left_out)
-    if not np.isfinite(cov).all():
+    if not np.isfinite(left_out).all():
         return fit
+    cov = jackknife_cov(left_out)
     stderr = dict(zip(fit.names, np.sqrt(np.diag(cov)).tolist(), strict=True))
     return replace(fit, cov=cov, stderr=stderr, cov_type="jackknife")
 
