@@ -9,6 +9,7 @@ from gradfit._conclude import End, PointArrays, give_back
 from gradfit._engine.covariance import Spread, spread
 from gradfit._engine.determined import judge
 from gradfit._engine.field import Field
+from gradfit._engine.linearize import curve
 from gradfit._engine.loop import init
 from gradfit._engine.loss import Loss
 from gradfit._engine.state import Work
@@ -46,6 +47,24 @@ def answer_of(
     """Return what machine code found; ``moved`` (N,) it only counts."""
     end, found = end_of(fitted, problem, loss, cov_type)
     return Answer(end, found, _arrays(fitted, problem), moved, backend)
+
+
+def left_out(answer: Answer, problem: Problem) -> Tensor:
+    """Return the points (N,) at which the model has no finite second derivatives."""
+    points, arrays = problem.points, answer.arrays
+    lost = torch.zeros(points.n, dtype=torch.bool, device=points.x.device)
+    if problem.systematic is not None:
+        return lost
+    x = arrays.x_hat
+    if problem.joined and arrays.y_hat is not None:
+        x = torch.cat([x, arrays.y_hat])
+    beta = answer.end.beta.mT
+    columns = beta if points.group is None else beta[:, points.group]
+    with torch.enable_grad():
+        none = x.new_zeros(len(points.rows), points.n)
+        one = x.new_ones(problem.n_equations, points.n)
+        found = curve(points._replace(x=x), problem.function(), none, columns, one).lost
+    return lost if found is None else found
 
 
 def end_of(

@@ -21,6 +21,7 @@ from gradfit._native.plan import Fitted
 from gradfit._problem import Problem
 from gradfit._robust import by_torch, distances_of_work, question
 from gradfit._start import Rate, propose
+from gradfit._unfit import refuse_steep
 from gradfit.errors import InputError
 
 STARTS = 8
@@ -116,6 +117,8 @@ def find_start(problem: Problem, loss: Loss | None, backend: str = "eager") -> F
         if problem.data.group is None:
             others = _others(problem, ends, int(chosen[0]), rates)
     if problem.data.group is None and not _exists(problem, best):
+        refuse_points(problem)
+        refuse_steep(problem, starts[0, :1])
         refuse_start(problem, starts.shape[1])
     best = best.nan_to_num(0.0, 0.0, 0.0).contiguous()
     return Found(best, rates, others)
@@ -123,7 +126,6 @@ def find_start(problem: Problem, loss: Loss | None, backend: str = "eager") -> F
 
 def refuse_start(problem: Problem, count: int) -> None:
     """Raise because of no start tried the model exists at all points; say what was tried."""
-    _refuse_points(problem)
     way = f"from the {count} best of a search" if count > 1 else "at the best values of a search"
     forgotten = ""
     if problem.data.y is None:
@@ -215,7 +217,7 @@ def _exists(problem: Problem, beta: Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def _refuse_points(problem: Problem) -> None:
+def refuse_points(problem: Problem) -> None:
     """Raise where the model exists at some points, and at others for none of many parameters."""
     data, names = problem.data, problem.model.names
     generator, n = torch.Generator().manual_seed(0), data.x.shape[1]

@@ -123,7 +123,7 @@ def conclude(
         "bounds": bounds_of(problem),
         "shared": problem.shared,
         "correction": _correction(problem, correction),
-        "moved": _places(problem.data, moved),
+        "moved": places(problem.data, moved),
         "observed": observe(problem),
         "model": problem.model,
         **named_arrays(problem.data, arrays),
@@ -144,7 +144,7 @@ def _scale(problem: Problem, count: int, scale: Tensor | None) -> Any:
     return found if problem.data.as_torch else found.cpu().numpy()
 
 
-def _places(data: Data, marked: Tensor) -> NDArray[np.int64]:
+def places(data: Data, marked: Tensor) -> NDArray[np.int64]:
     """Return the rows of the user, ascending, of points that are marked."""
     found = marked.nonzero()[:, 0]
     if data.kept is not None:

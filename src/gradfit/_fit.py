@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradfit._answer import Answer, answer_of, answer_of_work
+from gradfit._answer import Answer, answer_of, answer_of_work, left_out
 from gradfit._asked import choose_cov_type, choose_loss, options_of, other_columns, refuse_unknown
-from gradfit._begin import Found, find_start, lower_minimum
-from gradfit._conclude import End, conclude
+from gradfit._begin import Found, find_start, lower_minimum, refuse_points
+from gradfit._conclude import End, conclude, places
 from gradfit._conclude_one import conclude_fitted, conclude_work
 from gradfit._data import gather
 from gradfit._data.checks import shown, to_flag
@@ -35,8 +35,9 @@ from gradfit._robust import Ready, by_machine, by_torch, distances_of_work, make
 from gradfit._solve import name_moved, solve
 from gradfit._types import Status
 from gradfit._uncertainty.unbias import take_off
-from gradfit._unfit import unfit
-from gradfit.errors import ConvergenceWarning, InputError
+from gradfit._unfit import refuse_bad_start, unfit
+from gradfit._views.residuals import listed
+from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
 
 CovType = Literal["expected", "observed", "propagated", "sandwich", "HC0", "HC3"]
 
@@ -300,6 +301,9 @@ def _by_machine(task: _Task, kernels: Kernels, backend: str) -> FitResult | FitT
         return done
     fitted, ready = done
     problem = ready.problem
+    if _has_limits(problem, ready.beta0, fitted.column(0) == Status.BAD_START):
+        # Where machine code has no derivative torch's graph may have one, in the limit.
+        return _by_torch(task, None, False, "")
     one = conclude_fitted(problem, fitted, loss, cov_type, task.began)
     if one is not None:
         return one
@@ -353,6 +357,8 @@ def _told(
     correction: Tensor | None = None,
     note: str = "",
 ) -> FitResult | FitTable:
+    if task.cov_type != "expected":
+        note = _beside(task.problem, answer, note)
     return conclude(
         task.problem,
         answer.end if ready is None else answer.end.after(ready),
@@ -367,6 +373,20 @@ def _told(
         note=note,
         scale=None if ready is None else ready.scale,
     )
+
+
+def _beside(problem: Problem, answer: Answer, note: str) -> str:
+    """Add to a note, or for a table warn, that second derivatives are missing at some points."""
+    lost = left_out(answer, problem)
+    if not bool(lost.any()):
+        return note
+    told = (
+        f"{listed(places(problem.data, lost))} without second-order term, because the model has no "
+        "finite second derivatives there"
+    )
+    if problem.data.group is not None:
+        warnings.warn(told, GradfitWarning, stacklevel=5)
+    return f"{note}; {told}" if note else told
 
 
 def _teller(
@@ -391,27 +411,27 @@ def _teller(
     return tell
 
 
-def _refuse_bad_start(problem: Problem, end: End) -> None:
-    """Tell where the model is NaN or inf at the start of a fit that stands alone."""
-    if problem.data.group is not None or int(end.status[0]) != Status.BAD_START:
-        return
-    beta, names = end.beta, problem.free
+def _has_limits(problem: Problem, beta: Tensor, bad: Tensor) -> bool:
+    """Return whether the model is finite in some fits (G,) that could not begin all the same."""
+    if not bool(bad.any()):
+        return False
+    group = problem.points.group
+    columns = problem.unknowns(beta).mT
+    columns = columns.expand(-1, problem.points.n) if group is None else columns[:, group]
     with torch.no_grad():
-        value = problem.function()(problem.points.x, [c.expand(problem.points.n) for c in beta.mT])
-    bad = torch.nonzero(~torch.isfinite(value).all(0))[:, 0]
-    at = dict(zip(names, beta[0, : len(names)].tolist(), strict=True))
-    where = ", ".join(f"{k}={v:g}" for k, v in at.items())
-    if len(bad):
-        i = int(bad[0])
-        raise InputError(
-            f"`start` makes the model NaN or inf at {len(bad)} of {problem.points.n} points "
-            f"(first at index {int(problem.data.index[i])}, x = {problem.data.x[:, i].tolist()}) "
-            f"for {where}. Choose other start values."
-        )
-    raise InputError(
-        f"`start` makes a derivative of the model NaN or inf for {where}. "
-        "Choose other start values."
-    )
+        value = problem.function()(problem.points.x, columns.unbind())
+    fine = torch.isfinite(value).reshape(-1, problem.points.n).all(0)
+    if group is None:
+        return bool(fine.all())
+    gaps = torch.zeros_like(bad, dtype=torch.int64).index_add_(0, group, (~fine).long())
+    return bool((bad & (gaps == 0)).any())
+
+
+def _refuse_bad_start(problem: Problem, end: End) -> None:
+    """Tell where the model or its derivative is NaN or inf at the start of a fit that is alone."""
+    if problem.data.group is None and int(end.status[0]) == Status.BAD_START:
+        refuse_points(problem)
+        refuse_bad_start(problem, end.beta)
 
 
 def warn_of(result: FitResult | FitTable) -> None:

@@ -136,7 +136,10 @@ def _curvatures(work: Work, bounds: Bounds | None) -> Tensor:
     s = work.state
     H = work.field.exactly(s.beta, work.u, work.kept)[1].H
     scale = torch.where(s.D > 0, s.D, 1.0)
-    H = (H / (scale[:, :, None] * scale[:, None, :])).nan_to_num()
+    H = H / (scale[:, :, None] * scale[:, None, :])
+    # Where second derivatives are missing nothing can be said against a minimum.
+    known = torch.isfinite(H).all(-1).all(-1)[:, None, None]
+    H = torch.where(known, H, torch.eye(H.shape[-1], dtype=H.dtype, device=H.device))
     if bounds is not None:
         H = masked(H, s.sums.g, inside(s.beta, s.sums.g, bounds))[0]
     return torch.linalg.eigvalsh(H)

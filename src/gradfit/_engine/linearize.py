@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.backward import pull_back
+from gradfit._engine.limits import mended
 from gradfit._engine.points import (
     Function,
     Points,
@@ -103,7 +104,7 @@ def evaluate(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor
 def derive(
     points: Points, fn: Function, u: Tensor, columns: Tensor, beta: bool = True
 ) -> Derivatives:
-    """Return the residual and its first derivatives.
+    """Return the residual and its first derivatives, in the limit where the graph gives none.
 
     Parameters
     ----------
@@ -118,6 +119,22 @@ def derive(
     beta : bool
         Without it only ``J_u`` is formed and ``J_beta`` has no rows.
     """
+    d = _derive(points, fn, u, columns, beta)
+    if bool(torch.isfinite(d.J_u.sum() + d.J_beta.sum())):
+        return d
+    q, mu, n = d.J_u.shape
+
+    def rows(points: Points, u: Tensor, columns: Tensor, _: Tensor) -> Tensor:
+        near = _derive(points, fn, u, columns, beta)
+        return torch.cat([near.r, near.J_u.flatten(0, 1), near.J_beta.flatten(0, 1)])
+
+    whole = torch.cat([d.r, d.J_u.flatten(0, 1), d.J_beta.flatten(0, 1)])
+    found, _ = mended(rows, points, u, columns, whole, q)
+    r, J_u, J_beta = found.split((q, q * mu, q * d.J_beta.shape[1]))
+    return Derivatives(r, J_u.view(q, mu, n), J_beta.view(q, -1, n))
+
+
+def _derive(points: Points, fn: Function, u: Tensor, columns: Tensor, beta: bool) -> Derivatives:
     leaves = leaves_of(points, u, columns, beta)
     value = fn(leaves.x, leaves.params)
     found = _white_gradients(points, value, leaves.wanted)
@@ -168,12 +185,15 @@ class Curvature(NamedTuple):
     uu : Tensor (mu, mu, N)
     ub : Tensor (mu, p, N)
     bb : Tensor (p, p, N)
+    lost : Tensor (N,) bool or None
+        Points that have no finite second derivatives, whose rows are 0; None if there is none.
     """
 
     nu: Tensor
     uu: Tensor
     ub: Tensor
     bb: Tensor
+    lost: Tensor | None = None
 
 
 def curve(
@@ -183,7 +203,32 @@ def curve(
 
     ``nu`` (q, N) are the multipliers.
     Without ``beta`` only the foot points move, and what belongs to parameters has no rows.
+    Where the graph gives no second derivatives they are those in the limit.
     """
+    found = _curve(points, fn, u, columns, nu, beta)
+    if bool(torch.isfinite(found.uu.sum() + found.ub.sum() + found.bb.sum())):
+        return found
+
+    def rows(points: Points, u: Tensor, columns: Tensor, index: Tensor) -> Tensor:
+        near = _curve(points, fn, u, columns, nu[:, index], beta)
+        return _flat_curvature(evaluate(points, fn, u, columns), near)
+
+    r = evaluate(points, fn, u, columns)
+    whole, lost = mended(rows, points, u, columns, _flat_curvature(r, found), len(r))
+    if lost is not None:
+        whole = torch.where(lost, 0.0, whole)
+    mu, p, n = found.ub.shape
+    _, uu, ub, bb = whole.split((len(r), mu * mu, mu * p, p * p))
+    return Curvature(nu, uu.view(mu, mu, n), ub.view(mu, p, n), bb.view(p, p, n), lost)
+
+
+def _flat_curvature(r: Tensor, c: Curvature) -> Tensor:
+    return torch.cat([r, c.uu.flatten(0, 1), c.ub.flatten(0, 1), c.bb.flatten(0, 1)])
+
+
+def _curve(
+    points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor, beta: bool
+) -> Curvature:
     leaves = leaves_of(points, u, columns, beta)
     wanted = leaves.wanted
     mu, p, n = len(points.rows), len(columns) if beta else 0, points.n

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from gradfit._native.expression import CaptureError, Term
+from gradfit._native.expression import FIRST, OTHER, CaptureError, Term
 from gradfit._native.operations import OPERATIONS
 
 
@@ -85,9 +85,44 @@ def _flow(term: Term, g: Term) -> Iterator[tuple[Term, Term]]:
     if term.op == "custom":
         yield from term.data.pull(g)
         return
+    if term.op in _ROOTS and term.args[0].op in ("mul", "div"):
+        yield from _flow_of_power(term, g)
+        return
     slope = OPERATIONS[term.op].slope
     if slope is None:
         raise CaptureError(f"torch has no derivative of {term.op}")
     for source, part in zip(term.args, slope(g, term, *term.args), strict=True):
         if part is not None:
             yield source, part
+
+
+_ROOTS = frozenset({"pow", "power", "sqrt"})
+
+
+def _flow_of_power(term: Term, g: Term) -> Iterator[tuple[Term, Term]]:
+    """Differentiate a power of a product or quotient by its factors.
+
+    Of ``(x/c)**b`` at x = 0 the derivative by c is 0, though that by ``x/c`` may be infinite: by a
+    factor that is not x itself it is the power, times b, over that factor.
+    """
+    base = term.args[0]
+    slopes = OPERATIONS[term.op].slope
+    if slopes is None:
+        raise CaptureError(f"torch has no derivative of {term.op}")
+    to_base, *rest = slopes(g, term, *term.args)
+    yield from zip(term.args[1:], rest, strict=True)
+    exponent = 0.5 if term.op == "sqrt" else term.data if term.op == "power" else term.args[1]
+    inner = OPERATIONS[base.op].slope
+    if inner is None:
+        raise CaptureError(f"torch has no derivative of {base.op}")
+    for k, (factor, plain) in enumerate(
+        zip(base.args, inner(to_base, base, *base.args), strict=True)
+    ):
+        if factor.op == "const":
+            continue
+        if factor.marks & (FIRST | OTHER) or not base.marks & (FIRST | OTHER):
+            yield factor, plain
+            continue
+        over = g * (exponent * term / factor)
+        over = -over if base.op == "div" and k else over
+        yield factor, factor.at("eq", 0.0).at("where", plain, over)

@@ -40,7 +40,9 @@ def is_plateau(c: Any, s: Any, f: Any, status: int, newton: bool, steps: int, ev
             a = f.D[i] if f.D[i] > 0.0 else 1.0
             b = f.D[j] if f.D[j] > 0.0 else 1.0
             h = c.total[i * p + j] / (a * b)
-            f.M[i * p + j] = h if h - h == 0.0 else 0.0
+            if h - h != 0.0:
+                return False
+            f.M[i * p + j] = h
             if f.held[i] > 0.0 or f.held[j] > 0.0:
                 f.M[i * p + j] = 1.0 if i == j else 0.0
     diagonalise(f.M, p, f.e, f.V)

@@ -87,7 +87,8 @@ def _nothing(g: Any, out: Any, *args: Any) -> tuple[Any, ...]:
 def _pow(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
     to_a = b.at("eq", 0.0).at("where", 0.0, g * (b * a ** (b - 1.0)))
     dead = a.at("eq", 0.0).at("and", b.at("ge", 0.0))
-    return to_a, dead.at("where", 0.0, g * (out * a.at("log")))
+    # The logarithm of another number where it counts for nothing, so that its derivative is finite.
+    return to_a, dead.at("where", 0.0, g * (out * dead.at("where", 1.0, a).at("log")))
 
 
 def _maximum(g: Any, out: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -123,9 +124,12 @@ def _i1(g: Any, out: Any, a: Any) -> tuple[Any]:
 
 
 def _sinc(g: Any, out: Any, a: Any) -> tuple[Any]:
-    b, square = a * math.pi, a * a * math.pi
-    slope = g * ((b * b.at("cos") - b.at("sin")) / square)
-    return (square.at("eq", 0.0).at("where", 0.0, slope),)
+    return (g * (math.pi**2 * a * a.at("sinc_slope")),)
+
+
+def _sinc_slope(g: Any, out: Any, a: Any) -> tuple[Any]:
+    rest = a.at("sinc") + 3.0 * out
+    return (g * a.at("eq", 0.0).at("where", 0.0, -rest / a),)
 
 
 def _logit(g: Any, out: Any, a: Any) -> tuple[Any]:
@@ -225,6 +229,7 @@ OPERATIONS: dict[str, Operation] = {
     "acosh": _unary("np.arccosh", lambda g, y, a: (g * (1.0 / (a * a - 1.0).at("sqrt")),)),
     "atanh": _unary("np.arctanh", lambda g, y, a: (g / (1.0 - a * a),)),
     "sinc": _unary("sinc", _sinc),
+    "sinc_slope": _unary("sinc_slope", _sinc_slope),
     "logit": Operation("log({0} / (1.0 - {0}))", _logit),
     "sigmoid": Operation("1.0 / (1.0 + exp(-{0}))", lambda g, y, a: (g * (1.0 - y) * y,)),
     "log_sigmoid": _unary("log_sigmoid", lambda g, y, a: (g * (-a).at("sigmoid"),)),

@@ -314,7 +314,11 @@ class Point:
     def scaled(self, row: Sequence[Term]) -> list[Term]:
         """Multiply a row (mu) by ``L_x``."""
         if not self.layout.full_x:
-            return [a * s for a, s in zip(row, self.scale, strict=True)]
+            # Of an exact variable no derivative is asked, be it infinite.
+            return [
+                s.at("eq", 0.0).at("where", 0.0, a * s)
+                for a, s in zip(row, self.scale, strict=True)
+            ]
         columns = transposed(self.square(self.scale))
         return [dot(row, column) for column in columns]
 

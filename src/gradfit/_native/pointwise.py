@@ -173,8 +173,17 @@ class Pointwise(Point):
             sizes = [s.at("abs") for s in sigma]
             u = [s.at("gt", 0.0).at("where", v / s, 0.0) for v, s in zip(x, sizes, strict=True)]
             return [dot(row, u) for row in self.J_u]
-        x = [s.at("gt", 0.0).at("where", v, 0.0) for v, s in zip(x, self.scale, strict=True)]
-        rows = [[dot(row[: len(x)], x)] for row in self._slopes]
+        rows = [
+            [
+                total(
+                    [
+                        s.at("gt", 0.0).at("where", slope * v, 0.0)
+                        for slope, v, s in zip(row[: len(x)], x, self.scale, strict=True)
+                    ]
+                )
+            ]
+            for row in self._slopes
+        ]
         return [row[0] for row in (self.weighted(rows) if self.layout.explicit else rows)]
 
     @cached_property

@@ -159,6 +159,12 @@ I1_LARGE = np.array(
 )
 
 
+SINC_SLOPE = np.array(
+    [(-1.0) ** (k + 1) * (2 * k + 2) / math.factorial(2 * k + 3) for k in range(10)]
+)
+"""Taylor coefficients in powers of ``z**2`` of :func:`sinc_slope`."""
+
+
 def chebyshev(t: float, c: Any, count: int) -> float:
     """Return the sum of ``c[k] * T_k(t)`` (Clenshaw 1955)."""
     b0 = 0.0
@@ -298,6 +304,18 @@ def xlogy(a: float, b: float) -> float:
 def sinc(x: float) -> float:
     """Return ``sin(pi*x) / (pi*x)``."""
     return np.float64(1.0) if x == 0.0 else sin(math.pi * x) / (math.pi * x)
+
+
+def sinc_slope(x: float) -> float:
+    """Return ``(z cos z - sin z) / z**3`` at ``z = pi*x``: that of ``sin(z)/z``, over z."""
+    z = math.pi * x
+    s = z * z
+    if s < 1.0:
+        total = SINC_SLOPE[9]
+        for k in range(8, -1, -1):
+            total = total * s + SINC_SLOPE[k]
+        return total
+    return (z * cos(z) - sin(z)) / (z * s)
 
 
 def log_sigmoid(x: float) -> float:
@@ -440,6 +458,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         logaddexp,
         xlogy,
         sinc,
+        sinc_slope,
         log_sigmoid,
         softplus,
         erfinv,

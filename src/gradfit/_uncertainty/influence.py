@@ -17,6 +17,7 @@ from gradfit._engine.covariance import spread
 from gradfit._engine.implicit import coupling, pull
 from gradfit._engine.points import Points
 from gradfit._engine.robust import scaled
+from gradfit._engine.taylor import tame
 from gradfit._problem import to_points
 from gradfit._uncertainty.restate import Case
 
@@ -108,15 +109,22 @@ class Response:
                 changed["rho"] = changed["rho"][0]
             points, _ = to_points(replace(data, **changed), None, problem.systematic)
             points = scaled(points, case.scale)
-            self.m = torch.cat(
-                [
-                    pull(_part(points, s.start, s.stop), work.field.fn, at, case.loss)
-                    for s, linear in work.field.linears(case.beta, work.u, work.kept)
-                    for nu, X in [coupling(work.field, s, linear, case.beta)]
-                    for at in [(linear.u, nu, X, case.beta.mT)]
-                ],
-                -1,
-            )
+            self.m, self.steep = self._pull(points)
+
+    def _pull(self, points: Points) -> tuple[Tensor, Tensor | None]:
+        """Return what parameters follow, and which x (m, N) have an infinite slope, if any."""
+        work, beta = self.case.work, self.case.beta
+        m: list[Tensor] = []
+        steep: list[Tensor] = []
+        for s, linear in work.field.linears(beta, work.u, work.kept):
+            nu, X = coupling(work.field, s, linear, beta)
+            model = tame(s.points, work.field.fn, linear.u, beta.mT)
+            at = linear.u, nu, X, beta.mT
+            m.append(pull(_part(points, s.start, s.stop), model.fn, at, self.case.loss))
+            found = model.steep
+            steep.append(torch.zeros_like(s.points.x) > 0 if found is None else found)
+        marked = torch.cat(steep, -1)
+        return torch.cat(m, -1), marked if bool(marked.any()) else None
 
     def backward(self, weights: Tensor) -> dict[str, Tensor]:
         """Return the gradient of ``weights @ params`` (all p) by every number at every point."""
@@ -128,6 +136,9 @@ class Response:
                 total, list(self.leaves.values()), retain_graph=True, materialize_grads=True
             )
         found = {name: g.detach() for name, g in zip(self.leaves, grads, strict=True)}
+        if self.steep is not None:
+            # Not 0: no number tells how an infinite slope carries a change of x on.
+            found["x"] = torch.where(self.steep[: len(found["x"])], torch.nan, found["x"])
         if "cov" in found:  # a covariance can only change as a symmetric matrix does
             found["cov"] = (found["cov"] + found["cov"].transpose(0, 1)) / 2
         return found
