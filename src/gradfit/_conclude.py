@@ -175,7 +175,8 @@ def _rows(problem: Problem, end: End, found: Spread, cov_type: str, loss: Loss |
     cov = _widen(problem, found.cov)
     if not problem.absolute and cov_type not in FROM_RESIDUALS and loss is None:
         cov = cov * mswd[:, None, None]
-    stderr = cov.diagonal(dim1=-2, dim2=-1).sqrt()
+    held = _held(problem, found)
+    stderr = cov.diagonal(dim1=-2, dim2=-1).sqrt().masked_fill(held, torch.nan)
     p_value = torch.full_like(chi2, torch.nan)
     if has_p_value(problem, loss):
         p_value = chi2_sf(chi2, dof.to(chi2))
@@ -188,7 +189,7 @@ def _rows(problem: Problem, end: End, found: Spread, cov_type: str, loss: Loss |
         mswd,
         p_value,
         _status(problem, end, found),
-        _held(problem, found),
+        held,
     )
 
 

@@ -85,7 +85,7 @@ def _conclude(
     count = int(sum(free))
     dof = problem.n_seen - count + problem.redundant
     mswd = chi2 / dof if dof > 0 else math.nan
-    cov, stderr = _spread(problem, told[TOLD + p : TOLD + p + p * p], mswd)
+    cov, stderr = _spread(problem, told[TOLD + p : TOLD + p + p * p], free, mswd)
     params = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))
     if problem.fixed:
         params = {n: problem.fixed[n] if n in problem.fixed else params[n] for n in names}
@@ -126,12 +126,15 @@ def _conclude(
 
 
 def _spread(
-    problem: Problem, covariance: list[float], mswd: float
+    problem: Problem, covariance: list[float], free: list[float], mswd: float
 ) -> tuple[FloatArray, list[float]]:
-    """Return covariance and standard errors of all parameters, 0 where fixed."""
+    """Return covariance and standard errors of all parameters, 0 where fixed, NaN at a bound."""
     names, p = problem.model.names, len(problem.free)
     scale = 1.0 if problem.absolute else mswd
-    errors = [math.sqrt(scale * v) for v in covariance[:: p + 1]]
+    errors = [
+        math.sqrt(scale * v) if f else math.nan
+        for v, f in zip(covariance[:: p + 1], free, strict=True)
+    ]
     cov = np.array(covariance).reshape(p, p)
     if not problem.absolute:
         cov *= scale

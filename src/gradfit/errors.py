@@ -61,5 +61,9 @@ class ConditionWarning(GradfitWarning):
     """The data do not determine every parameter; uncertainties are not to be trusted."""
 
 
+class CoverageWarning(GradfitWarning):
+    """Intervals hold the truth less often than they say; the message names a better choice."""
+
+
 class PrecisionWarning(GradfitWarning):
     """Numbers came in less precision than the fit needs."""

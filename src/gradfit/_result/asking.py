@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gradfit._uncertainty.influence import Influence
     from gradfit._uncertainty.restate import Case
 
+
 Method: TypeAlias = Literal["t", "profile", "bootstrap", "jackknife"]
 
 
@@ -125,6 +126,9 @@ class Asking(Outcome):
             ``"t"``: value plus and minus standard errors, as many as Student's t asks for if the
             covariance was scaled by the scatter of ``dof`` degrees of freedom, as the normal
             distribution does if the sigmas were known (``absolute_sigma``).
+            Of a parameter at a bound, the bound and the end of its profile. Where the errors of x
+            are so large that such an interval holds the truth less often than it says, a
+            :class:`gradfit.errors.CoverageWarning` says so (:attr:`carried`).
             ``"profile"``: where chi-square, minimised over all other parameters, has risen by the
             square of that number; follows the curvature of the model and need not be symmetric.
             Infinite where chi-square never rises so far.
@@ -154,10 +158,24 @@ class Asking(Outcome):
             from gradfit._uncertainty.profile import profile_interval
 
             return profile_interval(self, self._case("interval()"), width)
-        return {
-            n: (value - width * self.stderr[n], value + width * self.stderr[n])
-            for n, value in self.params.items()
-        }
+        from gradfit._uncertainty.profile import plain_interval
+
+        return plain_interval(self, width)
+
+    @property
+    def carried(self) -> dict[str, float]:
+        r"""How much larger standard errors are that carry all errors of the data through the fit.
+
+        ``cov_type="propagated"`` over ``"expected"``, by name; empty where x has no errors or
+        nothing can be said, as for robust losses and shared parameters.
+        """
+        return dict(self._carried)
+
+    @cached_property
+    def _carried(self) -> dict[str, float]:
+        from gradfit._uncertainty.carried import carried_of
+
+        return carried_of(self)
 
     def bootstrap(
         self,

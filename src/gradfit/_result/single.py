@@ -31,9 +31,11 @@ class FitResult(Asking):
     names : tuple of str
         Parameters, in the order of the model.
     params, stderr : mapping of str to float
-        Values and standard errors, ``stderr[n] == sqrt(cov[n, n])``; 0 where fixed or at a bound.
+        Values and standard errors, ``stderr[n] == sqrt(cov[n, n])``; 0 where fixed, and NaN where
+        at a bound, to one side of which there is nothing: ask :meth:`interval`.
     cov, corr : (p, p)
-        Covariance and correlation; rows of fixed parameters are 0.
+        Covariance and correlation; rows of parameters that are fixed or at a bound are 0, for the
+        others are told with these kept there.
     chi2 : float
         Weighted squared distance at the solution.
     dof : int

@@ -1,6 +1,7 @@
 """Many fits: one row per group."""
 
 import math
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -18,9 +19,10 @@ from gradfit._result.correlation import Array, Correlated
 from gradfit._result.observed import Observed
 from gradfit._result.single import FitResult
 from gradfit._types import Status, message_of
+from gradfit._views import words
 from gradfit._views.fitted import as_array
 from gradfit._views.words import weightless
-from gradfit.errors import FitError
+from gradfit.errors import CoverageWarning, FitError
 
 Theme: TypeAlias = Literal["light", "dark"]
 
@@ -265,6 +267,7 @@ class FitTable(Correlated):
         """Return a confidence interval for every parameter: name to (low (G,), high (G,)).
 
         As :meth:`FitResult.interval` with ``method="t"``, row by row; ask ``many[key]`` for others.
+        Of the ten first fits it is looked whether errors of x make them too short.
 
         Raises
         ------
@@ -278,10 +281,31 @@ class FitTable(Correlated):
         width: Any = np.array([known[dof] for dof in dofs.tolist()])
         if isinstance(self.cov, Tensor):
             width = self.cov.new_tensor(width)
-        return {
+        ends = {
             n: (self.params[n] - width * self.stderr[n], self.params[n] + width * self.stderr[n])
             for n in self.names
         }
+        if self.caution:
+            warnings.warn(self.caution, CoverageWarning, stacklevel=2)
+        for g in np.flatnonzero(self.at_bound.any(1) & self.success):
+            one = self[self.keys[int(g)]]
+            found = one.interval(level)
+            for n in one.at_bound:
+                ends[n][0][g], ends[n][1][g] = found[n]
+        return ends
+
+    @property
+    def caution(self) -> str:
+        """What the first ten fits tell of errors of x that make intervals too short, if they do."""
+        return self._caution
+
+    @cached_property
+    def _caution(self) -> str:
+        said = [words.short(self[key]) for key in self.keys[:10]]
+        found = [text for text in said if text]
+        if not found:
+            return ""
+        return f"in {len(found)} of {plural(len(said), 'fit')} looked at {found[0]}"
 
     def raise_for_status(self) -> None:
         """Raise a :class:`gradfit.errors.FitError` unless every fit converged.

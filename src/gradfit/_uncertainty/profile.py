@@ -14,6 +14,7 @@ parameters are refitted as one batch: a parameter is held by bounds without widt
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,9 +24,10 @@ from gradfit._engine.covariance import spread
 from gradfit._engine.state import Bounds, Options
 from gradfit._format import enumerated
 from gradfit._uncertainty.refit import at_once, refit, repeat
-from gradfit._uncertainty.restate import Case
+from gradfit._uncertainty.restate import Case, restate
+from gradfit._views import words
 from gradfit._views.fitted import Fitted
-from gradfit.errors import ConvergenceWarning, InputError
+from gradfit.errors import ConvergenceWarning, CoverageWarning, GradfitError, InputError
 
 ROUNDS = 40
 """Refits of every end, at most."""
@@ -78,30 +80,75 @@ def profile_interval(fit: Fitted, case: Case, width: float) -> dict[str, tuple[f
     if not case.problem.free:
         return {n: (fit.params[n], fit.params[n]) for n in fit.names}
     scale = math.sqrt(case.size(fit, "observed"))
-    found = find_ends(case, torch.tensor(fit_errors(fit, case)) / scale, width * scale)
+    found = find_ends(case, fit_errors(fit, case) / scale, width * scale)
     ends = dict(zip(case.problem.free, found.tolist(), strict=True))
     return {n: tuple(ends.get(n, (fit.params[n], fit.params[n]))) for n in fit.names}
 
 
-def fit_errors(fit: Fitted, case: Case) -> list[float]:
-    """Return standard errors of the free parameters, to begin the search with."""
-    return [fit.stderr[n] for n in case.problem.free]
+def plain_interval(fit: Fitted, width: float) -> dict[str, tuple[float, float]]:
+    """Return values plus and minus ``width`` standard errors; of those at a bound profile ends.
+
+    Warns where errors of x make such intervals too short.
+    """
+    said = words.short(fit)
+    if said:
+        warnings.warn(said, CoverageWarning, stacklevel=3)
+    ends = {
+        n: (value - width * fit.stderr[n], value + width * fit.stderr[n])
+        for n, value in fit.params.items()
+    }
+    if not fit.at_bound:
+        return ends
+    try:
+        case = restate(fit, "interval()", determined=False)
+    except GradfitError:
+        return {**ends, **dict.fromkeys(fit.at_bound, (math.nan, math.nan))}
+    return {**ends, **ends_at_bounds(fit, case, width)}
 
 
-def find_ends(case: Case, unit: Tensor, target: float) -> Tensor:
-    """Return lower and upper ends (p, 2) where the root of chi-square has risen by ``target``."""
+def ends_at_bounds(fit: Fitted, case: Case, width: float) -> dict[str, tuple[float, float]]:
+    """Return the same for the parameters that ended at a bound: the bound, and the other end."""
+    if case.problem.model.ties is not None:
+        return dict.fromkeys(fit.at_bound, (math.nan, math.nan))
+    scale = math.sqrt(case.size(fit, "observed"))
+    which = [case.problem.free.index(n) for n in fit.at_bound]
+    found = find_ends(case, fit_errors(fit, case) / scale, width * scale, which)
+    return {n: (low, high) for n, (low, high) in zip(fit.at_bound, found.tolist(), strict=True)}
+
+
+def fit_errors(fit: Fitted, case: Case) -> Tensor:
+    """Return standard errors (p,) of the free parameters, to begin the search with.
+
+    Of those at a bound what they would be if nothing held them.
+    """
+    told = torch.tensor([fit.stderr[n] for n in case.problem.free], dtype=torch.float64)
+    if not fit.at_bound:
+        return told
+    with torch.enable_grad():
+        whole = spread(case.work, "expected").cov[0].diagonal()[: case.p].sqrt()
+    return torch.where(told.isnan(), whole * math.sqrt(case.size(fit, "observed")), told)
+
+
+def find_ends(
+    case: Case, unit: Tensor, target: float, params: Sequence[int] | None = None
+) -> Tensor:
+    """Return lower and upper ends (p, 2) where the root of chi-square has risen by ``target``.
+
+    Of all parameters, or of ``params`` alone.
+    """
     p = case.p
+    chosen = torch.arange(p) if params is None else torch.tensor(list(params))
     centre = case.beta[0, :p]
     size = centre.abs().clamp(min=1.0)
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1e-3 * size)
-    which = torch.arange(p).repeat_interleave(2)
-    sign = torch.tensor([-1.0, 1.0], dtype=centre.dtype).repeat(p)
+    which = chosen.repeat_interleave(2)
+    sign = torch.tensor([-1.0, 1.0], dtype=centre.dtype).repeat(len(chosen))
     limits = case.problem.bounds
     limit = sign * torch.inf
     if limits is not None:
-        limit = torch.stack([limits.lower[0], limits.upper[0]], 1).reshape(-1)
+        limit = torch.stack([limits.lower[0], limits.upper[0]], 1)[chosen].reshape(-1)
     ends = Ends(sign, which, centre[which], unit[which], limit)
-    return _search(case, ends, target).reshape(p, 2)
+    return _search(case, ends, target).reshape(-1, 2)
 
 
 class _Look(NamedTuple):

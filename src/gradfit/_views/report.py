@@ -16,7 +16,7 @@ from gradfit._views.html import correlation_table
 from gradfit._views.palette import DARK, LIGHT, Palette
 from gradfit._views.plot import plot_fit
 from gradfit._views.residuals import checks
-from gradfit._views.summary import facts, has_values, parameter_rows
+from gradfit._views.summary import facts, has_values, interval, parameter_rows
 
 LEVEL = 0.95
 
@@ -138,8 +138,9 @@ def _cell(text: str) -> str:
 
 
 def _parameters(fit: Reportable) -> str:
-    intervals = fit.interval(LEVEL)
+    intervals = interval(fit, LEVEL)
     known = {n for n in free(fit) if math.isfinite(fit.stderr[n])}
+    known |= {n for n in fit.at_bound if all(map(math.isfinite, intervals[n]))}
     rows = [
         [name, value, share, _span(*intervals[name]) if name in known else "", remark]
         for name, value, share, remark in parameter_rows(fit)
@@ -186,7 +187,9 @@ def _facts(fit: Reportable) -> str:
 
 def _digits(fit: Reportable) -> str:
     cov = as_array(fit.cov)
-    lines = [f"{n} = {fit.params[n]!r} ± {fit.stderr[n]!r}" for n in fit.names]
+    errors = {n: f"± {error!r}" for n, error in fit.stderr.items()}
+    errors |= dict.fromkeys(fit.at_bound, "at its bound")
+    lines = [f"{n} = {fit.params[n]!r} {errors[n]}" for n in fit.names]
     lines += ["", "covariance"]
     lines += ["  ".join(f"{value: .17e}" for value in row) for row in cov.tolist()]
     text = escape("\n".join(lines))

@@ -1,7 +1,8 @@
 """One fit as text, for a lab book."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from textwrap import wrap
 
@@ -18,6 +19,7 @@ from gradfit._format import (
 from gradfit._types import FloatArray
 from gradfit._views import words
 from gradfit._views.fitted import Fitted, as_array, equation, free
+from gradfit.errors import CoverageWarning
 
 WIDTH = 80
 MATRIX = 6
@@ -63,13 +65,29 @@ def _parameter(fit: Fitted, name: str, bias: float) -> tuple[str, str, str, str]
     if name in fit.fixed:
         return name, number(value, 10), "", "fixed"
     if name in fit.at_bound:
-        return name, number(value, 10), "", "at its bound"
+        return name, number(value, 10), "", _beyond(fit, name)
     if error == math.inf:
         return name, number(value), "", "undetermined"
     if math.isnan(error):
         return name, number(value), "", "error unknown"
     remark = f"bias {number(bias, 2)}" if bias else ""
     return name, measured(value, error), percent(error / abs(value) if value else math.inf), remark
+
+
+def interval(fit: Fitted, level: float) -> Mapping[str, tuple[float, float]]:
+    """Return the intervals of a fit; what warnings say of them stands beside them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CoverageWarning)
+        return fit.interval(level)
+
+
+def _beyond(fit: Fitted, name: str) -> str:
+    """Say that a parameter is at its bound, and how far off it may be."""
+    low, high = interval(fit, 0.95)[name]
+    for sign, end in (("<", high), (">", low)):
+        if end != fit.params[name] and math.isfinite(end):
+            return f"at its bound, {sign} {number(end, 2)} (95 %)"
+    return "at its bound"
 
 
 def _parameters(fit: Fitted) -> list[str]:

@@ -54,6 +54,8 @@ class Table(Protocol):
     @property
     def n_points(self) -> Any: ...
     @property
+    def caution(self) -> str: ...
+    @property
     def seconds(self) -> float: ...
     @property
     def backend(self) -> str: ...
@@ -72,6 +74,8 @@ def summary(many: Table) -> str:
         f"{points} in {plural(len(many.keys), 'group')}, {seen(many.observed)}",
     ]
     parts = [head, endings(many), columns(first_rows(many), _align(many)), [_rest(many)]]
+    if many.caution:
+        parts.append(wrap(many.caution, WIDTH, initial_indent="! ", subsequent_indent="  "))
     return "\n\n".join("\n".join(part) for part in parts)
 
 
