@@ -68,13 +68,19 @@ def examine(call: Call, m: int, p: int, held: Sequence[int] = (), q: int = 1) ->
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
-        size = torch.empty(shape, dtype=torch.float64).uniform_(-1, 1, generator=generator).exp()
-        return torch.where(torch.randint(0, 4, shape, generator=generator) > 0, size, -size)
+        size = (
+            torch.empty(shape, dtype=torch.float64, device="cpu")
+            .uniform_(-1, 1, generator=generator)
+            .exp()
+        )
+        return torch.where(
+            torch.randint(0, 4, shape, generator=generator, device="cpu") > 0, size, -size
+        )
 
     x = draw(m, PROBES, POINTS).abs()
     theta = draw(p, PROBES, 1).expand(-1, -1, POINTS)
     # A factor of a unit in the function may make it look straight at numbers near 1.
-    unit = 10.0 ** torch.linspace(-15, 15, PROBES, dtype=x.dtype)[:, None]
+    unit = 10.0 ** torch.linspace(-15, 15, PROBES, dtype=x.dtype, device="cpu")[:, None]
     linear = linear_of(call, x, theta, held, q)
     if linear:
         linear = linear_of(call, x * unit, theta, [j for j in range(p) if j not in linear], q)
@@ -162,7 +168,7 @@ def _affine(call: Call, x: Tensor, theta: Tensor, chosen: list[int]) -> bool:
 
 def _turn(call: Call, x: Tensor, theta: Tensor, j: int) -> float:
     """Return the smaller of 1 and 2 pi that parameter j may be moved by at whole x, or 0."""
-    whole = torch.arange(x.numel(), dtype=x.dtype).remainder(17).reshape(x.shape)
+    whole = torch.arange(x.numel(), dtype=x.dtype, device="cpu").remainder(17).reshape(x.shape)
     before = _values(call, whole, theta)
     for turn in (1.0, 2 * math.pi):
         moved = theta.clone()

@@ -221,8 +221,12 @@ def refuse_points(problem: Problem) -> None:
     """Raise where the model exists at some points, and at others for none of many parameters."""
     data, names = problem.data, problem.model.names
     generator, n = torch.Generator().manual_seed(0), data.x.shape[1]
-    size = 10.0 ** torch.empty(PROBES, len(names)).uniform_(-6, 12, generator=generator)
-    drawn = size * torch.randn(PROBES, len(names), generator=generator)
+    size = 10.0 ** torch.empty(PROBES, len(names), dtype=torch.float32, device="cpu").uniform_(
+        -6, 12, generator=generator
+    )
+    drawn = size * torch.randn(
+        PROBES, len(names), generator=generator, dtype=torch.float32, device="cpu"
+    )
     x = data.x[0] if data.vector_x else data.x
     exists = torch.zeros(n, dtype=torch.bool, device=x.device)
     with torch.no_grad():
@@ -315,12 +319,12 @@ def _some(problem: Problem, *, whole: bool) -> tuple[Tensor, Tensor]:
     """Return the index (G, k) of points that starts look at, and which of them are meant."""
     data, device = problem.data, problem.points.x.device
     if data.group is None or data.sizes is None:
-        size = torch.tensor([problem.points.n], device=device)
+        size = torch.tensor([problem.points.n], device=device, dtype=torch.int64)
     else:
         size = data.sizes.to(device)
     most = int(size.max())
     k = most if whole else min(most, POINTS)
-    rank = torch.arange(k, device=device)
+    rank = torch.arange(k, device=device, dtype=torch.int64)
     count, first = size[:, None], (size.cumsum(0) - size)[:, None]
     evenly = (rank * (count - 1) / max(k - 1, 1)).round().long()
     chosen = torch.where(count > k, evenly, rank)
@@ -338,7 +342,11 @@ def _follow(
 ) -> Ends:
     G, n, p = starts.shape
     index, there = (t[:, None].expand(-1, n, -1) for t in some)
-    row = torch.arange(G * n, device=index.device).reshape(G, n, 1).expand(index.shape)
+    row = (
+        torch.arange(G * n, device=index.device, dtype=torch.int64)
+        .reshape(G, n, 1)
+        .expand(index.shape)
+    )
     points = problem.points.take(index[there])._replace(group=row[there])
     beta0 = problem.unknowns(starts.reshape(G * n, p))
     if loss is None:

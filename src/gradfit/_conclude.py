@@ -215,7 +215,9 @@ def _degrees(problem: Problem, found: Spread) -> Tensor:
     dof = problem.seen_per_fit - _sought(problem, found)
     if not problem.shared:
         return dof
-    common = torch.tensor([n in problem.shared for n in problem.free], device=dof.device)
+    common = torch.tensor(
+        [n in problem.shared for n in problem.free], device=dof.device, dtype=torch.bool
+    )
     repeated = (found.free & common).sum() - (found.free & common).any(0).sum()
     return (dof.sum() + repeated).expand(len(dof))
 
@@ -241,7 +243,7 @@ def _widen(problem: Problem, cov: Tensor) -> Tensor:
         return cov
     p, at = len(problem.model.names), _positions(problem)
     wide = cov.new_zeros(cov.shape[0], p, p)
-    index = torch.tensor(at, dtype=torch.int64)
+    index = torch.tensor(at, dtype=torch.int64, device="cpu")
     wide[:, index[:, None], index] = cov
     return wide
 
@@ -438,7 +440,12 @@ def _table(
 
     status = rows.status.cpu().numpy()
     if any_bad:
-        shared = {**shared, "scale": give(blank(torch.as_tensor(shared["scale"])))}
+        shared = {
+            **shared,
+            "scale": give(
+                blank(torch.as_tensor(shared["scale"], dtype=torch.float64, device="cpu"))
+            ),
+        }
     return FitTable(
         keys=data.keys,
         group=_groups(data),

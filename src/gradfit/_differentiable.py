@@ -138,7 +138,9 @@ class _Solution(torch.autograd.Function):
         result = question.ask(tensors)
         ctx.question = question
         ctx.like = [(t.shape, t.dtype, t.device) for t in tensors]
-        return torch.tensor(list(result.params.values()), dtype=torch.float64).to(tensors[0].device)
+        return torch.tensor(list(result.params.values()), dtype=torch.float64, device="cpu").to(
+            tensors[0].device
+        )
 
     @staticmethod
     @once_differentiable

@@ -424,7 +424,7 @@ def make_plan(
 @lru_cache(maxsize=64)
 def alone(n: int) -> Tensor:
     """Return where the points of the only fit begin and end."""
-    return torch.tensor([0.0, n], dtype=torch.float64)
+    return torch.tensor([0.0, n], dtype=torch.float64, device="cpu")
 
 
 def _firsts(problem: Problem, count: int) -> Tensor:

@@ -91,7 +91,7 @@ def chi2_sf_one(chi2: float, dof: int) -> float:
     if 1 <= dof <= FEW and 0 <= x <= FAR:
         return _poisson_sum(a, x)
     if dof <= FEW or not 0 < x < math.inf:
-        numbers = torch.tensor([[chi2], [dof]], dtype=torch.float64)
+        numbers = torch.tensor([[chi2], [dof]], dtype=torch.float64, device="cpu")
         return float(chi2_sf(numbers[0], numbers[1])[0])
     upper = x >= a
     # Beyond so many terms each is a share of less than exp(-(9.2^2)/2) of the first.
@@ -144,7 +144,7 @@ def chi2_quantile(level: float, dof: int) -> float:
     9.487729036781154
     """
     if dof == 1:
-        return 2 * float(torch.erfinv(torch.tensor(level, dtype=torch.float64))) ** 2
+        return 2 * float(torch.erfinv(torch.tensor(level, dtype=torch.float64, device="cpu"))) ** 2
     if dof == 2:
         return -2 * math.log1p(-level)
     a = np.array([dof / 2])
@@ -164,7 +164,7 @@ def _gamma_tails(a: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the regularized incomplete gamma functions, P(a, x) and Q(a, x)."""
     # The asymptotic series that PyTorch uses from here on is wrong in the ninth digit.
     large = a > 20
-    shape, at = torch.as_tensor(a), torch.as_tensor(x)
+    shape, at = torch.from_numpy(a), torch.from_numpy(x)
     below = torch.special.gammainc(shape, at).numpy()
     above = torch.special.gammaincc(shape, at).numpy()
     where = np.flatnonzero(large)
@@ -233,7 +233,7 @@ def _stirling(a: Any) -> Any:
 
 def normal_quantile(level: float) -> float:
     """Return the value that a standard normal variable stays below with probability ``level``."""
-    return float(torch.special.ndtri(torch.tensor(level, dtype=torch.float64)))
+    return float(torch.special.ndtri(torch.tensor(level, dtype=torch.float64, device="cpu")))
 
 
 def t_quantile(level: float, dof: float) -> float:

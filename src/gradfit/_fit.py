@@ -38,6 +38,7 @@ from gradfit._uncertainty.unbias import take_off
 from gradfit._unfit import refuse_bad_start, unfit
 from gradfit._views.residuals import listed
 from gradfit.errors import ConvergenceWarning, GradfitWarning, InputError
+from gradfit.graph.surroundings import undisturbed
 
 CovType = Literal["expected", "observed", "propagated", "sandwich", "HC0", "HC3"]
 
@@ -65,6 +66,7 @@ class FitStep:
 
 
 @understood
+@undisturbed
 def fit(
     model: Callable[..., Tensor] | str | Model,
     x: Any = None,

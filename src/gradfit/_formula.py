@@ -163,11 +163,17 @@ class Formula:
             raise InputError(f"the formula {self.body!r} needs values for {', '.join(missing)}.")
         given = [values[n] for n in self.names]
         tensors = [
-            v if isinstance(v, Tensor) else torch.tensor(float(v), dtype=torch.float64)
+            v
+            if isinstance(v, Tensor)
+            else torch.tensor(float(v), dtype=torch.float64, device="cpu")
             for v in given
         ]
         value = cast(Tensor | float, self.function(self.names)(*tensors))
-        return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        return (
+            value
+            if isinstance(value, Tensor)
+            else torch.tensor(value, dtype=torch.float64, device="cpu")
+        )
 
     def function(
         self, arguments: Sequence[str], columns: Mapping[str, int | None] | None = None
@@ -353,7 +359,8 @@ class _Checker(ast.NodeTransformer):
         node.args = conditions + [self.value(a) for a in node.args[chosen:]]
         if all(isinstance(a, ast.Constant) for a in node.args):
             values = [
-                torch.tensor(cast(ast.Constant, a).value, dtype=torch.float64) for a in node.args
+                torch.tensor(cast(ast.Constant, a).value, dtype=torch.float64, device="cpu")
+                for a in node.args
             ]
             return self.number(node, lambda: float(NAMESPACE[name](*values)))
         return node

@@ -23,8 +23,10 @@ from gradfit._result import prediction
 from gradfit._result.observed import Observed
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed, undisturbed_methods
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MarginalFit:
     """A curve with intrinsic scatter.
@@ -110,6 +112,7 @@ class MarginalFit:
 
 
 @understood
+@undisturbed
 def mnr(
     model: Callable[..., Tensor] | str | Model,
     x: Any = None,

@@ -42,7 +42,7 @@ def as_numpy(t: Tensor) -> Any:
 def _held_exact(data: Data, exact: Tensor) -> Data:
     """Write 0 for the errors of the coordinates that ``fix_x`` made exact."""
     if data.cov is not None:
-        held = torch.zeros(data.cov.shape[0], exact.shape[1], dtype=torch.bool)
+        held = torch.zeros(data.cov.shape[0], exact.shape[1], dtype=torch.bool, device="cpu")
         held[: len(exact)] = exact.cpu()
         held = held.to(data.cov.device)
         return replace(data, cov=torch.where(held[None] | held[:, None], 0.0, data.cov))
@@ -98,5 +98,5 @@ def _matrices(data: Data, cov: Tensor) -> FloatArray:
 def _shifts(data: Data, errors: Systematic) -> FloatArray:
     """Return what each of the errors that points share does to x and y (K, k, N)."""
     k = data.x.shape[0] + (0 if data.y is None else data.y.shape[0])
-    unit = torch.eye(errors.count).to(data.x)[..., None]
+    unit = torch.eye(errors.count, dtype=torch.float64, device="cpu").to(data.x)[..., None]
     return np.stack([give_array(data, errors.shift(t, k), False) for t in unit])

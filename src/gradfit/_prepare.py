@@ -39,8 +39,10 @@ from gradfit._types import STATUSES, FloatArray, Status
 from gradfit._unfit import unfit
 from gradfit._verdict import is_clear, look_again
 from gradfit.errors import InputError, ModelError
+from gradfit.graph.surroundings import undisturbed, undisturbed_methods
 
 
+@undisturbed_methods
 @dataclass(frozen=True, eq=False)
 class PreparedFit:
     """One of many fits, with what is asked for most; :attr:`full` has the rest.
@@ -132,6 +134,7 @@ class Fitter:
         self._options = options_of(**{k: self._asked.pop(k) for k in _TOLERANCES})
         self._kinds: dict[Any, _Kind] = {}
 
+    @undisturbed
     def __call__(self, x: Any, y: Any = None) -> PreparedFit:
         """Fit the model to points, from the start values that were prepared.
 
@@ -166,7 +169,9 @@ class Fitter:
         problem, p, n = kind.problem, fitted.p, at_x.shape[-1]
         if not is_clear(told, p, n * fitted.spec.q, problem.absolute):
             seen = kind.with_data(at_x, at_y, False)
-            told = look_again(fitted, seen, kind.loss, torch.tensor([n])).first
+            told = look_again(
+                fitted, seen, kind.loss, torch.tensor([n], dtype=torch.int64, device="cpu")
+            ).first
         sought = int(sum(told[-p:])) - problem.redundant
         values = dict(zip(problem.free, told[TOLD : TOLD + p], strict=True))
         if problem.fixed:
@@ -302,6 +307,7 @@ _TOLERANCES = ("gtol", "ftol", "xtol", "max_steps")
 
 
 @understood
+@undisturbed
 def prepare(
     model: Callable[..., Tensor] | str | Model,
     *,

@@ -97,7 +97,7 @@ class Problem:
         """The same (G,) of each fit."""
         data = self.data
         if data.sizes is None or data.group is None:
-            return torch.tensor([self.n_seen], device=self.points.x.device)
+            return torch.tensor([self.n_seen], device=self.points.x.device, dtype=torch.int64)
         seen = data.sizes * self.n_equations
         if data.missing is None:
             return seen
@@ -150,7 +150,7 @@ class Problem:
         if not self.shared or self.data.group is None:
             return None
         flags = [n in self.shared for n in self.free] + [False] * self.n_hidden
-        return torch.tensor(flags, device=self.data.x.device)
+        return torch.tensor(flags, device=self.data.x.device, dtype=torch.bool)
 
     def plain(self) -> Function:
         """Return the model of the free parameters alone: ``fn(x (m, N), free) -> (q, N)``.

@@ -41,7 +41,11 @@ def check_model(problem: Problem, beta0: Tensor) -> Problem:
     if known is not None and known.issuperset(problem.free):
         return problem
     n = problem.data.x.shape[1]
-    take = torch.linspace(0, n - 1, min(SAMPLE, n), device=beta0.device).round().long()
+    take = (
+        torch.linspace(0, n - 1, min(SAMPLE, n), device=beta0.device, dtype=torch.float64)
+        .round()
+        .long()
+    )
     x = problem.data.x[:, take]
     group = problem.data.group
     beta = [c[group[take]] if group is not None else c.expand(len(take)) for c in beta0.mT]
@@ -271,7 +275,12 @@ def _difference(
     zero = (largest or 1.0) * share * share
     step = torch.where(size > 0, share * size, zero)
     if row is not None:
-        step = torch.zeros_like(plain[k]).index_fill_(0, torch.tensor([row]), 1.0) * step
+        step = (
+            torch.zeros_like(plain[k]).index_fill_(
+                0, torch.tensor([row], dtype=torch.int64, device=plain[k].device), 1.0
+            )
+            * step
+        )
     ends: list[Tensor] = []
     values: list[Tensor] = []
     with torch.no_grad():

@@ -173,7 +173,7 @@ def draw(
     scales = _Scales.of(trial)
     if sizes is None:
         # A unit may hide in the function: half of the draws are made for one that is.
-        count = torch.arange(draws, device=device)
+        count = torch.arange(draws, device=device, dtype=torch.int64)
         decades = DECADES * (2 * (count * GOLDEN).remainder(1.0) - 1)
         unit = torch.where(count % 2 == 0, 1.0, 10.0**decades).to(scales.size)
         scales = scales.in_units(unit)
@@ -373,7 +373,7 @@ def _inside(value: Tensor, low: float | None, high: float | None) -> Tensor:
     turn = (value - low).remainder(2 * (high - low))
     folded = low + torch.minimum(turn, 2 * (high - low) - turn)
     # The bounds are a scale, too, and may be a better one.
-    count = torch.arange(value.shape[-1], device=value.device)
+    count = torch.arange(value.shape[-1], device=value.device, dtype=torch.int64)
     even = low + (high - low) * (count * GOLDEN).remainder(1.0)
     return torch.where(count % 4 == 3, even, folded)
 

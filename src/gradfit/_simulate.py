@@ -16,9 +16,11 @@ from gradfit._model import Model, as_model
 from gradfit._types import ArrayLike
 from gradfit._whitening import factor
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 
 
 @understood
+@undisturbed
 def simulate(
     model: Any,
     params: Mapping[str, Any] | Sequence[Any],

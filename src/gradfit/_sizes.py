@@ -96,7 +96,9 @@ class Sizes:
 def write_down(call: Call, x: Tensor, p: int) -> Record | None:
     """Return the operations of a function of p parameters at points x (m, k); None if it hides."""
     points = x[:, [0, -1]].detach().cpu().double()
-    beta = torch.linspace(1.0, 1.5, p, dtype=torch.float64)[:, None] * torch.tensor([1.0, 1.0625])
+    beta = torch.linspace(1.0, 1.5, p, dtype=torch.float64, device="cpu")[:, None] * torch.tensor(
+        [1.0, 1.0625], dtype=torch.float64, device="cpu"
+    )
     try:
         return record(call, points, beta.double())
     except (CaptureError, RuntimeError):

@@ -152,7 +152,9 @@ class _View:
         fine = one.w[0].nonzero()[:, 0]
         fine = fine if len(fine) else torch.zeros_like(fine.new_empty(1))
         generator = torch.Generator().manual_seed(self.seed)
-        at = torch.randint(0, len(fine), (PROBES, TRIED), generator=generator).to(fine.device)
+        at = torch.randint(0, len(fine), (PROBES, TRIED), generator=generator, device="cpu").to(
+            fine.device
+        )
         x = one.x[:, 0, fine[at]]
         linear = linear_of(trial.call, x, theta.expand(-1, -1, TRIED), tuple(self.held), self.q)
         return of_linear(linear, x, p, m)
@@ -165,7 +167,7 @@ class _View:
     def rates(self, trial: Trial, anatomy: Anatomy) -> dict[int, Rate]:
         """Return how fast each parameter that is a frequency or a period may make it turn."""
         found: dict[int, list[Rate]] = {}
-        rows = torch.arange(len(trial.w), device=trial.w.device)
+        rows = torch.arange(len(trial.w), device=trial.w.device, dtype=torch.int64)
         for some in rows.split(max(1, CHUNK // (8 * trial.w.shape[1]))):
             part = trial.take(some)
             sizes = self.sizes(part)
@@ -206,15 +208,27 @@ def _search_groups(trial: Trial, anatomy: Anatomy, view: _View, n: int) -> Tenso
     affordable = max(64, BUDGET // (G * points))
     shared = None
     if affordable < wanted:
-        pilots = torch.linspace(0, G - 1, PILOTS).round().long().unique().to(device)
+        pilots = (
+            torch.linspace(0, G - 1, PILOTS, dtype=torch.float64, device="cpu")
+            .round()
+            .long()
+            .unique()
+            .to(device)
+        )
         shared = torch.cat([run(g[None], max(n, 4), wanted, None).flatten(1) for g in pilots], 1)
         wanted = affordable
     step = max(1, CHUNK // (wanted * points))
-    rows = torch.arange(G, device=device)
+    rows = torch.arange(G, device=device, dtype=torch.int64)
     parts = [run(rows[i : i + step], n, wanted, shared) for i in range(0, G, step)]
     most = max(part.shape[2] for part in parts)
     # Where fewer starts differ, the last is repeated.
-    return torch.cat([p[..., torch.arange(most).clamp(max=p.shape[2] - 1)] for p in parts], 1)
+    return torch.cat(
+        [
+            p[..., torch.arange(most, dtype=torch.int64, device="cpu").clamp(max=p.shape[2] - 1)]
+            for p in parts
+        ],
+        1,
+    )
 
 
 def _callable(model: Model, vector: bool, y_names: Sequence[str]) -> Call:
@@ -266,13 +280,13 @@ def _pick(data: Data) -> tuple[Tensor, Tensor]:
     """
     N, device = data.x.shape[1], data.x.device
     if data.group is None:
-        count = torch.tensor([N], device=device)
+        count = torch.tensor([N], device=device, dtype=torch.int64)
     else:
         count = torch.bincount(data.group, minlength=len(data.keys))
     n = int(count.max().clamp(max=POINTS))
     generator = torch.Generator().manual_seed(0)
-    jitter = torch.rand(n, generator=generator, dtype=torch.float64).to(device)
-    rank = torch.arange(n, device=device)
+    jitter = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu").to(device)
+    rank = torch.arange(n, device=device, dtype=torch.int64)
     size = count[:, None]
     stretch = ((rank + jitter) * size / n).long()
     chosen = torch.where(size > n, stretch, rank)
@@ -281,7 +295,9 @@ def _pick(data: Data) -> tuple[Tensor, Tensor]:
     if data.group is None and N > POINTS and data.y is not None:
         # A narrow peak may lie between them all.
         y = data.y[0].nan_to_num(0.0, 0.0, 0.0)
-        ends = torch.stack([y.argmax(), y.argmin()])[:, None] + torch.arange(-16, 17, device=device)
+        ends = torch.stack([y.argmax(), y.argmin()])[:, None] + torch.arange(
+            -16, 17, device=device, dtype=torch.int64
+        )
         index = torch.cat([index, ends.reshape(1, -1).clamp(0, N - 1)], 1)
         there = torch.ones_like(index, dtype=torch.bool)
     return index, there

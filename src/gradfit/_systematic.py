@@ -163,7 +163,9 @@ def split_covariance(cov: Any, data: Data) -> tuple[Data, Systematic | None]:
     k, n = z.shape
     V = to_tensor("`cov_joint`", cov, z.device)
     _check(V, data, k * data.n_rows)
-    rows = (data.index + torch.arange(k, device=z.device)[:, None] * data.n_rows).reshape(-1)
+    rows = (
+        data.index + torch.arange(k, device=z.device, dtype=torch.int64)[:, None] * data.n_rows
+    ).reshape(-1)
     V = V[rows][:, rows]
     size = V.diagonal().sqrt()
     counts = size > 0

@@ -103,7 +103,7 @@ def refuse_exact(
     n = data.x.shape[1]
     errors = _sigmas(data) if data.cov is None else [data.cov.diagonal(dim1=0, dim2=1).mT]
     inexact = torch.cat([(error != 0).expand(-1, n) for error in errors])
-    wanted = torch.full((n,), q, device=data.x.device)
+    wanted = torch.full((n,), q, device=data.x.device, dtype=torch.int64)
     if data.missing is not None:
         inexact = torch.cat([inexact[:m], inexact[m:] & ~data.missing])
         wanted = wanted - data.missing.sum(0)
@@ -255,7 +255,7 @@ def _factor_by_share(V: Tensor) -> Tensor:
     """
     size, L, rest = V.diagonal(dim1=1, dim2=2), torch.zeros_like(V), V
     done = size <= 0
-    each = torch.arange(len(V), device=V.device)
+    each = torch.arange(len(V), device=V.device, dtype=torch.int64)
     for _ in range(V.shape[1]):
         share = torch.where(done, 0.0, rest.diagonal(dim1=1, dim2=2) / size)
         largest, at = share.max(1)

@@ -13,6 +13,7 @@ from gradfit._data.foreign import refuse_foreign, refuse_foreign_items
 from gradfit._format import shown
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import plain
 
 FEW = 4096
 """Numbers up to which NumPy has looked at all of them before torch has begun."""
@@ -31,7 +32,7 @@ def to_tensor(title: str, value: Any, device: torch.device | None) -> Tensor:
     """
     if isinstance(value, Tensor):
         _refuse_tensor(title, value)
-        return value.detach().to(device=device, dtype=torch.float64)
+        return plain(value).detach().to(device=device, dtype=torch.float64)
     return from_array(to_array(title, value), device)
 
 
@@ -105,7 +106,7 @@ def to_device(device: Any) -> torch.device | None:
     try:
         found = torch.device(device)
         if found.type != "cpu":
-            torch.empty(0, device=found)
+            torch.empty(0, device=found, dtype=torch.float64)
     except Exception as error:  # noqa: BLE001 - torch has many ways to say that there is none
         reason = (" ".join(str(error).split()) or type(error).__name__).partition(". ")[0][:120]
         raise InputError(f"`device` {shown(device)} cannot be used: {reason}.") from None

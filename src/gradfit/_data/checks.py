@@ -123,7 +123,7 @@ def to_flags(title: str, value: Any, device: torch.device | None) -> Tensor:
     if array.dtype.kind != "b":
         wrong = next((v for v in array.flat if not isinstance(v, bool | np.bool_)), value)
         raise InputError(f"{title} must hold True or False, got {shown(wrong)}.")
-    return torch.tensor(array, device=device)
+    return torch.tensor(array, device=device, dtype=torch.bool)
 
 
 def check_covariance(cov: Tensor) -> None:

@@ -96,7 +96,11 @@ class Data:
     @cached_property
     def index(self) -> Tensor:
         """Row of the user's data (N,) that each point came from."""
-        return torch.arange(self.n_rows, device=self.x.device) if self.kept is None else self.kept
+        return (
+            torch.arange(self.n_rows, device=self.x.device, dtype=torch.int64)
+            if self.kept is None
+            else self.kept
+        )
 
     @cached_property
     def n_missing(self) -> int:

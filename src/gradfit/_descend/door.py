@@ -26,6 +26,7 @@ from gradfit._descend.status import DescentStatus
 from gradfit._descend.valley import Valley, survey
 from gradfit._format import count, number
 from gradfit._types import FloatArray
+from gradfit.graph.surroundings import undisturbed_in_place
 
 TOLERANCE = 1e-10
 NO_MINIMUM = {
@@ -37,6 +38,7 @@ NO_MINIMUM = {
 
 
 @understood
+@undisturbed_in_place
 def descend(
     loss: Loss,
     start: Mapping[str, Any] | nn.Module,

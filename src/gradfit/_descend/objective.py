@@ -49,7 +49,7 @@ class Objective:
         self.loss = loss
         self.parameters = parameters
         self.batches = batches
-        self.last = torch.tensor(torch.nan)
+        self.last = torch.tensor(torch.nan, dtype=torch.float64, device="cpu")
         self.n_eval = 0
         self.eps = 0.0
         leaves = {} if parameters.module is not None else parameters.leaves

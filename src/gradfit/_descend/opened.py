@@ -70,7 +70,9 @@ def _graph_there(source: Source, params: Mapping[str, Any]) -> "Graph":
 def _put(own: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(torch.as_tensor(values[name]))
+            parameter.copy_(
+                torch.as_tensor(values[name], dtype=parameter.dtype, device=parameter.device)
+            )
 
 
 def _like(given: Any, value: FloatArray) -> Any:

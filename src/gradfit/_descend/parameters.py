@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradfit._data.foreign import refuse_foreign, refuse_foreign_items
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import default_device
 
 LISTED = 128
 """Up to so many numbers, every step is read back as a list; path and gradients are recorded."""
@@ -181,7 +182,7 @@ class Parameters:
         at = 0
         for block in self.blocks:
             end = at + block.values.numel()
-            block.values.copy_(torch.as_tensor(row[at:end], dtype=torch.float64))
+            block.values.copy_(torch.as_tensor(row[at:end], dtype=torch.float64, device="cpu"))
             at = end
 
     def as_given(self) -> dict[str, Any]:
@@ -213,7 +214,10 @@ def _tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, list | tuple):
         refuse_foreign_items(title, value)
     try:
-        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
+        if isinstance(value, Tensor):
+            tensor = value
+        else:  # the loss of the user makes its own tensors there
+            tensor = torch.from_numpy(np.array(value)).to(default_device())
     except Exception:  # noqa: BLE001 - objects make arrays of themselves as they like
         tensor = None
     if tensor is None or tensor.dtype in (torch.bool, torch.complex64, torch.complex128):

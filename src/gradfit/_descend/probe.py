@@ -130,7 +130,7 @@ def _foretold(
     block = objective.parameters.blocks[0]
     here, grads = block.values.clone(), block.grads.clone()
     try:
-        block.values.add_(torch.as_tensor(step, dtype=here.dtype))
+        block.values.add_(torch.as_tensor(step, dtype=here.dtype, device=here.device))
         objective.parameters.clear()
         objective.backward()
         moved = (_numbers(block.grads) - gradient) / unit

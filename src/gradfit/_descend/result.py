@@ -19,6 +19,7 @@ from gradfit._descend.valley import Valley
 from gradfit._format import columns, count, duration, number, plural
 from gradfit._types import FloatArray
 from gradfit._views import descent
+from gradfit.graph.surroundings import undisturbed_methods
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Descent:
     """A descent that has ended: where it got, how, and why no further.

@@ -22,6 +22,7 @@ from gradfit._types import FloatArray
 from gradfit._views import descent
 from gradfit._views.fitted import as_array
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed_in_place, undisturbed_methods
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ PROVED = 3
 """Steps after which a batch must agree with a run alone."""
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sweep:
     """Plain gradient descent with many learning rates from the same start.
@@ -111,6 +113,7 @@ class Sweep:
 
 
 @understood
+@undisturbed_in_place
 def sweep_lr(
     loss: Loss,
     start: Mapping[str, Any] | nn.Module,

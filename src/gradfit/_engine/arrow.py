@@ -89,7 +89,10 @@ def between(arrow: Arrow, B: Tensor) -> Tensor:
     """
     (G, p, _), own, shared = B.shape, arrow.own, arrow.shared
     R = B.new_zeros(G, p, len(shared))
-    R[:, own], R[:, shared] = -arrow.Y, torch.eye(len(shared)).to(B)
+    R[:, own], R[:, shared] = (
+        -arrow.Y,
+        torch.eye(len(shared), dtype=torch.float64, device="cpu").to(B),
+    )
     inner = torch.zeros_like(B)
     inner[:, own[:, None], own] = arrow.inner
     C = arrow.outer

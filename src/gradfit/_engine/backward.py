@@ -27,7 +27,7 @@ def pull_back(
 @cache
 def _shortcut() -> Any:
     """Return the engine's entry, if it is where it has been since PyTorch 1.5; else None."""
-    a = torch.tensor([2.0, 3.0], dtype=torch.float64, requires_grad=True)
+    a = torch.tensor([2.0, 3.0], dtype=torch.float64, requires_grad=True, device="cpu")
     b = torch.zeros_like(a, requires_grad=True)
     with torch.enable_grad():
         value = a * a

@@ -165,7 +165,13 @@ def _spread_joint(w: Work, kind: str, free: Tensor, shared: Tensor, relative: bo
     cov, alone = covariance(arrow, p), torch.zeros_like(free)
     if kind in FROM_RESIDUALS:
         known = torch.where(both, covariance(plain, p), 0.0)
-        M, moved = meat(w, kind, torch.eye(p).to(s.beta).expand(len(free), p, p), relative, known)
+        M, moved = meat(
+            w,
+            kind,
+            torch.eye(p, dtype=torch.float64, device="cpu").to(s.beta).expand(len(free), p, p),
+            relative,
+            known,
+        )
         alone = moved > BLIND**2 * known.diagonal(dim1=-2, dim2=-1)
     if kind == "propagated" or kind in FROM_RESIDUALS:
         cov = between(arrow, torch.where(both, M, 0.0))

@@ -160,9 +160,13 @@ def _copies(field: Field, row: Tensor) -> tuple[Points, Tensor]:
     """Return the points of the fits ``row``, one group for each, and their index."""
     sizes = field.sizes
     first = (sizes.cumsum(0) - sizes)[row]
-    group = torch.arange(len(row), device=row.device).repeat_interleave(sizes[row])
+    group = torch.arange(len(row), device=row.device, dtype=torch.int64).repeat_interleave(
+        sizes[row]
+    )
     start = sizes[row].cumsum(0) - sizes[row]
-    index = torch.arange(len(group), device=row.device) - start[group] + first[group]
+    index = (
+        torch.arange(len(group), device=row.device, dtype=torch.int64) - start[group] + first[group]
+    )
     return field.points.take(index)._replace(group=group), index
 
 

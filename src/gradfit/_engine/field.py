@@ -147,9 +147,9 @@ class Field:
     def select(self, rows: Tensor) -> tuple["Field", Tensor]:
         """Return the field of the fits ``rows`` (ascending) alone, and the index of its points."""
         if self.points.group is None:
-            return self, torch.arange(self.points.n, device=self.points.x.device)
+            return self, torch.arange(self.points.n, device=self.points.x.device, dtype=torch.int64)
         place = torch.full((self.n_groups,), -1, dtype=torch.int64, device=rows.device)
-        place[rows] = torch.arange(rows.shape[0], device=rows.device)
+        place[rows] = torch.arange(rows.shape[0], device=rows.device, dtype=torch.int64)
         moved = place[self.points.group]
         index = torch.nonzero(moved >= 0)[:, 0]
         points = self.points.take(index)._replace(group=moved[index])
@@ -160,7 +160,7 @@ class Field:
     def sizes(self) -> Tensor:
         """Number of points of every fit (G,)."""
         if self.points.group is None:
-            return torch.tensor([self.points.n], device=self.points.x.device)
+            return torch.tensor([self.points.n], device=self.points.x.device, dtype=torch.int64)
         return torch.bincount(self.points.group, minlength=self.n_groups)
 
     def columns(self, stretch: Stretch, beta: Tensor) -> Tensor:

@@ -67,7 +67,9 @@ def leaves_of(points: Points, u: Tensor, columns: Tensor, beta: bool = True) -> 
         return Leaves(x, params, [x, *wanted])
     rows = list(points.rows)
     moving = (points.x[rows] + points.shift_x(u)).requires_grad_()
-    x = points.x.index_copy(0, torch.tensor(rows, device=points.x.device), moving)
+    x = points.x.index_copy(
+        0, torch.tensor(rows, device=points.x.device, dtype=torch.int64), moving
+    )
     return Leaves(x, params, [moving, *wanted])
 
 

@@ -259,7 +259,7 @@ def even_size(group: Tensor | None, n_groups: int) -> int:
     if group is None or not n_groups or group.shape[0] % n_groups:
         return 0
     size = group.shape[0] // n_groups
-    even = torch.arange(n_groups, device=group.device).repeat_interleave(size)
+    even = torch.arange(n_groups, device=group.device, dtype=torch.int64).repeat_interleave(size)
     return size if torch.equal(group, even) else 0
 
 

@@ -146,8 +146,8 @@ def medians(values: Tensor, group: Tensor | None, count: int) -> Tensor:
     """Return the median (G,) of the values (N,) of each group; NaN counts as large."""
     values = torch.where(values.isnan(), torch.inf, values)
     if group is None:
-        sorted_, first = values.sort().values, torch.zeros(1, dtype=torch.int64)
-        sizes = torch.tensor([len(values)])
+        sorted_, first = values.sort().values, torch.zeros(1, dtype=torch.int64, device="cpu")
+        sizes = torch.tensor([len(values)], dtype=torch.int64, device="cpu")
         first, sizes = first.to(values.device), sizes.to(values.device)
     else:
         order = values.argsort(stable=True)
@@ -280,13 +280,13 @@ class _Search:
         q, points, ended, chosen, scale = self.q, self.q.points, None, rows, at.scale
         if len(rows) < self.count and not q.joint:
             place = rows.new_full((self.count,), -1)
-            place[rows] = torch.arange(len(rows), device=rows.device)
+            place[rows] = torch.arange(len(rows), device=rows.device, dtype=torch.int64)
             group = rows if points.group is None else place[points.group]
             index = torch.nonzero(group >= 0)[:, 0]
             points = points.take(index)._replace(group=group[index])
         elif len(rows) < self.count:
             ended = torch.where(self.asked, 0, int(Status.STOPPED))
-            chosen = torch.arange(self.count, device=rows.device)
+            chosen = torch.arange(self.count, device=rows.device, dtype=torch.int64)
         count = len(chosen)
         seen = scaled(points, scale[chosen], q.extra)
         stage = q.run(seen, at.beta[chosen], loss, ended, roughly)
@@ -351,7 +351,7 @@ class _Search:
         # Of equal ones the first, so that rounding decides nothing.
         better = costs < costs[:1] * (1 - ROUGH**2)
         chosen = torch.where(better.any(0), costs.argmin(0), 0)
-        rows = torch.arange(self.count, device=chosen.device)
+        rows = torch.arange(self.count, device=chosen.device, dtype=torch.int64)
         # A fit that begins where it ends cannot tell how near its minimum it is.
         beta = torch.stack([at.beta for at in starts])[chosen, rows]
         at = Settled(
@@ -388,14 +388,18 @@ class _Search:
         points, count, p = self.q.points, self.count, at.beta.shape[1]
         k = -(-p // self.equations) + SPARE
         group = points.group
-        own = torch.zeros(points.n, dtype=torch.int64) if group is None else group.cpu()
+        own = (
+            torch.zeros(points.n, dtype=torch.int64, device="cpu") if group is None else group.cpu()
+        )
         sizes = torch.bincount(own, minlength=count)
         if self.q.joint or not bool((sizes > k).any()):
             return at
         best, least = at.beta.clone(), torch.full_like(at.scale, torch.inf)
-        place = torch.arange(points.n) - (sizes.cumsum(0) - sizes)[own]
+        place = (
+            torch.arange(points.n, dtype=torch.int64, device="cpu") - (sizes.cumsum(0) - sizes)[own]
+        )
         together = max(1, min(SUBSETS, TOGETHER // points.n))
-        for seeds in torch.arange(SUBSETS).split(together):
+        for seeds in torch.arange(SUBSETS, dtype=torch.int64, device="cpu").split(together):
             tries = len(seeds)
             drawn = [_first_of(own, place, sizes, k, seed) for seed in seeds.tolist()]
             members = torch.cat([own[each] + t * count for t, each in enumerate(drawn)])
@@ -406,13 +410,15 @@ class _Search:
             ended = torch.where(self.asked, 0, int(Status.STOPPED)).repeat(tries)
             stage = self.q.run(scaled(some, wide, self.q.extra), beta0, CONVEX, ended, True)
             whole = points.repeat(tries)._replace(
-                group=(own + torch.arange(tries)[:, None] * count).reshape(-1).to(at.beta.device)
+                group=(own + torch.arange(tries, dtype=torch.int64, device="cpu")[:, None] * count)
+                .reshape(-1)
+                .to(at.beta.device)
             )
             phi = distances(whole, self.q.fn, stage.beta)[0]
             found = self.scale_of(phi, whole, tries * count).nan_to_num(torch.inf)
             found = torch.where(torch.isfinite(stage.beta).all(1), found, torch.inf)
             lowest, which = found.reshape(tries, count).min(0)
-            rows = torch.arange(count, device=which.device)
+            rows = torch.arange(count, device=which.device, dtype=torch.int64)
             there = stage.beta.reshape(tries, count, p)[which, rows]
             best = torch.where((lowest < least)[:, None], there, best)
             least = torch.minimum(lowest, least)
@@ -439,7 +445,12 @@ class _Search:
 
 def _first_of(own: Tensor, place: Tensor, sizes: Tensor, k: int, seed: int) -> Tensor:
     """Return the points (K,), ascending, that come first by lot: k of every group."""
-    dice = torch.rand(int(sizes.max()), generator=torch.Generator("cpu").manual_seed(seed))
+    dice = torch.rand(
+        int(sizes.max()),
+        generator=torch.Generator("cpu").manual_seed(seed),
+        dtype=torch.float32,
+        device="cpu",
+    )
     order = torch.argsort(own.to(torch.float64) + 0.999 * dice[place].to(torch.float64))
-    rank = torch.arange(len(own)) - (sizes.cumsum(0) - sizes)[own]
+    rank = torch.arange(len(own), dtype=torch.int64, device="cpu") - (sizes.cumsum(0) - sizes)[own]
     return order[rank < k].sort().values

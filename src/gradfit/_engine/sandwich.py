@@ -116,7 +116,7 @@ def _apart(
         other = columns_along(rows, grouping.spread(inverse.permute(1, 2, 0)))
     slope = torch.ones_like(linear.phi) if loss is None else _slope(loss, linear)
     P = torch.einsum("apn,bpn->nab", other, rows) * slope[:, None, None]
-    eye = torch.eye(P.shape[1]).to(P)
+    eye = torch.eye(P.shape[1], dtype=torch.float64, device="cpu").to(P)
     lowest = torch.linalg.eigvalsh((eye - P).nan_to_num(0.0, 0.0, 0.0))[:, 0]
     fixed = lowest <= ALONE
     rest = torch.where(fixed[:, None, None], eye, eye - P)

@@ -217,7 +217,7 @@ class Custom:
         pool, recorder = self.recorder.pool, self.recorder
         grads: list[Tensor] = []
         for number, meta in enumerate(self.node._input_metadata):
-            grad = torch.zeros(meta.shape, dtype=torch.float64)
+            grad = torch.zeros(meta.shape, dtype=torch.float64, device="cpu")
             if number == self.tensor.output_nr:
                 grad[self.at] = float(g.number)
                 grad.requires_grad_()
@@ -265,7 +265,9 @@ def _held(term: Term, dtype: torch.dtype, known: dict[Term, Term]) -> Term:
 def _hold(term: Term, dtype: torch.dtype, known: dict[Term, Term]) -> Term:
     pool, args = term.pool, term.args
     if term.op == "const":
-        return pool.constant(torch.tensor(term.number, dtype=torch.float64).to(dtype).item())
+        return pool.constant(
+            torch.tensor(term.number, dtype=torch.float64, device="cpu").to(dtype).item()
+        )
     if term.is_bool:
         return term.as_float()
     if term.op == "stop":

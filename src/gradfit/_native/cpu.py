@@ -115,10 +115,10 @@ def _arrays(
 
 
 def _numbers(count: int) -> Tensor:
-    return torch.empty(count, dtype=torch.float64)
+    return torch.empty(count, dtype=torch.float64, device="cpu")
 
 
-_EMPTY = torch.zeros(1, dtype=torch.float64)
+_EMPTY = torch.zeros(1, dtype=torch.float64, device="cpu")
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ def large(*shape: int) -> Tensor:
     """
     n = math.prod(shape)
     if n < LARGE:
-        return torch.empty(shape, dtype=torch.float64)
+        return torch.empty(shape, dtype=torch.float64, device="cpu")
     memory = np.empty(n + LANES)
     begin = -(memory.ctypes.data // memory.itemsize) % LANES
     return torch.from_numpy(memory[begin : begin + n].reshape(shape))

@@ -276,7 +276,7 @@ def _spec_of(kernels: Kernels, points: Points, options: Options, loss: Loss | No
 @lru_cache(maxsize=16)
 def _trials(mu: int) -> tuple[Tensor, Tensor]:
     """Return trial points, and places around a foot, row after row."""
-    like = torch.zeros((), dtype=torch.float64)
+    like = torch.zeros((), dtype=torch.float64, device="cpu")
     if not mu:
         return like[None][:0], like[None][:0]
     return offsets(mu, like).ravel(), around(mu, like.dtype, like.device).ravel()
@@ -297,7 +297,7 @@ def _head_of(
     later = s.together * s.mu + s.p
     numbers = [*s, *layout.free, *layout.rows, *low, *high, *values, *[0.0] * s.p, scale]
     numbers += [0.0] * later
-    return torch.cat([torch.tensor(numbers, dtype=torch.float64), *_trials(s.mu)])
+    return torch.cat([torch.tensor(numbers, dtype=torch.float64, device="cpu"), *_trials(s.mu)])
 
 
 def room_for(plan: Plan, count: int, ended: Tensor | None) -> Fitted:

@@ -129,7 +129,7 @@ def record(fn: Function, x: Any, beta: Any) -> Record:
     """
     pool = Pool()
     recorder = Recorder(pool)
-    x, beta = (torch.as_tensor(v, dtype=torch.float64) for v in (x, beta))
+    x, beta = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in (x, beta))
     x_terms = _symbols(pool, x.tolist(), "x", (FIRST, OTHER))
     b_terms = _symbols(pool, beta.tolist(), "b", (FREE, ALIEN))
     leaf = _leaf(recorder, x, x_terms)
@@ -243,7 +243,7 @@ def _check_derivatives(program: Program, value: Tensor, leaves: list[Tensor]) ->
         found = _slopes(value[j].sum(), leaves)
         scale = abs(float(program.value[j].number))
         _compare("derivative", found * size, size * [t.number for t in row], scale)
-    nu = torch.tensor([[t.number] for t in program.nu], dtype=torch.float64)
+    nu = torch.tensor([[t.number] for t in program.nu], dtype=torch.float64, device="cpu")
     field = (value * nu).sum()
     if not field.requires_grad:
         return
@@ -256,7 +256,7 @@ def _check_derivatives(program: Program, value: Tensor, leaves: list[Tensor]) ->
     weights = np.linspace(0.3, 1.1, k) * size
     along = sum(
         (w * row.sum() for w, row in zip(weights.tolist(), _rows(grads), strict=True)),
-        torch.zeros((), dtype=torch.float64),
+        torch.zeros((), dtype=torch.float64, device="cpu"),
     )
     scale = max(np.abs(value[:, 0].detach().numpy()).max(), np.abs(slopes * size).max())
     found = _slopes(along, leaves) * size

@@ -15,6 +15,7 @@ from gradfit._result.inverse import Inverse
 from gradfit._result.outcome import Outcome
 from gradfit._result.prediction import Band, places
 from gradfit.errors import GradfitError, InputError
+from gradfit.graph.surroundings import undisturbed_methods
 
 if TYPE_CHECKING:
     from gradfit._uncertainty.bootstrap import Bootstrap, Jackknife
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Method: TypeAlias = Literal["t", "profile", "bootstrap", "jackknife"]
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Asking(Outcome):
     """The fields of a :class:`FitResult`, and the questions that they answer."""
@@ -328,7 +330,7 @@ class Asking(Outcome):
         if alone:
             x, stderr = x[0], stderr[0]
         if as_torch:
-            return Inverse(torch.tensor(x), torch.tensor(stderr))
+            return Inverse(*(torch.from_numpy(np.array(v)) for v in (x, stderr)))
         return Inverse(float(x), float(stderr)) if alone else Inverse(x, stderr)
 
     @property

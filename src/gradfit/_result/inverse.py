@@ -44,14 +44,14 @@ def find_roots(
     InputError
         No root for some y, or several and no ``near`` to choose by.
     """
-    grid = torch.linspace(between[0], between[1], SCAN + 1, dtype=torch.float64)
+    grid = torch.linspace(between[0], between[1], SCAN + 1, dtype=torch.float64, device="cpu")
     values = list(params.values())
     curve = evaluate(model, values, grid).reshape(-1)
     gap = curve[None] - torch.from_numpy(y)[:, None]
     below, above = gap[:, :-1], gap[:, 1:]
     crossed = (below * above < 0) | (below == 0)
     crossed[:, -1] |= above[:, -1] == 0
-    chosen = torch.empty(len(y), dtype=torch.int64)
+    chosen = torch.empty(len(y), dtype=torch.int64, device="cpu")
     for k, row in enumerate(crossed):
         places = torch.nonzero(row)[:, 0]
         if not len(places):

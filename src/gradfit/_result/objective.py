@@ -34,7 +34,7 @@ def trace_objective(fit: Fitted) -> "Graph":
     from gradfit.graph import trace
 
     values = [
-        torch.tensor(value, dtype=torch.float64, requires_grad=name not in fit.fixed)
+        torch.tensor(value, dtype=torch.float64, requires_grad=name not in fit.fixed, device="cpu")
         for name, value in fit.params.items()
     ]
     return trace(Named(_objective(fit), "chi2", fit.names), *values)
@@ -48,7 +48,10 @@ def film_objective(fit: Fitted, path: Sequence[Mapping[str, float]]) -> "Film":
     frames = [
         [
             torch.tensor(
-                float(at.get(name, value)), dtype=torch.float64, requires_grad=name not in fit.fixed
+                float(at.get(name, value)),
+                dtype=torch.float64,
+                requires_grad=name not in fit.fixed,
+                device="cpu",
             )
             for name, value in fit.params.items()
         ]

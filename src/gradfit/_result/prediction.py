@@ -79,7 +79,7 @@ def predict(model: Model, params: Mapping[str, float], at: Places) -> Any:
 
 def predict_each(model: Model, params: Sequence[Any], at: Places) -> Any:
     """Return the model of many fits at the same places; ``params`` holds (G,) numbers for each."""
-    columns = [torch.as_tensor(as_array(values)).to(at.x) for values in params]
+    columns = [torch.from_numpy(np.array(as_array(values))).to(at.x) for values in params]
     n = at.x.shape[-1]
     pieces = [
         _side_by_side(model, part, at.x)

@@ -10,6 +10,7 @@ from gradfit._result import plain
 from gradfit._result.asking import Asking
 from gradfit._types import Status
 from gradfit.errors import FitError, InputError
+from gradfit.graph.surroundings import undisturbed_methods
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Theme: TypeAlias = Literal["light", "dark"]
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FitResult(Asking):
     r"""A model fitted to data: parameters, their uncertainties, and how well it all agrees.

@@ -23,10 +23,12 @@ from gradfit._views import words
 from gradfit._views.fitted import as_array
 from gradfit._views.words import weightless
 from gradfit.errors import CoverageWarning, FitError
+from gradfit.graph.surroundings import undisturbed_methods
 
 Theme: TypeAlias = Literal["light", "dark"]
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FitTable(Correlated):
     """One fit per group: the names of :class:`FitResult`, one row per group.

@@ -259,9 +259,9 @@ def _leave_one_out(case: Case, progress: bool) -> tuple[Tensor, Tensor]:
     n = case.n
     rows: list[Tensor] = []
     good: list[Tensor] = []
-    others, kernels = torch.arange(n - 1), machine_for(case, n)
+    others, kernels = torch.arange(n - 1, dtype=torch.int64, device="cpu"), machine_for(case, n)
     with Bar("jackknife", n, progress) as bar:
-        for left_out in torch.arange(n).split(at_once(n)):
+        for left_out in torch.arange(n, dtype=torch.int64, device="cpu").split(at_once(n)):
             index = others + (others >= left_out[:, None]).to(others.dtype)
             u0 = case.work.u[:, index.reshape(-1)]
             beta, fine = estimate(case, repeat(case, index), u0, kernels)

@@ -128,7 +128,7 @@ def _pull_of_points(case: Case, found: Spread, scale: float) -> tuple[Tensor, Te
         root = 1.0 if case.loss is None else case.loss.weight(linear.phi).sqrt()
         J, h = linear.J * root, linear.h * root
         H = torch.einsum("apn,pr,brn->nab", J, C, J)
-        rest = torch.eye(H.shape[1]).to(H) - H
+        rest = torch.eye(H.shape[1], dtype=torch.float64, device="cpu").to(H) - H
         pushed = torch.linalg.solve_ex(rest, h.mT[..., None])[0][..., 0]
         leverage.append(H.diagonal(dim1=1, dim2=2).sum(-1))
         moved = torch.einsum("apn,na->np", J, pushed)

@@ -84,7 +84,7 @@ class _Curve:
         linear = Linear(*(torch.cat(each, -1) for each in zip(*(p for _, p in parts), strict=True)))
         self.linear = linear
         self.x = points.x_hat(case.work.u)
-        self.every = torch.arange(case.n)
+        self.every = torch.arange(case.n, dtype=torch.int64, device="cpu")
         with torch.no_grad():
             columns = case.beta.mT.expand(-1, case.n).unbind()
             self.y = None if points.y is None else case.work.field.fn(self.x, columns)
@@ -140,7 +140,9 @@ class _Curve:
             return -h, linear.K
         # K K^T = 1 - C^-1 C^-T, and C^-1 is lower triangular.
         q = self.y.shape[0]
-        rest = torch.eye(q)[..., None].to(h) - torch.einsum("qmn,rmn->qrn", linear.K, linear.K)
+        rest = torch.eye(q, dtype=torch.float64, device="cpu")[..., None].to(h) - torch.einsum(
+            "qmn,rmn->qrn", linear.K, linear.K
+        )
         lower = torch.linalg.cholesky(rest.permute(2, 0, 1)).permute(1, 2, 0)
         return h, torch.cat([-linear.K, lower], 1)
 

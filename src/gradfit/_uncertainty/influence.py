@@ -84,7 +84,7 @@ def in_rows(data: Data, values: Tensor) -> Tensor:
 
 
 def _unit(case: Case, j: int) -> Tensor:
-    unit = torch.zeros(len(case.problem.model.names), dtype=torch.float64)
+    unit = torch.zeros(len(case.problem.model.names), dtype=torch.float64, device="cpu")
     unit[j] = 1.0
     return unit
 

@@ -142,7 +142,7 @@ def find_ends(
     size = centre.abs().clamp(min=1.0)
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1e-3 * size)
     which = chosen.repeat_interleave(2)
-    sign = torch.tensor([-1.0, 1.0], dtype=centre.dtype).repeat(len(chosen))
+    sign = torch.tensor([-1.0, 1.0], dtype=centre.dtype, device="cpu").repeat(len(chosen))
     limits = case.problem.bounds
     limit = sign * torch.inf
     if limits is not None:
@@ -169,7 +169,7 @@ def _search(case: Case, ends: Ends, target: float) -> Tensor:
     beta = _along(case, ends, s)
     u = case.work.u[:, None].expand(-1, count, -1).clone()
     out = torch.full_like(s, torch.nan)
-    live, better = torch.arange(count), False
+    live, better = torch.arange(count, dtype=torch.int64, device="cpu"), False
     for _ in range(ROUNDS):
         s = torch.minimum(s, room)
         look = _look(case, Ends(*(t[live] for t in ends)), s[live], beta[live], u[:, live])
@@ -215,7 +215,7 @@ def _look(case: Case, ends: Ends, s: Tensor, beta: Tensor, u: Tensor) -> _Look:
     held = ends.centre + ends.sign * s
     parts = [
         _refits(case, ends.which[rows], held[rows], beta[rows], u[:, rows])
-        for rows in torch.arange(len(held)).split(at_once(case.n))
+        for rows in torch.arange(len(held), dtype=torch.int64, device="cpu").split(at_once(case.n))
     ]
     cost, g, beta, u = (
         torch.cat([part[k] for part in parts], 1 if k == 3 else 0) for k in range(4)
@@ -234,10 +234,10 @@ def _refits(
     lower, upper = torch.full_like(beta, -torch.inf), torch.full_like(beta, torch.inf)
     if limits is not None:
         lower, upper = lower.maximum(limits.lower), upper.minimum(limits.upper)
-    rows = torch.arange(count)
+    rows = torch.arange(count, dtype=torch.int64, device="cpu")
     lower[rows, which] = upper[rows, which] = held
     start = torch.minimum(torch.maximum(beta, lower), upper)
-    points = repeat(case, torch.arange(case.n).expand(count, -1))
+    points = repeat(case, torch.arange(case.n, dtype=torch.int64, device="cpu").expand(count, -1))
     found = refit(case, points, start, u.flatten(1), Bounds(lower, upper), TIGHT)
     state = found.work.state
     good = (state.status > 0) & (state.status < 10)

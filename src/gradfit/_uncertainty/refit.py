@@ -50,7 +50,7 @@ def at_once(n: int) -> int:
 def repeat(case: Case, index: Tensor) -> Points:
     """Return the points listed in ``index`` (B, n), one group for each row."""
     count, n = index.shape
-    group = torch.arange(count).repeat_interleave(n)
+    group = torch.arange(count, dtype=torch.int64, device="cpu").repeat_interleave(n)
     return case.problem.points.take(index.reshape(-1))._replace(group=group)
 
 

@@ -75,8 +75,10 @@ class Case:
         """Return by how much an inverse information of that kind is to be multiplied."""
         if self.loss is None:
             return 1.0 if fit.absolute_sigma else fit.mswd
-        free = torch.ones(1, self.p + self.problem.n_hidden, dtype=torch.bool)
-        free[0, : self.p] = torch.tensor([n not in fit.at_bound for n in self.problem.free])
+        free = torch.ones(1, self.p + self.problem.n_hidden, dtype=torch.bool, device="cpu")
+        free[0, : self.p] = torch.tensor(
+            [n not in fit.at_bound for n in self.problem.free], dtype=torch.bool, device="cpu"
+        )
         phi = distances_of_work(self.work)
         return float(factors(self.problem, free, kind, self.loss, phi))
 
@@ -111,7 +113,7 @@ class Case:
         """Equations (q, N) that count: False where a response was not measured."""
         gone = self.problem.data.missing
         if gone is None:
-            return torch.ones(self.problem.n_equations, self.n, dtype=torch.bool)
+            return torch.ones(self.problem.n_equations, self.n, dtype=torch.bool, device="cpu")
         return ~gone
 
 
@@ -133,10 +135,10 @@ def restate(fit: Fitted, asked: str, determined: bool = True) -> Case:
     """
     _refuse(fit, asked, determined)
     known = 1.0 if fit.loss == "linear" else fit.sigma_factor
-    scale = torch.tensor([known], dtype=torch.float64)
+    scale = torch.tensor([known], dtype=torch.float64, device="cpu")
     problem = at_scale(_problem(fit), scale)
     free = [fit.params[n] for n in problem.free]
-    beta = torch.tensor([free], dtype=torch.float64)
+    beta = torch.tensor([free], dtype=torch.float64, device="cpu")
     loss = None if fit.loss == "linear" else Loss(fit.loss, fit.loss_scale)
     with torch.enable_grad():
         problem = check_model(problem, beta)
@@ -211,7 +213,7 @@ def _feet(fit: Fitted, problem: Problem) -> Tensor | None:
     if problem.systematic is not None or not points.rows:
         return None
     moved = rows(fit.delta) if fit.eps is None else np.concatenate([rows(fit.delta), rows(fit.eps)])
-    wanted = torch.tensor(points.rows), problem.data.index
+    wanted = torch.tensor(points.rows, dtype=torch.int64, device="cpu"), problem.data.index
     delta = torch.from_numpy(np.array(moved))[wanted[0]][:, wanted[1]]
     return unscaled(points, delta)
 

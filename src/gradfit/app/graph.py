@@ -57,7 +57,9 @@ def _values(
             values.append(columns[name])
         else:
             single = not isinstance(value, list)
-            values.append(torch.tensor(value, dtype=torch.float64, requires_grad=single))
+            values.append(
+                torch.tensor(value, dtype=torch.float64, requires_grad=single, device="cpu")
+            )
     _check_lengths(dict(zip(formula.names, values, strict=True)))
     return values
 

@@ -250,7 +250,8 @@ def _alone(graph: Graph, node: Node, call: Call, *, wide: bool) -> Agreement:
     _must_reproduce(outputs, _outputs(graph, node))
     generator = torch.Generator().manual_seed(node.id)
     weights = [
-        torch.randn(t.shape, dtype=t.dtype, generator=generator).to(t.device) for t in outputs
+        torch.randn(t.shape, dtype=t.dtype, generator=generator, device="cpu").to(t.device)
+        for t in outputs
     ]
     coarse = any(t.dtype not in (torch.float64, torch.complex128) for t in outputs)
     comparison = Comparison(function, inputs, weights, coarse)

@@ -167,8 +167,8 @@ def _moves(point: Tensor, gradient: Tensor, *, symmetric: bool) -> list[tuple[Te
     """Return directions to move an input in, each with the slope that its gradient promises."""
     count = point.numel()
     generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(count, generator=generator)[:_MOST_ENTRIES].sort().values
-    one = torch.ones((), dtype=point.dtype)
+    chosen = torch.randperm(count, generator=generator, device="cpu")[:_MOST_ENTRIES].sort().values
+    one = torch.ones((), dtype=point.dtype, device="cpu")
     units = (one, one * 1j) if point.is_complex() else (one,)
     moves: list[tuple[Tensor, float]] = []
     for index in chosen.tolist():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from gradfit.errors import TraceError
 from gradfit.graph.record import Call, Failed, Node, Source
 from gradfit.graph.source import canonical
+from gradfit.graph.surroundings import undisturbed_methods
 
 if TYPE_CHECKING:
     from gradfit.graph.check import CheckReport
@@ -47,6 +48,7 @@ class Backward:
     error: str | None = None
 
 
+@undisturbed_methods
 @dataclass(frozen=True, repr=False)
 class Graph:
     """The computational graph of one run, as plain data.

@@ -107,7 +107,7 @@ def slope(
     if not point.is_floating_point() or not bool(torch.isfinite(gradient).all()):
         return None
     generator = torch.Generator().manual_seed(leaf.id)
-    direction = torch.randn(point.shape, generator=generator, dtype=torch.float64)
+    direction = torch.randn(point.shape, generator=generator, dtype=torch.float64, device="cpu")
     direction = direction.to(point.dtype) if point.dim() else torch.ones_like(point)
     direction = (direction + direction.mH) / 2 if symmetric else direction
     promised = float((gradient * direction).sum())

@@ -26,9 +26,11 @@ from gradfit.graph.reasons import in_words
 from gradfit.graph.record import Call, Edge, Failed, Node, Ref
 from gradfit.graph.recorder import Recorder, error_text
 from gradfit.graph.snapshot import plus
+from gradfit.graph.surroundings import undisturbed_in_place
 from gradfit.graph.values import Snapshot
 
 
+@undisturbed_in_place
 def trace(
     fn: Callable[..., Any],
     *inputs: Any,

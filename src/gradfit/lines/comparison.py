@@ -12,6 +12,7 @@ from gradfit._distributions import check_level, t_quantile
 from gradfit._format import number, percent, probability
 from gradfit._types import FloatArray
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.estimators import PassingBablok
 from gradfit.lines.least_squares import single
 from gradfit.lines.points import plain_points, positive_number, refuse_one_value, to_plain
@@ -27,6 +28,7 @@ from gradfit.lines.straight import line
 
 
 @understood
+@undisturbed
 def deming(
     x: Any,
     y: Any,
@@ -105,6 +107,7 @@ def deming(
 
 
 @understood
+@undisturbed
 def passing_bablok(
     x: Any,
     y: Any,

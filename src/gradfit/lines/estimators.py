@@ -91,7 +91,7 @@ def profile(
     rise = width * width / 2
     outer, phi = at_origin(inner, p), theta.clone()
     phi[1] = told(p, peak.theta)[0, 1]
-    J = torch.tensor([-float(p.x0), 1.0]).to(theta)
+    J = torch.tensor([-float(p.x0), 1.0], dtype=torch.float64, device="cpu").to(theta)
     far = float((J @ peak.cov[0, :2, :2] @ J).clamp(min=0).sqrt())
     found: dict[str, tuple[float, float]] = {}
     for k, name in enumerate(values):

@@ -152,7 +152,7 @@ def tell(view: View, end: End, found: Spread) -> tuple[End, Spread]:
     if bool(vertical.any()):
         slope = torch.where(vertical, torch.inf, slope)
         intercept = torch.where(vertical, torch.nan, intercept)
-        lost = torch.tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]]).to(t)
+        lost = t.new_tensor([[torch.inf, torch.nan], [torch.nan, torch.inf]])
         cov = torch.where(vertical[:, None, None], lost, cov)
         status = torch.where(vertical & (end.status < 10), int(Status.DEGENERATE), end.status)
         end = end._replace(status=status)

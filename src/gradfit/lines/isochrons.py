@@ -13,6 +13,7 @@ from gradfit._format import number, percent, probability, shown
 from gradfit._likelihood import said_of_scatter
 from gradfit._result import FitResult
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.estimators import Estimator, LeastDistance
 from gradfit.lines.least_squares import single
 from gradfit.lines.points import plain_points, to_plain
@@ -24,6 +25,7 @@ from gradfit.lines.straight import line
 
 
 @understood
+@undisturbed
 def york(x: Any, y: Any, sx: Any, sy: Any, rho: Any = None) -> LineResult:
     r"""Fit York's line: errors in x and in y, correlated at each point.
 
@@ -67,6 +69,7 @@ def york(x: Any, y: Any, sx: Any, sy: Any, rho: Any = None) -> LineResult:
 
 
 @understood
+@undisturbed
 def isochron(
     x: Any,
     y: Any,

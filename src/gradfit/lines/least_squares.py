@@ -5,6 +5,7 @@ from typing import Any
 from gradfit._data.synonyms import understood
 from gradfit._result import FitResult
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.result import LineResult, as_line
 from gradfit.lines.straight import line
 
@@ -17,6 +18,7 @@ def single(fit: Any) -> FitResult:
 
 
 @understood
+@undisturbed
 def ols(x: Any, y: Any) -> LineResult:
     r"""Fit ordinary least squares of y on x.
 
@@ -43,6 +45,7 @@ def ols(x: Any, y: Any) -> LineResult:
 
 
 @understood
+@undisturbed
 def inverse_ols(x: Any, y: Any) -> LineResult:
     r"""Fit least squares of x on y, told as a line of y.
 
@@ -62,6 +65,7 @@ def inverse_ols(x: Any, y: Any) -> LineResult:
 
 
 @understood
+@undisturbed
 def wls(x: Any, y: Any, sy: Any, *, absolute_sigma: bool = True) -> LineResult:
     r"""Fit weighted least squares, weights :math:`1/\sigma_y^2`.
 
@@ -88,6 +92,7 @@ def wls(x: Any, y: Any, sy: Any, *, absolute_sigma: bool = True) -> LineResult:
 
 
 @understood
+@undisturbed
 def orthogonal(x: Any, y: Any) -> LineResult:
     """Fit the line of least squared perpendicular distance, the largest principal axis.
 

@@ -53,9 +53,15 @@ def first_points(data: Data) -> Data:
     def first(t: Tensor | None) -> Tensor | None:
         return t if t is None or t.shape[-1] == 1 else t[..., :n]
 
-    group = torch.zeros(n, dtype=torch.int64)
+    group = torch.zeros(n, dtype=torch.int64, device="cpu")
     rest = {name: first(getattr(data, name)) for name in ("y", "sx", "sy", "rho")}
-    return replace(data, x=data.x[:, :n], group=group, sizes=torch.tensor([n]), **rest)
+    return replace(
+        data,
+        x=data.x[:, :n],
+        group=group,
+        sizes=torch.tensor([n], dtype=torch.int64, device="cpu"),
+        **rest,
+    )
 
 
 # What becomes machine code ------------------------------------------------------------------------
@@ -304,15 +310,19 @@ def fit_many(
     user's coordinates.
     """
     data = problem.data
-    sizes = torch.empty(0) if data.sizes is None else data.sizes
+    sizes = torch.empty(0, dtype=torch.float64, device="cpu") if data.sizes is None else data.sizes
     count, width = len(sizes), full(PIECE + int(sizes.max()))
     firsts = large(count + 1)
     firsts[0] = 0
     torch.cumsum(sizes.double(), 0, out=firsts[1:])
     plan = make_plan(kernels, replace(problem, points=_room(data, width)), options, None, feet=0)
-    view = torch.empty(count, 4, dtype=torch.float64)
+    view = torch.empty(count, 4, dtype=torch.float64, device="cpu")
     arrays = PointArrays(*(large(1, data.x.shape[1]) for _ in range(4)))
-    known = torch.zeros(count).double() if ended is None else ended.double()
+    known = (
+        torch.zeros(count, dtype=torch.float64, device="cpu").double()
+        if ended is None
+        else ended.double()
+    )
     columns = large(answer_room(plan.spec.p), count)
     task = Task(problem, plan, firsts, known, view, arrays, columns)
     edges = _edges(firsts.numpy())
@@ -333,9 +343,13 @@ def _edges(firsts: Any) -> list[int]:
 
 def _room(data: Data, width: int) -> Points:
     """Return room for the points of a piece, as their frame shows them."""
-    x, y, scale, weight = torch.empty(4, 1, width, dtype=torch.float64)
-    cross = None if data.rho is None else torch.empty(1, 1, width, dtype=torch.float64)
-    return Points(x, y, (0,), scale, weight, cross, torch.zeros(width, dtype=torch.int64))
+    x, y, scale, weight = torch.empty(4, 1, width, dtype=torch.float64, device="cpu")
+    cross = (
+        None if data.rho is None else torch.empty(1, 1, width, dtype=torch.float64, device="cpu")
+    )
+    return Points(
+        x, y, (0,), scale, weight, cross, torch.zeros(width, dtype=torch.int64, device="cpu")
+    )
 
 
 def _run(task: Task, edges: list[int]) -> None:

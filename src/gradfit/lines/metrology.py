@@ -9,12 +9,14 @@ from gradfit._distributions import check_level, chi2_quantile
 from gradfit._fit import fit as general
 from gradfit._format import number, percent
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.least_squares import single
 from gradfit.lines.result import LineResult, as_line, value_text
 from gradfit.lines.straight import line
 
 
 @understood
+@undisturbed
 def iso28037(
     x: Any,
     y: Any,

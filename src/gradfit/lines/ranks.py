@@ -8,6 +8,7 @@ import numpy as np
 from gradfit._data.synonyms import understood
 from gradfit._distributions import check_level, normal_quantile
 from gradfit._format import percent
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.estimators import TheilSen
 from gradfit.lines.least_squares import single
 from gradfit.lines.points import plain_points, refuse_one_value
@@ -17,6 +18,7 @@ from gradfit.lines.straight import line
 
 
 @understood
+@undisturbed
 def theil_sen(x: Any, y: Any, *, level: float = 0.95) -> LineResult:
     r"""Fit the line of Theil and Sen: the median slope of all pairs of points.
 

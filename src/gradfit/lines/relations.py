@@ -162,6 +162,6 @@ def told(p: Cloud, theta: Tensor) -> Tensor:
 
 def told_cov(p: Cloud, cov: Tensor, sign: float) -> FloatArray:
     """Return their covariance (3, 3) of a single sample."""
-    J = torch.tensor([[1.0, 0, 0], [-float(p.x0), 1, 0], [0, 0, math.copysign(1, sign)]])
-    J = J.to(cov)
+    rows = [[1.0, 0, 0], [-float(p.x0), 1, 0], [0, 0, math.copysign(1, sign)]]
+    J = cov.new_tensor(rows)
     return (J @ cov[0, :3, :3] @ J.mT).numpy()

@@ -21,6 +21,7 @@ from gradfit._result.outcome import Outcome
 from gradfit._result.prediction import Band
 from gradfit._types import FloatArray, Status
 from gradfit.errors import FitError, InputError
+from gradfit.graph.surroundings import undisturbed_methods
 from gradfit.lines.estimators import (
     Estimator,
     LeastDistance,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 Row = tuple[str, str]
 
 
+@undisturbed_methods
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LineResult(Outcome):
     """A fitted straight line: its numbers, and what its trade asks besides.

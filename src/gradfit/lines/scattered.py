@@ -22,6 +22,7 @@ from gradfit._likelihood import Verdict, judge_scatter, maximise, said_of_scatte
 from gradfit._result import FitResult
 from gradfit._types import FloatArray, Status
 from gradfit.errors import ConvergenceWarning, InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.least_squares import single
 from gradfit.lines.models import LINE, RELATION
 from gradfit.lines.points import plain_points, refuse_one_value, to_plain
@@ -40,6 +41,7 @@ from gradfit.lines.straight import line
 
 
 @understood
+@undisturbed
 def scatter(
     x: Any,
     y: Any,

@@ -40,6 +40,7 @@ from gradfit._robust import (
 from gradfit._solve import solve
 from gradfit._unfit import unfit
 from gradfit.errors import InputError
+from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.frames import Frame, frame_of, tell, upright
 from gradfit.lines.many import first_points, fit_many
 from gradfit.lines.models import LINE
@@ -49,6 +50,7 @@ MANY = 1 << 15
 
 
 @understood
+@undisturbed
 def line(
     x: Any = None,
     y: Any = None,
@@ -286,7 +288,7 @@ def _given_back(data: Data, frame: Frame, found: PointArrays) -> PointArrays:
     return PointArrays(delta, eps, data.x + delta, data.y + eps, found.weights)
 
 
-_NONE_MOVED = torch.zeros(0, dtype=torch.bool)
+_NONE_MOVED = torch.zeros(0, dtype=torch.bool, device="cpu")
 
 
 def _simplify(data: Data) -> Data:

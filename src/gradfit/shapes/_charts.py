@@ -33,7 +33,7 @@ def normal_of(alpha: Tensor) -> tuple[Tensor, Tensor]:
 
 def turned(a: Tensor, b: Tensor, c: Tensor | float) -> tuple[tuple[Tensor, ...], ...]:
     """Return the three axes after a turn by the quaternion ``(1, a/2, b/2, c/2)``, normalised."""
-    x, y, z = a / 2, b / 2, torch.as_tensor(c) / 2
+    x, y, z = a / 2, b / 2, c / 2
     size = 1 + x * x + y * y + z * z
     first = (1 + x * x - y * y - z * z, 2 * (x * y + z), 2 * (x * z - y))
     second = (2 * (x * y - z), 1 - x * x + y * y - z * z, 2 * (y * z + x))

@@ -74,12 +74,14 @@ class Cloud(NamedTuple):
         """Return the cloud with k random points of every fit, and no weight on the others."""
         group = self.grouping.group
         n = self.x.shape[1]
-        own = torch.zeros(n, dtype=torch.int64) if group is None else group.cpu()
-        dice = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        own = torch.zeros(n, dtype=torch.int64, device="cpu") if group is None else group.cpu()
+        dice = torch.rand(
+            n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu"
+        )
         order = torch.argsort(own.to(dice) + dice)
         first = torch.searchsorted(own, own)
-        rank = torch.empty(n, dtype=torch.int64)
-        rank[order] = torch.arange(n) - first
+        rank = torch.empty(n, dtype=torch.int64, device="cpu")
+        rank[order] = torch.arange(n, dtype=torch.int64, device="cpu") - first
         return self._replace(weights=torch.where((rank < k).to(self.x.device), self.weights, 0.0))
 
     def first_least(self, values: Tensor) -> Tensor:
@@ -88,9 +90,9 @@ class Cloud(NamedTuple):
         if group is None:
             return values.argmin().reshape(1)
         least = values.new_full((n_groups,), torch.inf).scatter_reduce(0, group, values, "amin")
-        place = torch.arange(len(values), device=group.device)
+        place = torch.arange(len(values), device=group.device, dtype=torch.int64)
         place = torch.where(values <= least[group], place, len(values) - 1)
-        first = torch.full((n_groups,), len(values) - 1, device=group.device)
+        first = torch.full((n_groups,), len(values) - 1, device=group.device, dtype=torch.int64)
         return first.scatter_reduce(0, group, place, "amin")
 
 
@@ -212,7 +214,7 @@ def repeat(data: Data, copies: int, n_groups: int) -> Data:
     n = data.x.shape[1]
     one = torch.zeros(n, dtype=torch.int64, device=data.x.device)
     group = one if data.group is None else data.group
-    shift = torch.arange(copies, device=group.device)[:, None] * n_groups
+    shift = torch.arange(copies, device=group.device, dtype=torch.int64)[:, None] * n_groups
 
     def tile(t: Tensor | None) -> Tensor | None:
         if t is None or t.shape[-1] != n or n == 1:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradfit._data.synonyms import understood
 from gradfit._result import FitResult, FitTable
+from gradfit.graph.surroundings import undisturbed
 from gradfit.shapes import _charts, _models, _tell
 from gradfit.shapes._kinds import Brink, Limit, Shape, Vague
 from gradfit.shapes._points import CovType, NanPolicy, gather_points
@@ -71,6 +72,7 @@ _CONIC = Shape(
 
 
 @understood
+@undisturbed
 def line2d(
     x: Any = None,
     y: Any = None,
@@ -126,6 +128,7 @@ def line2d(
 
 
 @understood
+@undisturbed
 def circle(
     x: Any = None,
     y: Any = None,
@@ -189,6 +192,7 @@ def circle(
 
 
 @understood
+@undisturbed
 def ellipse(
     x: Any = None,
     y: Any = None,
@@ -256,6 +260,7 @@ def ellipse(
 
 
 @understood
+@undisturbed
 def conic(
     x: Any = None,
     y: Any = None,

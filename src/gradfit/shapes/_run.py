@@ -190,7 +190,7 @@ def _best(
     cost, beta, u, scale = _follow(shape.chart, every, frame, beta, how)
     table = torch.maximum(cost.reshape(len(seeds), G), cloud.floor)
     proper = _proper(shape, beta).reshape(len(seeds), G)
-    fits = torch.arange(G, device=cost.device)
+    fits = torch.arange(G, device=cost.device, dtype=torch.int64)
     kept = torch.where(proper, table, torch.inf).argmin(0) * G + fits
     best = table.argmin(0) * G + fits
     cost = table.reshape(-1)
@@ -198,7 +198,7 @@ def _best(
     chosen = torch.where(lowest < torch.inf, kept, best)
     exact = cost[chosen] <= cloud.floor
     n = data.x.shape[1]
-    place = torch.arange(n, device=cost.device)
+    place = torch.arange(n, device=cost.device, dtype=torch.int64)
     u = u[:, cloud.grouping.spread(chosen // G) * n + place] if len(u) == len(data.x) else None
     rivals = cost[best] < lowest
     if shape.brink is None or not bool(rivals.any()):

@@ -4,6 +4,7 @@ from typing import Any
 
 from gradfit._data.synonyms import understood
 from gradfit._result import FitResult, FitTable
+from gradfit.graph.surroundings import undisturbed
 from gradfit.shapes import _charts, _models, _tell
 from gradfit.shapes._kinds import Limit, Shape
 from gradfit.shapes._points import CovType, NanPolicy, gather_points
@@ -45,6 +46,7 @@ _CONE = Shape(
 
 
 @understood
+@undisturbed
 def plane(
     x: Any = None,
     y: Any = None,
@@ -103,6 +105,7 @@ def plane(
 
 
 @understood
+@undisturbed
 def line3d(
     x: Any = None,
     y: Any = None,
@@ -167,6 +170,7 @@ def line3d(
 
 
 @understood
+@undisturbed
 def sphere(
     x: Any = None,
     y: Any = None,
@@ -230,6 +234,7 @@ def sphere(
 
 
 @understood
+@undisturbed
 def cylinder(
     x: Any = None,
     y: Any = None,
@@ -295,6 +300,7 @@ def cylinder(
 
 
 @understood
+@undisturbed
 def cone(
     x: Any = None,
     y: Any = None,

@@ -353,7 +353,7 @@ def _best_axes(cloud: Cloud, tapered: bool) -> list[_Axial]:
     found = [_about(cloud, axis, tapered) for axis in axes]
     every = _Axial(*(torch.stack(each) for each in zip(*found, strict=True)))
     order = every.misfit.nan_to_num(torch.inf).argsort(0)[:FOLLOWED]
-    fits = torch.arange(G, device=order.device)
+    fits = torch.arange(G, device=order.device, dtype=torch.int64)
     return [
         _Axial(
             every.axis[k, :, fits].mT,

@@ -180,7 +180,7 @@ def on_gpu(fits: int, n: int, rounds: int) -> Case:
 
     points = simulate(DECAY, n, fits)
     x, y = (torch.from_numpy(v.ravel()).cuda() for v in points)
-    groups = torch.arange(fits, device="cuda").repeat_interleave(n)
+    groups = torch.arange(fits, device="cuda", dtype=torch.int64).repeat_interleave(n)
     given: dict[str, Any] = {"start": DECAY.start, **DECAY.errors, **LIMITS, "groups": groups}
 
     def whole() -> Any:

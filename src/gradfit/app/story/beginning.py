@@ -85,7 +85,9 @@ def _difference(scene: Scene, at: tuple[float, float], k: int) -> float:
 
     def value(side: float) -> float:
         moved = [v + side * STEP * (i == k) for i, v in enumerate(at)]
-        return float(scene.loss(*(torch.tensor(v, dtype=torch.float64) for v in moved)))
+        return float(
+            scene.loss(*(torch.tensor(v, dtype=torch.float64, device="cpu") for v in moved))
+        )
 
     return (value(1) - value(-1)) / (2 * STEP)
 

@@ -36,7 +36,7 @@ CENTRED_LR = 0.5
 
 def leaf(value: float) -> Tensor:
     """Return a parameter."""
-    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True, device="cpu")
 
 
 class Speed(NamedTuple):
