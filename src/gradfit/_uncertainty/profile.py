@@ -121,7 +121,8 @@ def fit_errors(fit: Fitted, case: Case) -> Tensor:
 
     Of those at a bound what they would be if nothing held them.
     """
-    told = torch.tensor([fit.stderr[n] for n in case.problem.free], dtype=torch.float64)
+    errors = [fit.stderr[n] for n in case.problem.free]
+    told = torch.tensor(errors, dtype=torch.float64, device="cpu")
     if not fit.at_bound:
         return told
     with torch.enable_grad():
@@ -137,7 +138,8 @@ def find_ends(
     Of all parameters, or of ``params`` alone.
     """
     p = case.p
-    chosen = torch.arange(p) if params is None else torch.tensor(list(params))
+    wanted = range(p) if params is None else params
+    chosen = torch.tensor(list(wanted), dtype=torch.int64, device="cpu")
     centre = case.beta[0, :p]
     size = centre.abs().clamp(min=1.0)
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1e-3 * size)

@@ -23,7 +23,8 @@ from gradfit.lines.ranked import (
     passing_bablok_lines,
 )
 from gradfit.lines.resampling import bias_corrected, draws, jackknife, jackknife_cov
-from gradfit.lines.result import LineResult, Row, as_line, interval_text, restate
+from gradfit.lines.restated import as_line, interval_text, restate
+from gradfit.lines.result import LineResult, Row
 from gradfit.lines.straight import line
 
 

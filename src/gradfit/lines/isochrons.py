@@ -19,7 +19,8 @@ from gradfit.lines.least_squares import single
 from gradfit.lines.points import plain_points, to_plain
 from gradfit.lines.ranked import anchored_lines
 from gradfit.lines.resampling import jackknife, jackknife_cov
-from gradfit.lines.result import LineResult, Row, as_line, value_text
+from gradfit.lines.restated import as_line, value_text
+from gradfit.lines.result import LineResult, Row
 from gradfit.lines.scattered import disperse
 from gradfit.lines.straight import line
 

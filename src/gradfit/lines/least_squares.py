@@ -6,7 +6,8 @@ from gradfit._data.synonyms import understood
 from gradfit._result import FitResult
 from gradfit.errors import InputError
 from gradfit.graph.surroundings import undisturbed
-from gradfit.lines.result import LineResult, as_line
+from gradfit.lines.restated import as_line
+from gradfit.lines.result import LineResult
 from gradfit.lines.straight import line
 
 

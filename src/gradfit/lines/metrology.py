@@ -11,7 +11,8 @@ from gradfit._format import number, percent
 from gradfit.errors import InputError
 from gradfit.graph.surroundings import undisturbed
 from gradfit.lines.least_squares import single
-from gradfit.lines.result import LineResult, as_line, value_text
+from gradfit.lines.restated import as_line, value_text
+from gradfit.lines.result import LineResult
 from gradfit.lines.straight import line
 
 

@@ -13,7 +13,8 @@ from gradfit.lines.estimators import TheilSen
 from gradfit.lines.least_squares import single
 from gradfit.lines.points import plain_points, refuse_one_value
 from gradfit.lines.ranked import sen_interval, theil_sen_lines
-from gradfit.lines.result import LineResult, as_line, interval_text, restate
+from gradfit.lines.restated import as_line, interval_text, restate
+from gradfit.lines.result import LineResult
 from gradfit.lines.straight import line
 
 

@@ -36,7 +36,8 @@ from gradfit.lines.relations import (
     told_cov,
 )
 from gradfit.lines.resampling import sample_of
-from gradfit.lines.result import LineResult, as_line, restate, value_text
+from gradfit.lines.restated import as_line, restate, value_text
+from gradfit.lines.result import LineResult
 from gradfit.lines.straight import line
 
 
