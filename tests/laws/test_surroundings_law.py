@@ -220,7 +220,9 @@ def numbers(value: Any) -> Any:
         value = {n: getattr(value, n) for n in value.__dataclass_fields__ if n[0] != "_"}
     if isinstance(value, dict):
         return {
-            k: numbers(v) for k, v in value.items() if k not in ("seconds", "message", "n_eval")
+            k: numbers(v)
+            for k, v in value.items()
+            if k not in ("seconds", "message", "n_eval", "backend")
         }
     if isinstance(value, torch.Tensor):
         return value.detach().numpy()
