@@ -358,6 +358,16 @@ class LineResult(Outcome):
             return self._numbers.bias
         return dict.fromkeys(self.names, math.nan)
 
+    @property
+    def carried(self) -> dict[str, float]:
+        """Propagated over expected standard errors; empty but for least distances.
+
+        See Also
+        --------
+        gradfit.FitResult.carried
+        """
+        return self._numbers.carried if isinstance(self.estimator, LeastDistance) else {}
+
     def influence(self) -> "Influence":
         """Return how every parameter moves with every datum, of least distances."""
         instead = "jackknife().samples says what each point does"

@@ -95,7 +95,7 @@ def test_weights_of_many_layers_show_the_span_of_all() -> None:
     assert shown.value is not None
     assert shown.grad is not None
     assert shown.value.stats.low == min(n.value.stats.low for n in weights if n.value is not None)
-    assert shown.grad.stats.high == max(n.grad.stats.high for n in weights if n.grad)
+    assert shown.grad.stats.high == max(n.grad.stats.high for n in weights if n.grad is not None)
 
 
 def test_a_sequence_of_thirty_modules_folds_to_what_repeats() -> None:
