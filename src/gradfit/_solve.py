@@ -102,38 +102,14 @@ def _doubt(work: Work, bounds: Bounds | None) -> Work:
     s = work.state
     if not s.beta.shape[1]:
         return work
-    if not work.field.points.rows:
-        return _doubt_start(work, bounds)
     if work.field.alone and not _doubtful(s.control):
         return work
     # A fit that ended by Newton's steps has had its minimum looked at in the last of them.
     newton = rows_of(s.control.newton, s.beta) != 0
     doubtful = (s.n_steps <= HARDLY) | ((s.n_eval > s.n_steps + 1) & ~newton)
     still = doubtful & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
-    if not bool(still.any()):
+    if not work.field.points.rows or not bool(still.any()):
         return work
-    lowest = _curvatures(work, bounds)
-    flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
-    if work.field.shared is not None or not bool(flat.any()):
-        return work
-    # Where columns are nearly dependent nothing is left of curvature that is told by itself.
-    return _singular(work, flat & ~is_minimum(work, bounds))
-
-
-def _doubt_start(work: Work, bounds: Bounds | None) -> Work:
-    """Ask for a minimum where x is exact and a fit ended where it began: on a summit, maybe."""
-    s = work.state
-    still = (s.n_steps == 0) & (s.status > 0) & (s.status < 10) & (s.sums.cost > 0)
-    if not bool(still.any()) or work.field.shared is not None:
-        return work
-    lowest = _curvatures(work, bounds)
-    low, high = lowest[:, 0], lowest[:, -1]
-    return _singular(work, still & ((high <= 0) | (low < -1e-8 * high)))
-
-
-def _curvatures(work: Work, bounds: Bounds | None) -> Tensor:
-    """Return the eigenvalues (G, p) of the exact information in scaled parameters, ascending."""
-    s = work.state
     H = work.field.exactly(s.beta, work.u, work.kept)[1].H
     scale = torch.where(s.D > 0, s.D, 1.0)
     H = H / (scale[:, :, None] * scale[:, None, :])
@@ -142,12 +118,12 @@ def _curvatures(work: Work, bounds: Bounds | None) -> Tensor:
     H = torch.where(known, H, torch.eye(H.shape[-1], dtype=H.dtype, device=H.device))
     if bounds is not None:
         H = masked(H, s.sums.g, inside(s.beta, s.sums.g, bounds))[0]
-    return torch.linalg.eigvalsh(H)
-
-
-def _singular(work: Work, flat: Tensor) -> Work:
-    """Call the fits singular that are ``flat`` (G,)."""
-    s = work.state
+    lowest = torch.linalg.eigvalsh(H)
+    flat = still & (lowest[:, 0] <= 1e-8 * lowest[:, -1])
+    if work.field.shared is not None or not bool(flat.any()):
+        return work
+    # Where columns are nearly dependent nothing is left of curvature that is told by itself.
+    flat = flat & ~is_minimum(work, bounds)
     status = torch.where(flat, int(Status.SINGULAR), s.status)
     control = s.control._replace(status=int(status[0]) if work.field.alone else status)
     return work._replace(state=s._replace(control=control))

@@ -28,15 +28,6 @@ NEAR = 0.5
 """Relative offset below which Newton steps are worth a try: they cost three times as much, so only
 where Gauss-Newton, at its present rate, would need more than eight steps to the end."""
 
-CALM = 0.01
-"""The same of a fit whose steps follow their curve: farther away they get on without Newton's."""
-SHARP = 1.0
-"""Twice the acceleration in parts of the step from which on a step is too long for its curve
-(Transtrum and Sethna have 0.75)."""
-LONGER = 16.0
-"""Times that a step is longer than one which is too short for the cost to tell."""
-SHORTER = 8
-"""Steps that are tried for one that follows its curve well enough, each shorter than the last."""
 
 SURE = 0.1
 """Relative offset below which the rate of the last steps tells that of the next."""
@@ -78,11 +69,6 @@ class Rules(NamedTuple):
     astray: Callable[..., Any]
     part: Callable[..., Any]
     extent: Callable[..., Any]
-    vain: Callable[..., Any]
-    given_up: Callable[..., Any]
-    follows: Callable[..., Any]
-    bend: Callable[..., Any]
-    tighter: Callable[..., Any]
 
 
 def rules(ops: Ops) -> Rules:
@@ -140,7 +126,6 @@ def rules(ops: Ops) -> Rules:
         noise: Any,
         newton: Any,
         refused: Any,
-        curved: Any,
         gtol: float,
         ftol: float,
     ) -> Verdict:
@@ -156,39 +141,30 @@ def rules(ops: Ops) -> Rules:
         rejected = running & negate(accepted)
         # Where the quadratic through the old cost, its slope and the new cost has its minimum.
         cut = ratio(promise, 2 * promise - actual)
-        # What a step along its curve misses is of third order.
-        root = sqrt(ratio(promise, 2 * maximum(promise - actual, 0.0)))
-        cut = where(curved & negate(newton), root, cut)
         cut = where(finite & (cut > 0.1), minimum(cut, 0.5), 0.1)
         poor = (rejected | (accepted & (gain < 0.25))) & negate(unclear)
         rich = accepted & ((gain > 0.75) | bare) & negate(poor)
         wider = where(radius < math.inf, maximum(radius, 2 * norm), 2 * norm)
         new_radius = where(poor, cut * norm, where(rich, wider, radius))
-        # So short a step that the cost cannot tell is no progress: either the trust region grows
-        # until it can, or the fit has stalled.
-        idle = accepted & unclear & negate(bare)
-        new_radius = where(idle, LONGER * norm, new_radius)
         rate = ratio(eta, last_eta)
         rate = rate * rate * rate * rate
         slow = (eta < SURE) & (rate * rate * eta > gtol) | ((gain < 0.5) & negate(unclear))
-        near = where(curved, CALM, NEAR)
-        crawls = accepted & (eta < near) & slow & (last_eta < math.inf) & negate(newton)
+        crawls = accepted & (eta < NEAR) & slow & (last_eta < math.inf) & negate(newton)
         new_eta = where(accepted, eta, where(running, math.inf, last_eta))
         told = where(accepted, eta, 0.0)
         new_flat = where(crawls, math.inf, where(running & unclear & bare, told, flat))
-        stands = rejected | idle
         new_status = where(
-            stands & (refused >= REFUSALS), where(finite, STALLED, NONFINITE), status
+            rejected & (refused >= REFUSALS), where(finite, STALLED, NONFINITE), status
         )
         little = accepted & (actual <= ftol * cost) & (promise <= ftol * cost) & (ftol > 0)
         new_status = where(little & (new_status == 0), COST, new_status)
         # A Newton step that gains far more than promised crawls too, along a degenerate valley.
         stays = newton & accepted & ((gain < 1.5) | unclear)
         new_newton = where(running, stays | crawls, newton)
-        new_refused = where(stands, refused + 1, where(accepted, 0, refused))
+        new_refused = where(accepted, 0, where(rejected, refused + 1, refused))
         return Verdict(
             accepted,
-            rejected & negate(unclear) & ((trial <= RESCUE * cost) | (refused >= 2) | curved),
+            rejected & negate(unclear) & ((trial <= RESCUE * cost) | (refused >= 2)),
             new_radius,
             new_eta,
             new_flat,
@@ -201,55 +177,15 @@ def rules(ops: Ops) -> Rules:
         """Whether a step that needs rescue may lead uphill once its foot points are right."""
         return (tangent > ASTRAY * promise) & (refused == 0) & negate(newton)
 
-    def vain(rescued: Any, accepted: Any, cost: Any, trial: Any, noise: Any) -> Any:
-        """Whether a rescue gained nothing: a foot on a kink promises what it can never keep."""
-        return rescued & accepted & (cost - trial <= blur(cost, noise))
-
-    def given_up(vain: Any, refused: Any, status: Any) -> Any:
-        """Status after it: as many in a row as refusals are a stall, too."""
-        return where(vain & (refused >= REFUSALS), STALLED, status)
-
-    own = reach, offset, ended, decide, astray
-    return Rules(*own, *_rescuing(ops), vain, given_up, *_following(ops))
-
-
-def _rescuing(ops: Ops) -> tuple[Callable[..., Any], ...]:
-    """Bind the rules of what is left after a rescue."""
-    where = ops.where
-
     def part(rescue: Any, back: Any, promise: Any, tangent: Any) -> Any:
         """Promise left to a rescued trial, whose feet have taken theirs: that alone if ``back``."""
         return where(rescue, where(back, tangent, promise - tangent), promise)
 
     def extent(back: Any, accepted: Any, before: Any, after: Any) -> Any:
-        """Radius, or refusals in a row, after a rescue; feet put right alone are no step.
-
-        They say nothing of how far one may go, and parameters that none can move have stalled,
-        however often feet still gain a little.
-        """
+        """Radius after a rescue: feet put right alone say nothing of how far a step may go."""
         return where(back & accepted, before, after)
 
-    return part, extent
-
-
-def _following(ops: Ops) -> tuple[Callable[..., Any], ...]:
-    """Bind the rules of steps that follow their curve."""
-    where, ratio, _, maximum, minimum, negate = ops
-
-    def follows(curved: Any, bare: Any, newton: Any) -> Any:
-        """Whether a step follows its curve: where, or since, the trust region held one back."""
-        return (curved | negate(bare)) & negate(newton)
-
-    def bend(size: Any, norm: Any) -> Any:
-        """How much of a step its curve is: twice the length of the acceleration in its own."""
-        return ratio(2 * size, norm)
-
-    def tighter(sharp: Any, norm: Any, bend: Any, radius: Any) -> Any:
-        """Radius in which a step should follow its curve, where this one is too long for it."""
-        share = maximum(minimum(ratio(SHARP, bend), 0.7), 0.1)
-        return where(sharp, share * norm, radius)
-
-    return follows, bend, tighter
+    return Rules(reach, offset, ended, decide, astray, part, extent)
 
 
 def _ratio(a: float, b: float) -> float:

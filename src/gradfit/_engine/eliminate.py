@@ -213,28 +213,6 @@ def advance_alone(linear: Linear, share: Tensor) -> Tensor:
     return (1 - share) * linear.u - share * vector_times(linear.h, linear.K)
 
 
-def whiten_bow(points: Points, J_u: Tensor, bent: Tensor) -> Tensor:
-    """Return ``C^-1 r''`` (q, N) of the second derivatives ``bent`` (q, N) along a step."""
-    if not J_u.shape[1] and points.slack:
-        return bent
-    return _whiten(points.slack, J_u, bent[:, None])[:, 0]
-
-
-def advance_along(
-    linear: Linear, grouping: Grouping, back: Tensor, bow: Tensor, a: Tensor
-) -> Tensor:
-    r"""Return the next foot points along the curve of a step, :math:`u + \dot u + \ddot u / 2`.
-
-    With the parameters, of acceleration ``a`` (G, p), feet accelerate as well: :math:`\ddot u =
-    -\tilde K^T (\tilde r'' + \tilde J a)`, where ``bow`` is :math:`\tilde r''` (q, N).
-    """
-    there = advance(linear, grouping, back)
-    if not linear.u.shape[0]:
-        return there
-    turned = bow + times_vector(linear.J, grouping.spread(a.mT))
-    return there - vector_times(turned, linear.K) / 2
-
-
 class Newton(NamedTuple):
     """One stretch of points with the second derivatives eliminated.
 

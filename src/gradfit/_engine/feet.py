@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.control import EXACT
-from gradfit._engine.descent import descend, linearize, restore
 from gradfit._engine.eliminate import Linear
-from gradfit._engine.field import Stretch, rounding
+from gradfit._engine.field import Stretch, descend, linearize, restore, rounding
 from gradfit._engine.linearize import derive, evaluate
 from gradfit._engine.points import Function, Points, minus_times, row_squares, squares
 from gradfit._engine.state import Work

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._engine.descent import descend, linearize, nearer
 from gradfit._engine.eliminate import (
     Linear,
     Newton,
@@ -21,14 +20,13 @@ from gradfit._engine.eliminate import (
     Sums,
     add_up,
     advance,
-    advance_along,
+    advance_alone,
     advance_exactly,
     eliminate,
     eliminate_exactly,
     multipliers,
-    whiten_bow,
 )
-from gradfit._engine.linearize import bow, curve, derive
+from gradfit._engine.linearize import Derivatives, curve, derive
 from gradfit._engine.loss import Loss
 from gradfit._engine.points import (
     Function,
@@ -37,7 +35,6 @@ from gradfit._engine.points import (
     even_size,
     squares,
     times_vector,
-    vector_times,
 )
 
 STRETCH = 1 << 16
@@ -46,6 +43,8 @@ KEEP = 1 << 24
 """Numbers that may be kept between steps (128 MiB in float64)."""
 SETTLE = 5
 """Steps of foot points alone before a trial is judged again."""
+RESTORE = 40
+"""Corrections that bring a foot point back onto an implicit curve, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,48 +188,6 @@ class Field:
 
         return self._walk(new, u, move)
 
-    def bow(
-        self, beta: Tensor, u: Tensor, kept: list[Linear], db: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return how the residuals of every stretch bend along a step (q, N), and their pull.
-
-        The pull (G, p) is to an acceleration of the parameters what half the gradient is to a step.
-        """
-        bows: list[Tensor] = []
-        total: Tensor | None = None
-        for s, linear in self.linears(beta, u, kept):
-            bow = self._bow(s, beta, linear, db)
-            heavy = bow if self.loss is None else bow * self.loss.weight(linear.phi)
-            part = s.grouping.cross(linear.J, heavy[:, None])[..., 0]
-            total = s.grouping.add(total, part)
-            if self.keep:
-                bows.append(bow)
-        return bows, _all([total])[0]
-
-    def attempt_along(
-        self,
-        there: Tensor,
-        here: tuple[Tensor, Tensor, list[Linear]],
-        step: tuple[Tensor, Tensor, Tensor],
-        bows: list[Tensor],
-        bent: Tensor,
-    ) -> Trial:
-        """Go along the curve of a step to the parameters ``there`` (G, p), and linearise.
-
-        ``here`` are parameters, feet and linearisations where it begins; a ``step`` is ``db``,
-        ``back`` and an acceleration (G, p) each, and ``bent`` (G, 1) tells the fits that have one.
-        """
-        (beta, u, kept), (db, back, a) = here, step
-
-        def move(k: int, s: Stretch) -> Linear:
-            linear = self._kept(k, s, kept, beta, u)
-            bow = bows[k] if bows else self._bow(s, beta, linear, db)
-            bow = torch.where(s.grouping.spread(bent.mT), bow, 0.0)
-            feet = advance_along(linear, s.grouping, back, bow, a)
-            return self._linear(s, self.columns(s, there), feet)
-
-        return self._walk(there, u, move)
-
     def settle(self, beta: Tensor, u: Tensor, before: Tensor) -> Trial:
         """Put the foot points right at ``beta`` (G, p): of each point the better of two, then down.
 
@@ -241,7 +198,7 @@ class Field:
 
         def settled(_: int, s: Stretch) -> Linear:
             columns = self.columns(s, beta)
-            best = nearer(
+            best = _nearer(
                 self._linear(s, columns, self._own(u, s)),
                 self._linear(s, columns, self._own(before, s)),
             )
@@ -359,12 +316,6 @@ class Field:
         root = prior.sqrt()
         return torch.cat([torch.diag(root).expand(len(beta), -1, -1), (root * beta)[..., None]], 2)
 
-    def _bow(self, s: Stretch, beta: Tensor, linear: Linear, db: Tensor) -> Tensor:
-        columns, way = self.columns(s, beta), s.grouping.spread(db.mT)
-        # Feet that go along with parameters; what they still lack themselves is no part of a curve.
-        du = -vector_times(times_vector(linear.J, way), linear.K) if len(linear.u) else linear.u
-        return whiten_bow(s.points, *bow(s.points, self.fn, linear.u, columns, (du, way)))
-
     def _linear(self, s: Stretch, columns: Tensor, u: Tensor) -> Linear:
         return linearize(s.points, self.fn, u, columns)
 
@@ -392,9 +343,72 @@ def _all(sums: list[Tensor | None]) -> list[Tensor]:
     return found
 
 
+def linearize(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Linear:
+    """Linearise at ``u``, brought onto the curve first if the model is implicit."""
+    if not points.slack:
+        u = restore(points, fn, u, columns)
+    return eliminate(points, u, derive(points, fn, u, columns))
+
+
+def descend(points: Points, fn: Function, linear: Linear, columns: Tensor, rounds: int) -> Linear:
+    """Follow foot points down at fixed parameters, each with a step length of its own.
+
+    A point that has arrived stays, so that none depends on which others go along with it.
+    """
+    share = torch.ones_like(linear.tangent)
+    going = torch.ones_like(share, dtype=torch.bool)
+    for _ in range(rounds):
+        trial = linearize(points, fn, advance_alone(linear, share), columns)
+        good = trial.phi < linear.phi
+        settled = (linear.tangent <= 1e-6 * linear.phi) | (share < 1e-3)
+        linear = _nearer(trial, linear, going)
+        going = going & ~settled
+        if not bool(going.any()):
+            break
+        share = torch.where(good, (2 * share).clamp(max=1), share / 4)
+    return linear
+
+
+def _nearer(a: Linear, b: Linear, among: Tensor | None = None) -> Linear:
+    """Take of every point the linearisation with the shorter distance; NaN is never shorter."""
+    mask = ~(a.phi >= b.phi) & ~a.phi.isnan()
+    mask = mask if among is None else mask & among
+    return Linear(*(torch.where(mask, x, y) for x, y in zip(a, b, strict=True)))
+
+
 def columns_along(rows: Tensor, T: Tensor) -> Tensor:
     """Multiply per point matrices ``rows`` (a, p, N) by ``T`` (p, p, N|1)."""
     return torch.stack([times_vector(rows, T[:, j]) for j in range(T.shape[1])], 1)
+
+
+def restore(points: Points, fn: Function, u: Tensor, columns: Tensor) -> Tensor:
+    """Bring foot points back onto an implicit curve, each along its own normal.
+
+    Newton's iteration ``u - J^T (J J^T)^-1 g``; a point that finds no curve becomes NaN, so that
+    the step which led there is refused.
+    """
+    size = last = torch.full_like(u[0], torch.inf)
+    for _ in range(RESTORE):
+        d = derive(points, fn, u, columns, beta=False)
+        du = normal_step(d)
+        size = (du * du).sum(0).sqrt()
+        open_ = (size > 1e-14 * (1 + (u * u).sum(0).sqrt())) & (size < 0.9 * last)
+        if not bool(open_.any()):
+            break
+        u = torch.where(open_ | (size.isnan()), u + du, u)
+        last = torch.where(open_, size, last)
+    lost = ~(size <= 1e-6 * (1 + (u * u).sum(0).sqrt()))
+    return torch.where(lost, torch.nan, u)
+
+
+def normal_step(d: Derivatives) -> Tensor:
+    """Return the shortest ``du`` (mu, N) that solves ``r + J_u du = 0``."""
+    J = d.J_u
+    if J.shape[0] == 1:
+        return -J[0] * (d.r / (J * J).sum(1))
+    S = (J[:, None] * J[None]).sum(2).permute(2, 0, 1)
+    nu = torch.linalg.solve_ex(S, d.r.mT[..., None])[0][..., 0].mT
+    return -(J * nu[:, None]).sum(0)
 
 
 def rounding(points: Points, linear: Linear, columns: Tensor) -> Tensor:

@@ -198,21 +198,18 @@ class Curvature(NamedTuple):
     lost: Tensor | None = None
 
 
-def curve(
-    points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor, beta: bool = True
-) -> Curvature:
+def curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) -> Curvature:
     """Differentiate ``sum_j nu_j r_j`` twice, at every point at once.
 
     ``nu`` (q, N) are the multipliers.
-    Without ``beta`` only the foot points move, and what belongs to parameters has no rows.
     Where the graph gives no second derivatives they are those in the limit.
     """
-    found = _curve(points, fn, u, columns, nu, beta)
+    found = _curve(points, fn, u, columns, nu)
     if bool(torch.isfinite(found.uu.sum() + found.ub.sum() + found.bb.sum())):
         return found
 
     def rows(points: Points, u: Tensor, columns: Tensor, index: Tensor) -> Tensor:
-        near = _curve(points, fn, u, columns, nu[:, index], beta)
+        near = _curve(points, fn, u, columns, nu[:, index])
         return _flat_curvature(evaluate(points, fn, u, columns), near)
 
     r = evaluate(points, fn, u, columns)
@@ -228,12 +225,10 @@ def _flat_curvature(r: Tensor, c: Curvature) -> Tensor:
     return torch.cat([r, c.uu.flatten(0, 1), c.ub.flatten(0, 1), c.bb.flatten(0, 1)])
 
 
-def _curve(
-    points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor, beta: bool
-) -> Curvature:
-    leaves = leaves_of(points, u, columns, beta)
+def _curve(points: Points, fn: Function, u: Tensor, columns: Tensor, nu: Tensor) -> Curvature:
+    leaves = leaves_of(points, u, columns)
     wanted = leaves.wanted
-    mu, p, n = len(points.rows), len(columns) if beta else 0, points.n
+    mu, p, n = len(points.rows), len(columns), points.n
     seeds = nu if points.weight_y is None else _transposed_times(points.weight_y, nu)
     field = (fn(leaves.x, leaves.params) * seeds).sum()
     first = (
@@ -251,45 +246,6 @@ def _curve(
         H_uu = rows_times(_transposed_rows(points.scale_x, H_uu), points.scale_x)
         H_ub = _transposed_rows(points.scale_x, H_ub)
     return Curvature(nu, H_uu, H_ub.reshape(mu, p, n), H[mu:, mu:])
-
-
-def bow(
-    points: Points, fn: Function, u: Tensor, columns: Tensor, way: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return ``J_u`` (q, mu, N), and the second derivative (q, N) of the residual along a way.
-
-    ``way`` is a step of the foot points (mu, N) and one of the parameters, (p, N) or (p, 1). It
-    takes one pass through the gradient's own graph for each response, however many parameters
-    there are.
-    """
-    leaves = leaves_of(points, u, columns)
-    along = [points.shift_x(way[0])] if points.rows else []
-    if columns.shape[0]:
-        along.append(way[1].expand(-1, points.n))
-    value = fn(leaves.x, leaves.params)
-    responses = value if value.ndim == 2 else value[None]
-    mu, found = len(points.rows), [_bow_of(r, leaves.wanted, along) for r in responses]
-    slopes, bent = torch.stack([s[:mu] for s, _ in found]), torch.stack([b for _, b in found])
-    if points.weight_y is not None:
-        slopes, bent = times_rows(points.weight_y, slopes), times(points.weight_y, bent)
-    J_u = rows_times(slopes, points.scale_x) if mu else slopes
-    return J_u if points.cross is None else J_u - points.cross, bent
-
-
-def _bow_of(
-    value: Tensor, wanted: Sequence[Tensor], along: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the first derivatives (k, N) of one response, and its second one (N,) along a way."""
-    ways = torch.cat(list(along)) if along else value.new_zeros(0, value.shape[-1])
-    if not wanted or not value.requires_grad:
-        return torch.zeros_like(ways), torch.zeros_like(value)
-    first = torch.autograd.grad(
-        value.sum(), wanted, create_graph=True, retain_graph=True, materialize_grads=True
-    )
-    slopes = torch.cat([t.view(-1, value.shape[-1]) for t in first])
-    second = gradients((slopes * ways).sum(0), value.new_ones(1), wanted, keep=True)
-    curved = torch.cat([t.view(-1, value.shape[-1]) for t in second])
-    return slopes.detach(), (curved * ways).sum(0)
 
 
 def _transposed_times(factor: Tensor, v: Tensor) -> Tensor:

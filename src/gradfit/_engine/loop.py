@@ -27,28 +27,18 @@ import torch
 from torch import Tensor
 
 from gradfit._engine.arrow import pooled
-from gradfit._engine.control import NUMBERS, ROWS, Verdict
+from gradfit._engine.control import NUMBERS, ROWS, Rules, Verdict
 from gradfit._engine.eliminate import Linear, Sums
 from gradfit._engine.field import SETTLE, Field, Trial
-from gradfit._engine.follow import attempt
 from gradfit._engine.propose import (
     Proposal,
+    back_of,
     plain,
     propose_gauss,
     propose_newton,
     total,
 )
-from gradfit._engine.rows import bounds_of, cut, paste
-from gradfit._engine.state import (
-    Bounds,
-    Control,
-    Options,
-    State,
-    Work,
-    first_control,
-    rules_of,
-    some,
-)
+from gradfit._engine.state import Bounds, Control, Options, State, Work, first_control
 from gradfit._types import Status
 from gradfit.errors import StopFit
 
@@ -97,9 +87,17 @@ def _judged(field: Field, sums: Sums) -> tuple[Any, Any]:
     return pooled(cost), finite.all().expand(len(finite))
 
 
+def _rules(field: Field) -> Rules:
+    return NUMBERS if field.alone else ROWS
+
+
+def _any(flag: Any) -> bool:
+    return bool(flag.any()) if isinstance(flag, Tensor) else bool(flag)
+
+
 def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work:
     """Take one step in every running row; rows that have ended stay as they are, bit for bit."""
-    rules = rules_of(w.field)
+    rules = _rules(w.field)
     if newton:
         proposal, good = propose_newton(w, bounds)
         w = _leave_newton(w, good)
@@ -129,9 +127,16 @@ def step(w: Work, options: Options, bounds: Bounds | None, newton: bool) -> Work
     running = (status == 0) & (c.newton == newton)
     if not w.field.alone or status:
         w = w._replace(state=s._replace(control=c._replace(status=status)))
-    if not some(running):
+    if not _any(running):
         return w
-    w, proposal, trial = attempt(w, proposal, running, bounds)
+    db = proposal.db
+    if not w.field.alone:
+        db = torch.where(running[:, None], db, 0.0)
+    if proposal.exact is None:
+        back = back_of(db) if proposal.back is None else proposal.back
+        trial = w.field.attempt(s.beta, w.u, w.kept, db, back)
+    else:
+        trial = w.field.attempt_exactly(s.beta, w.u, w.kept, db, proposal.exact)
     return _judge(w, proposal, (cost, eta, running), trial, options)
 
 
@@ -168,7 +173,7 @@ def _measure_noise(w: Work, proposal: Proposal, cost: Any) -> Work:
     c = w.state.control
     near = (proposal.promise <= 1e-8 * cost + 1e-300) | (c.n_steps >= 5)
     asked = (c.noise != c.noise) & near
-    if not some(asked):
+    if not _any(asked):
         return w
     noise = w.field.noise(w.state.beta, w.u, w.kept)
     noise = total(w, noise)
@@ -180,21 +185,16 @@ def _judge(
     w: Work, proposal: Proposal, asked: tuple[Any, Any, Any], trial: Trial, options: Options
 ) -> Work:
     """Accept or refuse the trial row by row, and set the trust region of the next step."""
-    s, c, running, rules = w.state, w.state.control, asked[2], rules_of(w.field)
+    s, c, running, rules = w.state, w.state.control, asked[2], _rules(w.field)
     verdict = _verdict(w, proposal, asked, trial.sums, options)
-    rescued = verdict.rescue
-    if some(rescued):
+    if _any(verdict.rescue):
         trial, back, tried = _second_chance(w, verdict.rescue, proposal, trial)
         c = c._replace(n_eval=c.n_eval + tried)
         promise = rules.part(verdict.rescue, back, proposal.promise, total(w, s.sums.tangent))
         settled = proposal._replace(promise=promise)
         verdict = _verdict(w, settled, asked, trial.sums, options)
         radius = rules.extent(back, verdict.accepted, c.radius, verdict.radius)
-        there = _judged(w.field, trial.sums)[0]
-        vain = rules.vain(rescued, verdict.accepted, asked[0], there, c.noise)
-        refused = rules.extent(back | vain, verdict.accepted, c.refused + 1, verdict.refused)
-        status = rules.given_up(vain, c.refused, verdict.status)
-        verdict = verdict._replace(radius=radius, refused=refused, status=status)
+        verdict = verdict._replace(radius=radius)
     control = _next_control(c, verdict, running)
     new = _chosen(w, verdict.accepted, trial, Trial(s.beta, w.u, w.kept, s.sums))
     if w.field.alone:
@@ -212,7 +212,7 @@ def _verdict(
     c = w.state.control
     cost, eta, running = asked
     there, finite = _judged(w.field, sums)
-    rules = rules_of(w.field)
+    rules = _rules(w.field)
     return rules.decide(
         running,
         c.status,
@@ -229,7 +229,6 @@ def _verdict(
         c.noise,
         c.newton,
         c.refused,
-        c.curved,
         options.gtol,
         options.ftol,
     )
@@ -246,12 +245,10 @@ def _second_chance(
 
     Returns the trials, which of them went back to where the step began, and evaluations.
     """
-    if not w.field.points.rows:
-        return trial, rejected & False, 0 * rejected
     c, tangent = w.state.control, total(w, w.state.sums.tangent)
-    back = rejected & rules_of(w.field).astray(proposal.promise, tangent, c.newton, c.refused)
+    back = rejected & _rules(w.field).astray(proposal.promise, tangent, c.newton, c.refused)
     tried = SETTLE * rejected
-    if some(back):
+    if _any(back) and w.field.points.rows:
         stand = _settled(w, back, trial._replace(beta=w.state.beta))
         tried = tried + SETTLE * back
         slope = total(w, (stand.sums.g * proposal.db).sum(-1))
@@ -265,7 +262,7 @@ def _second_chance(
 
 def _settled(w: Work, rejected: Any, trial: Trial) -> Trial:
     """Put the foot points of some trials right at their parameters."""
-    if not w.field.points.rows or not some(rejected):
+    if not w.field.points.rows or not _any(rejected):
         return trial
     if w.field.alone or bool(rejected.all()):
         return w.field.settle(trial.beta, trial.u, w.u)
@@ -274,7 +271,7 @@ def _settled(w: Work, rejected: Any, trial: Trial) -> Trial:
     better = field.settle(trial.beta[rows], trial.u[:, index], w.u[:, index])
     old = Work(w.field, w.state._replace(sums=trial.sums), trial.u, trial.kept)
     part = Work(field, w.state.select(rows)._replace(sums=better.sums), better.u, better.kept)
-    new = paste(old, part, rows, index)
+    new = _paste(old, part, rows, index)
     return Trial(trial.beta, new.u, new.kept, new.state.sums)
 
 
@@ -298,7 +295,6 @@ def _next_control(c: Control, v: Verdict, running: Any) -> Control:
         c.noise,
         v.newton,
         v.refused,
-        c.curved,
         v.status,
         c.n_steps + running,
         c.n_eval + running,
@@ -425,14 +421,42 @@ def _phase(
 ) -> Work:
     """Step the rows in ``mask`` until none of them, or only half, is left in this mode."""
     bounds, on_step = rest
-    part, rows, index = cut(w, mask)
-    bounds = bounds_of(bounds, rows)
+    part, rows, index = _cut(w, mask)
+    if bounds is not None and rows is not None and bounds.lower.shape[0] > 1:
+        bounds = Bounds(bounds.lower[rows], bounds.upper[rows])
     enough = int(mask.sum()) // 2
     while True:
         part = step(part, options, bounds, newton)
         c = part.state.control
         if on_step is not None:
-            w = paste(w, part, rows, index)
+            w = _paste(w, part, rows, index)
             _tell(w, on_step)
         if int(((c.status == 0) & (c.newton == newton)).sum()) <= enough:
-            return paste(w, part, rows, index)
+            return _paste(w, part, rows, index)
+
+
+def _cut(w: Work, mask: Tensor) -> tuple[Work, Tensor | None, Tensor | None]:
+    """Cut the rows in ``mask`` out, with their points."""
+    if bool(mask.all()):
+        return w, None, None
+    rows = torch.nonzero(mask)[:, 0]
+    field, index = w.field.select(rows)
+    kept: list[Linear] = []
+    if w.kept:
+        picked = [torch.cat(parts, -1)[..., index] for parts in zip(*w.kept, strict=True)]
+        kept = [Linear(*(t[..., s.start : s.stop] for t in picked)) for s in field.stretches]
+    return Work(field, w.state.select(rows), w.u[:, index], kept), rows, index
+
+
+def _paste(w: Work, part: Work, rows: Tensor | None, index: Tensor | None) -> Work:
+    """Write rows back to where they were cut out."""
+    if rows is None or index is None:
+        return part
+    u = w.u.index_copy(1, index, part.u)
+    kept = w.kept
+    if kept:
+        whole = [torch.cat(parts, -1) for parts in zip(*kept, strict=True)]
+        fresh = [torch.cat(parts, -1) for parts in zip(*part.kept, strict=True)]
+        whole = [a.index_copy(-1, index, b) for a, b in zip(whole, fresh, strict=True)]
+        kept = [Linear(*(t[..., s.start : s.stop] for t in whole)) for s in w.field.stretches]
+    return Work(w.field, w.state.put(rows, part.state), u, kept)

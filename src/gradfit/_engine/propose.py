@@ -38,8 +38,6 @@ class Proposal(NamedTuple):
         Whether nothing holds the step back.
     promise : float
         Reduction of the cost by the quadratic model.
-    lam : float
-        Damping by which the trust region holds the step back; 0 where nothing does.
     exact : list of Newton or None
         Foot points of a Newton step.
     back : Tensor (G, p + 2) or None
@@ -50,7 +48,6 @@ class Proposal(NamedTuple):
     norm: Any
     bare: Any
     promise: Any
-    lam: Any
     exact: list[Newton] | None
     back: Tensor | None = None
 
@@ -91,7 +88,7 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
         held = ~bare if w.field.alone else ~bare & (c.status == 0)
         rows = torch.nonzero(held)[:, 0]
         radius = rows_of(c.radius, db)[rows]
-        part, damping = restricted(basis_of(w, rows, (A, g), safe, free), radius)
+        part, damping = restricted(_basis(w, rows, (A, g), safe, free), radius)
         db = db.index_copy(0, rows, part)
         lam = torch.zeros_like(norm).index_copy(0, rows, damping)
         bare = lam == 0
@@ -107,8 +104,7 @@ def propose_gauss(w: Work, bounds: Bounds | None) -> Proposal:
     Adb = (s.sums.A * db[:, None]).sum(-1)
     promise = s.sums.tangent - (db * torch.add(Adb, s.sums.g, alpha=2)).sum(-1)
     promise = plain(w, promise)
-    lam = torch.zeros_like(norm) if lam is None else lam
-    return Proposal(db, plain(w, norm), plain(w, bare), promise, plain(w, lam), None)
+    return Proposal(db, plain(w, norm), plain(w, bare), promise, None)
 
 
 def _propose_small(w: Work) -> Proposal | None:
@@ -122,7 +118,7 @@ def _propose_small(w: Work) -> Proposal | None:
     db, back = torch.from_numpy(-row[:, :-2]), torch.from_numpy(row)
     if not s.beta.is_cpu or s.beta.dtype != db.dtype:
         db, back = db.to(s.beta), back.to(s.beta)
-    return Proposal(db, step.norm, True, step.promise + numbers.tangent, 0.0, None, back)
+    return Proposal(db, step.norm, True, step.promise + numbers.tangent, None, back)
 
 
 def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
@@ -157,12 +153,11 @@ def _propose_joint(w: Work, bounds: Bounds | None, shared: Tensor) -> Proposal:
         torch.full_like(promise, norm),
         torch.full_like(promise, bare, dtype=torch.bool),
         promise,
-        torch.full_like(promise, lam),
         None,
     )
 
 
-def basis_of(
+def _basis(
     w: Work, rows: Tensor, system: tuple[Tensor, Tensor], safe: Tensor, free: Tensor | None
 ) -> Basis:
     """Diagonalise the systems of ``rows``; ill-conditioned ones from the Jacobian itself."""
@@ -257,4 +252,4 @@ def propose_newton(w: Work, bounds: Bounds | None) -> tuple[Proposal, Any]:
     # Near the end rounding error may take a promise of nothing below 0.
     nothing = -EPS * total(w, s.sums.cost)
     good = plain(w, safe) & (promise >= nothing) & (promise < math.inf)
-    return Proposal(db, norm, good, promise, 0.0 * norm, exact), good
+    return Proposal(db, norm, good, promise, exact), good

@@ -114,14 +114,8 @@ def restricted(basis: Basis, radius: Tensor) -> tuple[Tensor, Tensor]:
         slope = torch.where(known, d * d / (e + lam[:, None]), 0.0).nan_to_num(0.0).sum(-1)
         rise = norm * norm / slope * (norm - radius) / radius
         lam = torch.where(far, lam + rise, lam)
-    return damped(basis, lam), lam
-
-
-def damped(basis: Basis, lam: Tensor) -> Tensor:
-    """Return the step (G, p) that a damping ``lam`` (G,) leaves."""
-    known = basis.e > basis.floor
-    d = torch.where(known, basis.c / (basis.e + lam[:, None]), 0.0).nan_to_num(0.0)
-    return -(basis.V @ d[..., None])[..., 0] / basis.scale
+    d = torch.where(known, c / (e + lam[:, None]), 0.0).nan_to_num(0.0)
+    return -(basis.V @ d[..., None])[..., 0] / basis.scale, lam
 
 
 def _along(V: Tensor, v: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradfit._engine.control import NUMBERS, ROWS, Rules
 from gradfit._engine.eliminate import Linear, Sums
 from gradfit._engine.field import Field
 
@@ -59,8 +58,6 @@ class Control(NamedTuple):
         Whether the fit takes Newton steps.
     refused : int
         Steps refused in a row.
-    curved : bool
-        Whether the trust region has held a step back, since when steps follow their curve.
     status, n_steps, n_eval : int
     """
 
@@ -70,7 +67,6 @@ class Control(NamedTuple):
     noise: Any
     newton: Any
     refused: Any
-    curved: Any
     status: Any
     n_steps: Any
     n_eval: Any
@@ -148,16 +144,6 @@ class Work(NamedTuple):
     kept: list[Linear]
 
 
-def some(flag: Any) -> bool:
-    """Return whether something is true of a row."""
-    return bool(flag.any()) if isinstance(flag, Tensor) else bool(flag)
-
-
-def rules_of(field: Field) -> Rules:
-    """Return the rules for one fit, or for rows."""
-    return NUMBERS if field.alone else ROWS
-
-
 def rows_of(value: Any, like: Tensor) -> Tensor:
     """Return control as a tensor (G,), also where one fit carries it as a number."""
     if isinstance(value, Tensor):
@@ -170,7 +156,7 @@ def first_control(alone: bool, radius: Any, finite: Any, like: Tensor, bad_start
     """Return the control of fits that have not taken a step."""
     if alone:
         status = 0 if finite else bad_start
-        return Control(radius, torch.inf, torch.inf, torch.nan, False, 0, False, status, 0, 1)
+        return Control(radius, torch.inf, torch.inf, torch.nan, False, 0, status, 0, 1)
     zero = like.new_zeros(like.shape[0])
     count = torch.zeros(like.shape[0], dtype=torch.int64, device=like.device)
     return Control(
@@ -180,7 +166,6 @@ def first_control(alone: bool, radius: Any, finite: Any, like: Tensor, bad_start
         zero + torch.nan,
         zero > 0,
         count,
-        zero > 0,
         torch.where(finite, count, count + bad_start),
         count,
         count + 1,

@@ -122,8 +122,7 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
     last_eta, flat = nothing + np.inf, nothing + np.inf
     radius = reach(length(f.D, f.beta, s.p), cost_of(c, s))
     going = status == 0.0
-    nobody = status != status
-    newton = nobody
+    newton = status != status
     while some(going):
         safe = solve(f.A, f.g, s.p, HARD, f.L, f.db)
         norm, promise = length(f.D, f.db, s.p), promised(c, s, f)
@@ -145,7 +144,7 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
                 c.pars[s.everything + k] = f.db[k]
             clear(c, s)
             call(c.advance, rows, c.pars, at(ahead, given(s)), c.total, n)
-            so_far = radius, eta, last_eta, flat, rounding, newton, refused, nobody, s.gtol, s.ftol
+            so_far = radius, eta, last_eta, flat, rounding, newton, refused, s.gtol, s.ftol
             trial, fine = c.total[0], is_finite(c, s)
             v = decide(going, status, cost, trial, fine, promise, norm, bare, *so_far)
             going = going & opposite(v.rescue)
@@ -160,7 +159,7 @@ def run(c: Any, s: Any, f: Any, n: int, status: Any) -> Any:
             else:
                 rows, ahead, turned = ahead, rows, not turned
             going = going & (status == 0.0) & opposite(newton)
-    found = Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused, nobody)
+    found = Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused)
     return found, turned
 
 
@@ -200,10 +199,11 @@ def is_settled(c: Any, rows: Any, s: Any, n: int, here: Any) -> Any:
     points for which there might be nearer feet.
     """
     good = (here.status > 0.0) & (here.status < 10.0)
-    most = HARDLY if s.mu > 0 else 0
-    hardly = good & (here.steps <= most) & (cost_of(c, s) > 0.0)
+    if s.mu == 0:
+        return here.status > 0.0
+    hardly = good & (here.steps <= HARDLY) & (cost_of(c, s) > 0.0)
     settled = (here.status > 0.0) & opposite(hardly)
-    if s.rounds > 0 and s.mu > 0 and some(good & settled):
+    if s.rounds > 0 and some(good & settled):
         settled = settled & (opposite(good) | is_straight(c, rows, s, n))
     return settled
 

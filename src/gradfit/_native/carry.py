@@ -26,8 +26,6 @@ class Fit(NamedTuple):
         Room for a system, its factor, its directions.
     e, k, w, t : pointer (p,)
         Room for eigenvalues and vectors.
-    a : pointer (p,)
-        Acceleration that goes with the step.
     """
 
     first: int
@@ -47,7 +45,6 @@ class Fit(NamedTuple):
     k: Any
     w: Any
     t: Any
-    a: Any
 
 
 class Course(NamedTuple):
@@ -58,7 +55,7 @@ class Course(NamedTuple):
     status, steps, evals : int
     newton : bool
         Whether the next step is Newton's.
-    radius, last_eta, flat, rounding, refused, curved : float, bool
+    radius, last_eta, flat, rounding, refused : float
         As :func:`gradfit._engine.control.rules` have them; ``rounding`` is NaN until it is known.
     """
 
@@ -71,12 +68,11 @@ class Course(NamedTuple):
     flat: Any
     rounding: Any
     refused: Any
-    curved: Any
 
 
 def fit_room(p: int) -> int:
     """Return the room that a fit needs; what is behind it begins a register."""
-    return full(10 * p + 4 * p * p)
+    return full(9 * p + 4 * p * p)
 
 
 def fit_at(memory: Any, p: int, first: int, last: int, lower: Any, upper: Any) -> Fit:
@@ -100,7 +96,6 @@ def fit_at(memory: Any, p: int, first: int, last: int, lower: Any, upper: Any) -
         at(memory, 6 * p),
         at(memory, 7 * p),
         at(memory, 8 * p),
-        at(memory, 9 * p + 4 * p * p),
     )
 
 

@@ -35,10 +35,10 @@ SHARED = 4 * PART
 TOGETHER = 1 << 12
 """Points of a batch that are worth a thread of their own."""
 
-_FIT = (INTEGER,) * 9 + (POINTER,) * 11 + (INTEGER,) * 2
-_EIGHTS = (INTEGER,) * 14 + (POINTER,) * 11 + (INTEGER,) * 2
+_FIT = (INTEGER,) * 8 + (POINTER,) * 11 + (INTEGER,) * 2
+_EIGHTS = (INTEGER,) * 13 + (POINTER,) * 11 + (INTEGER,) * 2
 _EIGHT = (INTEGER,) * 5 + (POINTER,) * 13 + (INTEGER,) * 2
-_WALK = (INTEGER,) * 8 + (POINTER,) * 9 + (INTEGER,) * 3
+_WALK = (INTEGER,) * 7 + (POINTER,) * 9 + (INTEGER,) * 3
 Array = NDArray[np.float64]
 
 

@@ -50,18 +50,16 @@ def call(function, rows, pars, out, total, n):
         exact(rows, pars, out, total, n)
     elif function == 5:
         noise(rows, pars, out, total, n)
-    elif function == 6:
-        bends(rows, pars, out, total, n)
     else:
-        bow(rows, pars, out, total, n)
+        bends(rows, pars, out, total, n)
 """
 _MAIN = """
 def main(x, y, scale, weight, cross, made, firsts, starts, told, head, count):
     k = cuda.grid(1)
     room = cuda.local.array(size, float64)
     if k < count:
-        fit_many(0, 1, 2, 3, 4, 5, 6, 7, 8, x, y, scale, weight, cross, made, firsts, starts,
-                 told, head, room, k, k + 1)
+        fit_many(0, 1, 2, 3, 4, 5, 6, 7, x, y, scale, weight, cross, made, firsts, starts, told,
+                 head, room, k, k + 1)
 """
 
 

@@ -72,7 +72,6 @@ def fit_in_eights(  # noqa: PLR0917 - machine code takes one thing after the oth
     exact: Any,
     noise: Any,
     bends: Any,
-    bow: Any,
     eight: Any,
     look_abreast: Any,
     advance_abreast: Any,
@@ -98,7 +97,7 @@ def fit_in_eights(  # noqa: PLR0917 - machine code takes one thing after the oth
     ``eight`` is :func:`fit_eight`.
     """
     s = spec_at(head)
-    kernels = probe, linear, look, advance, exact, noise, bends, bow, 0
+    kernels = probe, linear, look, advance, exact, noise, bends, 0
     others = look_abreast, advance_abreast, noise_abreast, bends_abreast, probe_abreast
     data, own = (x, y, scale, weight, cross), at(memory, shared_room(s))
     c = place_at(s, kernels, data, made, head, memory, own)
@@ -340,6 +339,5 @@ def go_on_alone(c: Any, s: Any, f: Any, room: Any, lane: int, answer: Any) -> No
         course[6 * LANES],
         course[7 * LANES],
         int(course[8 * LANES]),
-        False,
     )
     go_on(c, s, f, here, answer)

@@ -27,10 +27,7 @@ def answer_room(p: int) -> int:
 def is_plateau(c: Any, s: Any, f: Any, status: int, newton: bool, steps: int, evals: int) -> bool:
     """Ask for a minimum of what no bound holds, where a fit hardly moved or had trouble."""
     doubtful = steps <= HARDLY or (evals > steps + 1 and not newton)
-    if s.mu == 0:
-        # A step to the end is that of a linear model, and none a start on a summit.
-        doubtful = steps == 0
-    if not (doubtful and 0 < status < 10 and cost_of(c, s) > 0.0):
+    if not (doubtful and 0 < status < 10 and cost_of(c, s) > 0.0 and s.mu):
         return False
     p = s.p
     hold(s, f)
@@ -49,8 +46,6 @@ def is_plateau(c: Any, s: Any, f: Any, status: int, newton: bool, steps: int, ev
     low, high = np.inf, -np.inf
     for j in range(p):
         low, high = min(low, f.e[j]), max(high, f.e[j])
-    if s.mu == 0:
-        return high <= 0.0 or low < -1e-8 * high
     return low <= 1e-8 * high
 
 

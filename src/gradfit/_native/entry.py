@@ -102,7 +102,6 @@ def fit_many(
     exact: Any,
     noise: Any,
     bends: Any,
-    bow: Any,
     ask: Any,
     x: Any,
     y: Any,
@@ -125,7 +124,7 @@ def fit_many(
     common (:class:`gradfit._native.plan.Plan`), ``room`` is where the thread may write.
     """
     s = spec_at(head)
-    kernels = probe, linear, look, advance, exact, noise, bends, bow, ask
+    kernels = probe, linear, look, advance, exact, noise, bends, ask
     data = x, y, scale, weight, cross
     own = at(room, shared_room(s))
     c = place_at(s, kernels, data, made, head, room, own)
@@ -147,7 +146,6 @@ def walk_part(
     exact: Any,
     noise: Any,
     bends: Any,
-    bow: Any,
     x: Any,
     y: Any,
     scale: Any,
@@ -166,7 +164,7 @@ def walk_part(
     ``shared`` is read; the thread's own ``room`` gets a copy with the sums of its points.
     """
     s = spec_at(head)
-    kernels = probe, linear, look, advance, exact, noise, bends, bow, 0
+    kernels = probe, linear, look, advance, exact, noise, bends, 0
     data = x, y, scale, weight, cross
     for k in range(shared_room(s)):
         room[k] = shared[k]

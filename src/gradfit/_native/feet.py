@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._engine.descent import RIGHT, SLOW
 from gradfit._engine.feet import WELLS
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import eliminate
-from gradfit._native.newton import border
 from gradfit._native.place import SEARCHED, double, feet_of, fill, given
 from gradfit._native.pointer import at, call, copy
 
@@ -110,17 +108,14 @@ def take(c: Any, s: Any, i: int) -> None:
 def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
     """Follow wanted feet of the block down at fixed parameters; ``out`` holds what is linear.
 
-    One that has arrived stays: its share of the way is 0. One that a first-order step does not
-    bring much nearer takes second-order ones.
+    One that has arrived stays: its share of the way is 0.
     """
     q, mu, h = s.q, s.mu, s.q * s.p
     K, tangent = h + q, (h + q + q * mu) * BLOCK
     phi, share, wanted = tangent + BLOCK, at(c.lanes, 3 * BLOCK), at(c.lanes, 2 * BLOCK)
-    feet, others, slow = feet_of(s, c.rows), feet_of(s, c.other), slow_of(c, s)
-    some = False
+    feet, others = feet_of(s, c.rows), feet_of(s, c.other)
     for i in range(n):
         share[i] = 1.0
-        slow[i] = 0.0
     for _ in range(rounds):
         for i in range(n):
             for a in range(mu):
@@ -128,8 +123,6 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
                 for j in range(q):
                     t += c.out[(h + j) * BLOCK + i] * c.out[(K + j * mu + a) * BLOCK + i]
                 others[a * BLOCK + i] = (1.0 - share[i]) * feet[a * BLOCK + i] - share[i] * t
-        if some:
-            turn_to_foot(c, s, pars, n)
         restore(c, s, c.other, pars, n)
         call(c.linear, c.other, pars, c.rest, c.total, n)
         done = True
@@ -137,12 +130,7 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
             if wanted[i] == 0.0 or share[i] == 0.0:
                 continue
             old, new = c.out[phi + i], c.rest[phi + i]
-            left = c.out[tangent + i]
-            if left > RIGHT * old and not c.rest[tangent + i] <= SLOW * left:
-                slow[i] = 1.0
-                some = True
-            near = left <= (RIGHT if slow[i] > 0.0 else 1e-6) * old
-            settled = near or share[i] < 1e-3
+            settled = c.out[tangent + i] <= 1e-6 * old or share[i] < 1e-3
             done = done and settled
             if not (new >= old or new != new):
                 take(c, s, i)
@@ -150,33 +138,6 @@ def descend(c: Any, s: Any, pars: Any, n: int, rounds: int) -> None:
             share[i] = 0.0 if settled else share[i]
         if done:
             break
-
-
-def slow_of(c: Any, s: Any) -> Any:
-    """Return the row that marks feet which take second-order steps."""
-    return at(c.lanes, (SEARCHED + 2 * s.mu) * BLOCK)
-
-
-def turn_to_foot(c: Any, s: Any, pars: Any, n: int) -> None:
-    """Write second-order steps into the other block, for slow feet that these lead down."""
-    k, width, mu = s.mu + s.q, s.p + 1, s.mu
-    share, slow = at(c.lanes, 3 * BLOCK), slow_of(c, s)
-    K, B = c.small, at(c.small, k * k)
-    feet, others = feet_of(s, c.rows), feet_of(s, c.other)
-    call(c.exact, c.rows, pars, c.third, c.total, n)
-    for i in range(n):
-        if slow[i] > 0.0:
-            border(c, s, i, c.third, K, B)
-            for a in range(mu):
-                # The slope, which elimination writes over.
-                c.rest[a * BLOCK + i] = B[a * width + s.p]
-            eliminate(K, B, k, width)
-            down = 0.0
-            for a in range(mu):
-                down += B[a * width + s.p] * c.rest[a * BLOCK + i]
-            if down > 0.0:
-                for a in range(mu):
-                    others[a * BLOCK + i] = feet[a * BLOCK + i] - share[i] * B[a * width + s.p]
 
 
 def search(c: Any, s: Any, start: int, n: int) -> None:

@@ -20,7 +20,7 @@ def curve(c: Any, s: Any, n: int, adds: bool) -> None:
         call(c.linear, c.rows, c.pars, c.rest, c.total, n)
     K, B, feet = c.small, at(c.small, k * k), feet_of(s, c.rows)
     for i in range(n):
-        border(c, s, i, c.out, K, B)
+        border(c, s, i, K, B)
         eliminate(K, B, k, width)
         if adds:
             add_exactly(c, s, i, B, feet)
@@ -32,9 +32,9 @@ def curve(c: Any, s: Any, n: int, adds: bool) -> None:
             feet[a * BLOCK + i] -= t
 
 
-def border(c: Any, s: Any, i: int, out: Any, K: Any, B: Any) -> None:
-    """Write the Newton system of one point, of which ``out`` has the second derivatives."""
-    q, mu, p = s.q, s.mu, s.p
+def border(c: Any, s: Any, i: int, K: Any, B: Any) -> None:
+    """Write the Newton system of one point."""
+    q, mu, p, out = s.q, s.mu, s.p, c.out
     k, width, J_u, J_b = mu + q, p + 1, q, q + q * mu
     uu = J_b + q * p
     ub, feet = uu + mu * mu, feet_of(s, c.rows)

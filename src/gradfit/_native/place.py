@@ -70,7 +70,7 @@ class Place(NamedTuple):
 
     Attributes
     ----------
-    probe, linear, look, advance, exact, noise, bends, bow : address
+    probe, linear, look, advance, exact, noise, bends : address
         The kernels (:class:`gradfit._native.pointwise.Pointwise`).
     ask : address
         Walks over the points in several threads; 0 where one thread does.
@@ -88,7 +88,7 @@ class Place(NamedTuple):
         moved to a nearer foot.
     pars, ahead : pointer
         All parameters, the step of the free ones, the squared scale of the loss, places around a
-        foot, and the acceleration that goes with the step: now, and where it leads.
+        foot: now, and where a step leads.
     total : pointer
         What the points add up to.
     turn : pointer (2,)
@@ -106,7 +106,6 @@ class Place(NamedTuple):
     exact: Any
     noise: Any
     bends: Any
-    bow: Any
     ask: Any
     x: Any
     y: Any
@@ -153,17 +152,12 @@ def added(s: Any) -> int:
 
 def told(s: Any) -> int:
     """Return how many numbers kernels are told for all points (``Place.pars``)."""
-    return acceleration(s) + s.p
-
-
-def acceleration(s: Any) -> int:
-    """Return where among these the acceleration of the free parameters begins."""
     return s.everything + s.p + 1 + s.together * s.mu
 
 
 def lanes(s: Any) -> int:
     """Return the rows of numbers by lane."""
-    return SEARCHED + 2 * s.mu + 1
+    return SEARCHED + 2 * s.mu
 
 
 def shared_room(s: Any) -> int:

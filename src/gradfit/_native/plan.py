@@ -50,7 +50,7 @@ class Kernels:
 
     @cached_property
     def all(self) -> tuple[Kernel, ...]:
-        """What :class:`gradfit._native.place.Place` begins with."""
+        """``probe``, ``linear``, ``look``, ``advance``, ``exact``, ``noise``, ``bends``."""
         point = self.pointwise
         rows, pars, bends = point.rows, point.pars, [point.bends]
         made: tuple[tuple[str, Sequence[Term], Sequence[Term]], ...] = (
@@ -61,7 +61,6 @@ class Kernels:
             ("exact", point.exact, ()),
             ("noise", (), [point.noise]),
             ("bends", bends, bends),
-            ("bow", point.bow, point.pull),
         )
         return tuple(
             Kernel(name, rows, pars, results, sums, self.block) for name, results, sums in made
@@ -294,7 +293,7 @@ def _head_of(
     if limits is not None:
         low, high = limits.lower[0].tolist(), limits.upper[0].tolist()
     layout, scale = kernels.pointwise.layout, 1.0 if loss is None else loss.scale**2
-    later = s.together * s.mu + s.p
+    later = s.together * s.mu
     numbers = [*s, *layout.free, *layout.rows, *low, *high, *values, *[0.0] * s.p, scale]
     numbers += [0.0] * later
     return torch.cat([torch.tensor(numbers, dtype=torch.float64, device="cpu"), *_trials(s.mu)])

@@ -5,7 +5,6 @@ from functools import cached_property
 
 from gradfit._engine.control import EXACT
 from gradfit._engine.feet import BENT, STRAIGHT
-from gradfit._native.differentiate import gradients
 from gradfit._native.expression import FIRST, FREE, Term, needed, substitute
 from gradfit._native.point import Point, Rows, dot, flat, total, transposed
 
@@ -123,32 +122,6 @@ class Pointwise(Point):
     def look_beyond(self) -> list[Term]:
         """What the point adds there."""
         return self._ahead(self.look, self.stride)
-
-    @cached_property
-    def bow(self) -> list[Term]:
-        """White second derivatives (q) of the residuals along a step of parameters and foot."""
-        program, wanted = self.program, self._wanted
-        one, mu = self.number(1.0), len(self.u)
-        ways = self.symbols("way", len(wanted), FIRST | FREE)
-        # Feet that go along with parameters; what they still lack themselves is no part of a curve.
-        J, _, K, _ = self.metric
-        ahead = [dot(row, self.step) for row in transposed([c.light for c in J])]
-        du = self.scaled([-dot(column.heavy, ahead) for column in K])
-        known = dict(zip(ways, [*du, *self.step], strict=True))
-        bent: list[Term] = []
-        for value in program.value:
-            slope = dot(gradients({value: one}, wanted), ways)
-            bent.append(dot(gradients({slope: one}, wanted), ways))
-        rows = [[b] for b in self.moved(bent, known)]
-        if self.layout.explicit:
-            rows = self.weighted(rows)
-        return [row[0] for row in (self.whiten(rows) if mu or not self.layout.explicit else rows)]
-
-    @property
-    def pull(self) -> list[Term]:
-        """What a point adds to the pull (p) of these on an acceleration of the parameters."""
-        weight = self.robust[2] * self.live
-        return [dot(c, self.bow) * weight for c in transposed(self.white[0])]
 
     @cached_property
     def noise(self) -> Term:

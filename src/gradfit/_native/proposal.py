@@ -33,13 +33,8 @@ def mask(f: Any, A: Any, g: Any, held: Any, p: int) -> None:
         f.k[i] = g[i] if held[i] == 0.0 else 0.0
 
 
-def propose_gauss(
-    c: Any, s: Any, f: Any, radius: float, steps: int
-) -> tuple[float, bool, float, float]:
-    """Minimise the Gauss-Newton model within the trust region.
-
-    Returns norm, bare, promise, and the damping that holds the step.
-    """
+def propose_gauss(c: Any, s: Any, f: Any, radius: float, steps: int) -> tuple[float, bool, float]:
+    """Minimise the Gauss-Newton model within the trust region; return norm, bare and promise."""
     p = s.p
     hold(s, f)
     hard = FIRST if s.alone and steps == 0 else HARD
@@ -50,8 +45,8 @@ def propose_gauss(
         safe = solve(f.A, f.g, p, hard, f.L, f.db)
     norm = length(f.D, f.db, p) if safe else np.inf
     bare = safe and norm <= 1.1 * radius
-    lam = 0.0
     if s.bounded or not bare:
+        lam = 0.0
         if not bare:
             mask(f, f.A, f.g, f.held, p)
             floor = basis(c, s, f, safe)
@@ -66,27 +61,7 @@ def propose_gauss(
             for i in range(p):
                 f.db[i] *= radius / norm
             norm, bare = radius, False
-    return norm, bare, promised(c, s, f), lam
-
-
-def accelerate(c: Any, s: Any, f: Any, lam: float) -> float:
-    """Write the acceleration that goes with a step, from its pull in ``a``; return its length."""
-    p = s.p
-    hold(s, f)
-    mask(f, f.A, f.a, f.held, p)
-    for i in range(p):
-        f.M[i * p + i] += lam * f.D[i] * f.D[i]
-    if not solve(f.M, f.k, p, HARD, f.L, f.a):
-        for i in range(p):
-            f.t[i] = f.D[i] if f.D[i] > 0.0 else 1.0
-        walk(c, s, f, FACTOR)
-        floor = basis_of_factor(c, f, p, f.last - f.first)
-        for j in range(p):
-            f.w[j] = 0.0
-            for i in range(p):
-                f.w[j] += f.V[i * p + j] * (f.k[i] / f.t[i])
-        damped(f, f.a, p, lam, floor)
-    return length(f.D, f.a, p)
+    return norm, bare, promised(c, s, f)
 
 
 def promised(c: Any, s: Any, f: Any) -> float:
@@ -177,20 +152,15 @@ def restricted(f: Any, p: int, radius: float, floor: float) -> float:
         if not norm > 1.1 * radius:
             break
         lam += norm * norm / slope * (norm - radius) / radius
-    damped(f, f.db, p, lam, floor)
-    return lam
-
-
-def damped(f: Any, step: Any, p: int, lam: float, floor: float) -> None:
-    """Write the step that a damping leaves."""
     for i in range(p):
-        step[i] = 0.0
+        f.db[i] = 0.0
     for j in range(p):
         d = along(f, j, lam, floor)
         for i in range(p):
-            step[i] -= f.V[i * p + j] * d
+            f.db[i] -= f.V[i * p + j] * d
     for i in range(p):
-        step[i] /= f.t[i]
+        f.db[i] /= f.t[i]
+    return lam
 
 
 def along(f: Any, j: int, lam: float, floor: float) -> float:

@@ -8,27 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from gradfit._engine.control import NUMBERS, SHARP, SHORTER
+from gradfit._engine.control import NUMBERS
 from gradfit._native.carry import Course, cost_of, tangent_of, walk
 from gradfit._native.ending import DOUBTFUL, is_plateau, spread
 from gradfit._native.feet import SETTLES
-from gradfit._native.place import acceleration, added
+from gradfit._native.place import added
 from gradfit._native.pointer import where
-from gradfit._native.proposal import accelerate, length, propose_gauss, propose_newton
-from gradfit._native.sweep import (
-    BENT_STEP,
-    BOW,
-    FINISH,
-    LOOK,
-    NEWTON_STEP,
-    NOISE,
-    SEARCH,
-    SETTLE,
-    STEP,
-)
+from gradfit._native.proposal import length, propose_gauss, propose_newton
+from gradfit._native.sweep import FINISH, LOOK, NEWTON_STEP, NOISE, SEARCH, SETTLE, STEP
 
-reach, offset, ended, decide, astray, part, extent = NUMBERS[:7]
-vain, given_up, follows, bend, tighter = NUMBERS[7:]
+reach, offset, ended, decide, astray, part, extent = NUMBERS
 
 BAD_START = 15
 
@@ -124,21 +113,21 @@ def keep_sums(c: Any, s: Any, f: Any, here: Any) -> None:
 def set_out(c: Any, s: Any, f: Any, status: int, steps: int, evals: int) -> Course:
     """Return the course of a fit that is about to make its first step from where it is."""
     radius = reach(length(f.D, f.beta, s.p), cost_of(c, s))
-    return Course(status, steps, evals, False, radius, np.inf, np.inf, np.nan, 0, False)
+    return Course(status, steps, evals, False, radius, np.inf, np.inf, np.nan, 0)
 
 
 def run(c: Any, s: Any, f: Any, course: Any) -> Course:
     """Step until the fit has ended; return how far it came."""
-    status, steps, evals, newton, radius, last_eta, flat, rounding, refused, curved = course
+    status, steps, evals, newton, radius, last_eta, flat, rounding, refused = course
     while status == 0:
-        exact, lam = newton, 0.0
+        exact = newton
         if exact:
             norm, bare, promise = propose_newton(c, s, f)
             newton = bare
             last_eta = last_eta if bare else np.inf
             evals += 2
         else:
-            norm, bare, promise, lam = propose_gauss(c, s, f, radius, steps)
+            norm, bare, promise = propose_gauss(c, s, f, radius, steps)
         cost, tangent = cost_of(c, s), tangent_of(c, s)
         if rounding != rounding and wants_rounding(promise, cost, steps):
             walk(c, s, f, NOISE)
@@ -148,71 +137,30 @@ def run(c: Any, s: Any, f: Any, course: Any) -> Course:
         status = ended(status, steps, promise, cost, *known, s.gtol, s.max_steps)
         if status != 0 or newton != exact:
             continue
-        task = NEWTON_STEP if exact else STEP
-        if follows(curved, bare, exact):
-            curved = True
-            proposal = radius, norm, bare, promise, lam
-            radius, norm, bare, promise, tried, bent = follow(c, s, f, steps, proposal)
-            evals += tried
-            task = BENT_STEP if bent else STEP
-        lead(c, s, f, task)
-        walk(c, s, f, task)
-        so_far = radius, eta, last_eta, flat, rounding, newton, refused, curved, s.gtol, s.ftol
+        lead(c, s, f)
+        walk(c, s, f, NEWTON_STEP if exact else STEP)
+        so_far = radius, eta, last_eta, flat, rounding, newton, refused, s.gtol, s.ftol
         trial, fine = c.total[0], is_finite(c, s)
         v = decide(True, status, cost, trial, fine, promise, norm, bare, *so_far)
-        back, nothing = False, False
-        if v.rescue and s.mu > 0:
-            back = astray(promise, tangent, newton, refused)
+        back = False
+        if v.rescue:
+            back = s.mu > 0 and astray(promise, tangent, newton, refused)
             evals += 2 * SETTLES if back else SETTLES
             if back:
-                back = is_uphill(c, s, f, task)
-            if not back:
+                back = is_uphill(c, s, f)
+            if s.mu and not back:
                 walk(c, s, f, SETTLE)
             trial, fine = c.total[0], is_finite(c, s)
             promise = part(True, back, promise, tangent)
             v = decide(True, status, cost, trial, fine, promise, norm, bare, *so_far)
-            nothing = vain(True, v.accepted, cost, trial, rounding)
         steps += 1
         evals += 1
         radius = extent(back, v.accepted, radius, v.radius)
         last_eta, flat = v.eta, v.flat
-        newton, status = v.newton, given_up(nothing, refused, v.status)
-        refused = extent(back or nothing, v.accepted, refused + 1, v.refused)
+        newton, refused, status = v.newton, v.refused, v.status
         if v.accepted:
             accept(c, s, f)
-    return Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused, curved)
-
-
-def follow(
-    c: Any, s: Any, f: Any, steps: int, proposal: Any
-) -> tuple[float, float, bool, float, int, bool]:
-    """Bend a step along its curve: :func:`gradfit._engine.follow.follow` on numbers.
-
-    ``proposal`` is radius, norm, bare, promise and damping; returns the first four as they are
-    then, how often a step was bent, and whether it is.
-    """
-    radius, norm, bare, promise, lam = proposal
-    tried, sharp = 0, np.inf
-    while True:
-        lead(c, s, f, STEP)
-        walk(c, s, f, BOW)
-        for k in range(s.p):
-            f.a[k] = c.total[k]
-        sharp = bend(accelerate(c, s, f, lam), norm)
-        tried += 1
-        if tried == SHORTER or not sharp > SHARP:
-            break
-        radius = tighter(True, norm, sharp, radius)
-        norm, bare, promise, lam = propose_gauss(c, s, f, radius, steps)
-    bent = sharp <= SHARP
-    if bent:
-        for k in range(s.p):
-            there = f.beta[k] + f.db[k] + 0.5 * f.a[k]
-            if s.bounded:
-                there = min(max(there, f.lower[k]), f.upper[k])
-            f.a[k] = 2.0 * (there - f.beta[k] - f.db[k])
-            f.db[k] = there - f.beta[k]
-    return radius, norm, bare, promise, tried, bent
+    return Course(status, steps, evals, newton, radius, last_eta, flat, rounding, refused)
 
 
 def wants_rounding(promise: Any, cost: Any, steps: Any) -> Any:
@@ -230,16 +178,14 @@ def is_still(s: Any, f: Any) -> bool:
     return still
 
 
-def lead(c: Any, s: Any, f: Any, task: int) -> None:
-    """Tell kernels the step, its acceleration where it has one, and where it leads."""
+def lead(c: Any, s: Any, f: Any) -> None:
+    """Tell kernels the step and where it leads."""
     for k in range(s.p):
-        a = f.a[k] if task == BENT_STEP else 0.0
-        c.pars[s.everything + k] = f.db[k] - 0.5 * a
-        c.pars[acceleration(s) + k] = a
+        c.pars[s.everything + k] = f.db[k]
         c.ahead[int(c.where[k])] = f.beta[k] + f.db[k]
 
 
-def is_uphill(c: Any, s: Any, f: Any, task: int) -> bool:
+def is_uphill(c: Any, s: Any, f: Any) -> bool:
     """Put feet right where the step began, and return whether it leads uphill from there.
 
     If so that is the trial, and the step is none; if not the trial is made as it was.
@@ -254,8 +200,8 @@ def is_uphill(c: Any, s: Any, f: Any, task: int) -> bool:
         for k in range(p):
             f.db[k] = 0.0
         return True
-    lead(c, s, f, task)
-    walk(c, s, f, task)
+    lead(c, s, f)
+    walk(c, s, f, STEP)
     return False
 
 

@@ -12,10 +12,10 @@ from gradfit._native.feet import restore, search, settle
 from gradfit._native.lower import BLOCK
 from gradfit._native.matrix import take_in
 from gradfit._native.newton import curve
-from gradfit._native.place import acceleration, feet_of, full, load, store
+from gradfit._native.place import feet_of, full, load, store
 from gradfit._native.pointer import at, call, copy
 
-LOOK, STEP, NEWTON_STEP, BENT_STEP, SETTLE, EXACT, NOISE, FACTOR, SEARCH, FINISH, BOW = range(11)
+LOOK, STEP, NEWTON_STEP, SETTLE, EXACT, NOISE, FACTOR, SEARCH, FINISH = range(9)
 
 
 def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
@@ -42,11 +42,6 @@ def sweep(c: Any, s: Any, task: int, start: int, stop: int) -> None:
         elif task == NEWTON_STEP:
             curve(c, s, n, False)
             arrive(c, s, there, start, n)
-        elif task == BENT_STEP:
-            bend(c, s, n)
-            arrive(c, s, there, start, n)
-        elif task == BOW:
-            call(c.bow, c.rows, c.pars, c.out, c.total, n)
         elif task == SETTLE:
             settle(c, s, there, start, n)
             look(c, s, c.ahead, n)
@@ -89,9 +84,7 @@ def look(c: Any, s: Any, pars: Any, n: int) -> None:
 def added_by(s: Any, task: int) -> int:
     """Return how many numbers a task adds up."""
     p = s.p
-    if task == BOW:
-        return p
-    if task <= SETTLE:
+    if task <= SETTLE and task != EXACT:
         return 2 + p * (p + 1) // 2 + p
     if task == EXACT:
         return p * p + 2 * p + 1
@@ -105,28 +98,6 @@ def move(c: Any, s: Any, n: int) -> None:
     feet = feet_of(s, c.rows)
     for a in range(s.mu):
         copy(at(c.out, a * BLOCK), at(feet, a * BLOCK), n)
-
-
-def bend(c: Any, s: Any, n: int) -> None:
-    """Move the feet of a block along the curve of a step, as their parameters accelerate."""
-    q, mu, p = s.q, s.mu, s.p
-    if mu == 0:
-        return
-    step, a, h = s.everything, acceleration(s), q * p
-    call(c.bow, c.rows, c.pars, c.out, c.small, n)
-    call(c.linear, c.rows, c.pars, c.rest, c.total, n)
-    feet = feet_of(s, c.rows)
-    for i in range(n):
-        for j in range(q):
-            t = c.rest[(h + j) * BLOCK + i] + 0.5 * c.out[j * BLOCK + i]
-            for k in range(p):
-                t += c.rest[(j * p + k) * BLOCK + i] * (c.pars[step + k] + 0.5 * c.pars[a + k])
-            c.small[j] = t
-        for b in range(mu):
-            t = 0.0
-            for j in range(q):
-                t -= c.small[j] * c.rest[(h + q + j * mu + b) * BLOCK + i]
-            feet[b * BLOCK + i] = t
 
 
 def factor(c: Any, s: Any, n: int) -> None:
