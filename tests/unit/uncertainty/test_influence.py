@@ -141,7 +141,14 @@ def test_observed_information_of_a_robust_line_is_that_of_its_closed_form(scale)
 
     beta = torch.tensor(list(fit.params.values()), dtype=torch.float64)
     H = torch.autograd.functional.hessian(cost, beta) / 2
-    np.testing.assert_allclose(fit.cov, torch.linalg.inv(H), rtol=1e-8)
+    # Huber and Ronchetti (2009), section 7.6: the second of their three, with exact curvature.
+    a, b = beta
+    phi = (y - a - b * x) ** 2 / (sy**2 + b**2 * sx**2)
+    weight = 1 / (1 + phi / scale**2)
+    slope = weight - 2 * phi / scale**2 * weight**2
+    K = 1 + 2 / 10 * slope.var(correction=0) / slope.mean() ** 2
+    size = K * (weight**2 * phi).sum() / (10 - 2) / slope.mean()
+    np.testing.assert_allclose(fit.cov, size * torch.linalg.inv(H), rtol=1e-8)
 
 
 def test_fixed_parameters_do_not_move_and_rows_left_out_move_nothing():
