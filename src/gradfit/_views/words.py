@@ -246,11 +246,13 @@ def short(fit: Fitted) -> str:
         return ""
     largest = max(more.values())
     share = math.floor(100 * math.erf(1.96 / largest / math.sqrt(2)))
-    verb = "comes" if len(more) == 1 else "come"
+    noun = "error" if len(more) == 1 else "errors"
+    come = "comes" if len(more) == 1 else "come"
     return (
-        f"errors of x are large beside what x spans: carried through the fit, the error of "
-        f"{enumerated(list(more))} {verb} out up to {largest:.2f} times as large, and intervals "
-        f'of 95 % hold the truth in about {share} %; cov_type="propagated" is the better choice'
+        f"errors of x are large beside what x spans: carried through the fit, the {noun} of "
+        f"{enumerated(list(more))} {come} out up to {largest:.2f} times as large, and intervals of "
+        f"95\u00a0% hold the truth in about {share}\u00a0%; "
+        'cov_type="propagated" is the better choice'
     )
 
 
