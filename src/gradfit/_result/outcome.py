@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class Outcome(Correlated):
         """
         from gradfit._views.residuals import outliers
 
-        return outliers(self)
+        return outliers(cast(Any, self))
 
     def beyond(self) -> FloatArray | None:
         """Return the variance of y (N,) that points have beyond their errors; None if none."""
