@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import gradfit as gf
 
 STEPS = 6
-WHOLE, STEP = 390, 50
+WHOLE, STEP = 470, 56
 """Operations of a whole fit and of each of its steps: a few more than there are."""
 
 
