@@ -166,7 +166,9 @@ def test_tiny_solver_reaches_the_reference(name):
         )
     se = problem.expected("sd_gn")
     assert (np.abs(got.beta - problem.beta) <= 1e-10 * se).all()
-    assert got.chi2 == pytest.approx(problem.chi2, rel=1e-11, abs=1e-25)
+    # Residuals of strd_lanczos2 are a millionth of y, so that rounding is 1e-10 of them.
+    rtol = 1e-9 if name == "strd_lanczos2" else 1e-11
+    assert got.chi2 == pytest.approx(problem.chi2, rel=rtol, abs=1e-25)
     np.testing.assert_allclose(np.sqrt(np.diag(got.cov)), se, rtol=1e-6)
     np.testing.assert_allclose(
         np.sqrt(np.diag(got.cov_observed)), problem.expected("sd_hess"), rtol=1e-6
