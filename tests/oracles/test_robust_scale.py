@@ -295,7 +295,7 @@ def test_a_group_without_points_enough_has_no_scale(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_start_where_the_model_does_not_exist_is_told_as_it_was_given(loss):
+def test_a_point_where_the_model_does_not_exist_is_named(loss):
     x = np.arange(12.0)
-    with pytest.raises(InputError, match="for a=0.25, b=0.5"):
+    with pytest.raises(InputError, match="first at index 0, x = 0.0"):
         gf.fit("a+b*log(x)", x, x, sy=1.0, loss=loss, start=[0.25, 0.5])

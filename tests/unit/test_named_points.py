@@ -19,17 +19,16 @@ def spoilt() -> np.ndarray:
     return y
 
 
-def test_outliers_of_a_robust_loss_are_named_lightest_first(spoilt: np.ndarray) -> None:
+def test_outliers_of_a_robust_loss_are_named_farthest_first(spoilt: np.ndarray) -> None:
     fit = gf.fit("a + b*x", X, spoilt, sx=0.05, sy=0.05, loss="cauchy", start={"a": 1, "b": 2})
-    assert fit.outliers.tolist() == [12, 3, 17]
+    assert fit.outliers.tolist() == [12, 3]
     assert (np.diff(fit.weights[fit.outliers]) > 0).all()
-    assert "points [12], [3] and [17] count less than half (weight " in fit.summary()
-    assert f"{fit.weights[17]:.2g})" in " ".join(fit.summary().split())
+    assert "[12] and [3]" in " ".join(fit.summary().split())
 
 
 def test_outliers_of_least_squares_are_those_too_far_off(spoilt: np.ndarray) -> None:
     fit = gf.fit("a + b*x", X, spoilt, sy=0.5, start={"a": 1, "b": 2})
-    assert fit.outliers.tolist() == [3, 12]
+    assert fit.outliers.tolist() == [12, 3]
     assert gf.fit("a + b*x", X, Y, sy=0.5, start={"a": 1, "b": 2}).outliers.size == 0
 
 
