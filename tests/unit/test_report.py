@@ -130,7 +130,7 @@ def test_warnings_and_failures_stand_above_the_picture():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sy": 0.2, "loss": "huber"}, "count less than their errors say (huber loss)"),
+        ({"sy": 0.2, "loss": "huber"}, "count less than their errors say (huber loss, from"),
         ({"sy": 0.2, "fixed": {"a": 5.5}}, "a held as given, without error"),
         ({}, "the result depends on the units in which x and y are written"),
         ({"sy": 0.2, "absolute_sigma": False}, "sigmas taken as relative, scaled by the scatter"),
